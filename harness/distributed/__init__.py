@@ -1,4 +1,4 @@
-"""All that this project knows of torch.distributed. One process behaves as a group of one."""
+"""Contains everything that uses torch.distributed. One process behaves as a group of one."""
 
 from harness.distributed.options import Options
 from harness.distributed.process_group import ranks_of_environment

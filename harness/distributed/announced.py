@@ -1,8 +1,8 @@
-"""Collectives that parts ask of torch for themselves: announced as those of Ranks are.
+"""Announces collectives that components call in torch.distributed, as those of Ranks are.
 
-Without a word a rank that comes to another collective than the others, or with other tensors, is
-aborted by gloo, or gets what was meant for others. Calls of torch's own modules, of DDP and of this
-project's are left as they are, and so are those among some of the ranks (group=).
+Without this, a rank that reaches another collective, or has other tensors, is aborted by gloo or
+receives data of another collective. Calls by torch's own modules, by DDP and by this project are
+not changed, nor are collectives of a subgroup (group=).
 """
 
 import os
@@ -31,14 +31,17 @@ NAMES = (
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _HERE = os.path.dirname(__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
-# Functions with a gradient around those of torch.distributed, for parts.
+# Differentiable functions of torch.distributed, which components may call.
 _FOR_PARTS = os.path.join(_TORCH, "distributed", "nn") + os.sep
 
-_ranks: list[Ranks] = []  # of this process, while it is in a group
+_ranks: list[Ranks] = []  # Ranks of this process while it is in a group
 
 
 def wrap_collectives() -> None:
-    """From now on parts get announced functions, also those that they import by name."""
+    """Wraps the functions of torch.distributed.
+
+    Components that import them later by name get the wrapper.
+    """
     for name in NAMES:
         function = getattr(dist, name, None)
         if function is not None and not hasattr(function, CALLED_BY_PART):
@@ -47,7 +50,7 @@ def wrap_collectives() -> None:
 
 @contextmanager
 def announcing(ranks: Ranks) -> Iterator[None]:
-    """Inside, this rank says to the others which collective of a part it has come to."""
+    """Announces the collectives of components to the other ranks inside the context."""
     wrap_collectives()
     _ranks.append(ranks)
     try:
@@ -61,28 +64,28 @@ def _announced(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any, **more: Any) -> Any:
         if not _ranks or _is_known(sys._getframe(1)) or _is_of_some(more):
             return function(*arguments, **more)
-        given = [one for one in (*arguments, *more.values()) if isinstance(one, Tensor)]
-        _announce(_ranks[-1], f"{function.__name__}, {CALLED_BY_PART}", layout(given))
+        tensors = [value for value in (*arguments, *more.values()) if isinstance(value, Tensor)]
+        _announce(_ranks[-1], f"{function.__name__}, {CALLED_BY_PART}", layout(tensors))
         return function(*arguments, **more)
 
     setattr(call, CALLED_BY_PART, True)
     return call
 
 
-def _announce(ranks: Ranks, what: str, forms: dict[str, str]) -> None:
-    # It need not come on all ranks, so it is no progress.
+def _announce(ranks: Ranks, name: str, forms: dict[str, str]) -> None:
+    # Not all ranks need to call it, so it does not count as progress.
     ranks.heartbeat(alone=True)
-    arrival = CollectiveCall(what, caller_location(), forms)
+    arrival = CollectiveCall(name, caller_location(), forms)
     with ranks.waiting(str(arrival)):
         sync_collective(arrival, ranks.control)
 
 
 def _is_known(caller: FrameType) -> bool:
-    """Also if somebody has put a function between, as who counts calls does."""
+    """Returns True for callers in torch or the harness, also through one wrapper function."""
     file, before = caller.f_code.co_filename, caller.f_back
     of_torch = file.startswith(_TORCH) and not file.startswith(_FOR_PARTS)
-    between = before is not None and before.f_code.co_filename.startswith(_HERE)
-    return of_torch or file.startswith(_OURS) or between
+    wrapped = before is not None and before.f_code.co_filename.startswith(_HERE)
+    return of_torch or file.startswith(_OURS) or wrapped
 
 
 def _is_of_some(more: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""BatchNorm over the samples of all ranks: training then does not depend on how many there are."""
+"""Computes BatchNorm over the samples of all ranks, whatever their number."""
 
 from typing import Any
 
@@ -13,18 +13,20 @@ from harness.distributed.ranks import Ranks
 
 
 def convert_batch_norm(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """The model whose BatchNorm layers train on the statistics of the global batch.
+    """Returns the model whose BatchNorm layers train on the statistics of the global batch.
 
-    With one rank the model as it is, else its norms are converted in place; use what is returned,
-    for the model itself may be a norm. Parameters are the same objects, names and modes stay. On
-    CUDA it is torch.nn.SyncBatchNorm, which refuses the CPU; there it is SyncedBatchNorm.
+    With one rank the model is unchanged, else its norms are converted in place. Use the returned
+    model, because the model itself may be a norm. Parameters are the same objects; names and modes
+    do not change. On CUDA the norms become torch.nn.SyncBatchNorm, which refuses the CPU; there
+    they become SyncedBatchNorm.
 
-    In training every forward and every backward of a norm is a collective: all ranks make the
-    same number of calls. Statistics are those of one forward: with gradient accumulation of the
-    ranks' k-th parts together, which are other samples than one process has in its k-th part.
+    In training every forward and backward pass of a norm is a collective, so all ranks must make
+    the same number of calls. Statistics are those of one forward pass. With gradient accumulation
+    they are those of the ranks' k-th micro-batches together, which hold other samples than the k-th
+    micro-batch of one process.
 
     Raises:
-        ValueError: a norm is of a class of its own, whose forward would be lost.
+        ValueError: A norm has its own class, whose forward pass would be lost.
     """
     if ranks.world_size == 1:
         return model
@@ -34,21 +36,21 @@ def convert_batch_norm(model: nn.Module, ranks: Ranks) -> nn.Module:
     if ranks.device.type == "cuda":
         return _with_torchs_own(model)
     for norm in norms.values():
-        # Not a new object: whoever holds the layer, under whatever name, holds the synced one.
+        # Changes the class of the object, so that every reference to the layer is synced.
         norm.__class__ = SYNCED.get(type(norm), type(norm))
     return model
 
 
 class SyncedBatchNorm(_BatchNorm):
-    """A BatchNorm whose training forward takes mean and variance over the samples of all ranks.
+    """(x - mean) / sqrt(variance + eps) * weight + bias, with mean and variance over all ranks.
 
     Equal to BatchNorm on the whole batch in one process, if the mean over ranks of the ranks'
-    losses is the loss of the whole batch; DDP then averages the gradients. Shares may differ in
-    size. Running statistics are equal bit for bit on all ranks. In eval mode, and outside a
-    group, plain BatchNorm.
+    losses is the loss of the whole batch; DDP then averages the gradients. The ranks' batches may
+    differ in size. Running statistics are equal bit for bit on all ranks. In eval mode, and outside
+    a group, this is plain BatchNorm.
 
     Raises:
-        ValueError: all ranks together have one value per channel.
+        ValueError: All ranks together have one value per channel.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -70,16 +72,16 @@ class SyncedBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, unbiased: Tensor) -> None:
-        seen, running_mean, running_var = (
+        batches, running_mean, running_var = (
             self.num_batches_tracked,
             self.running_mean,
             self.running_var,
         )
-        assert seen is not None and running_mean is not None and running_var is not None
-        seen.add_(1)
-        share = 1 / int(seen) if self.momentum is None else self.momentum
-        running_mean.mul_(1 - share).add_(mean, alpha=share)
-        running_var.mul_(1 - share).add_(unbiased, alpha=share)
+        assert batches is not None and running_mean is not None and running_var is not None
+        batches.add_(1)
+        momentum = 1 / int(batches) if self.momentum is None else self.momentum
+        running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
+        running_var.mul_(1 - momentum).add_(unbiased, alpha=momentum)
 
 
 class SyncedBatchNorm1d(SyncedBatchNorm, nn.BatchNorm1d):
@@ -112,7 +114,7 @@ def _check_known(name: str, norm: nn.Module, ranks: Ranks) -> None:
 
 
 def _with_torchs_own(model: nn.Module) -> nn.Module:
-    # One by one: asked for the whole model, torch converts a shared norm in one place only.
+    # One by one, because for a whole model torch converts a shared norm in one place only.
     made: dict[nn.Module | None, nn.Module] = {
         norm: nn.SyncBatchNorm.convert_sync_batchnorm(norm)
         for norm in model.modules()
@@ -127,16 +129,16 @@ def _with_torchs_own(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def _moments(inputs: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Mean and biased variance per channel over all ranks, and the number of values in each.
+    """Returns mean, biased variance and number of values per channel over all ranks.
 
-    Every rank sums squares about its own mean, and these are merged in float64 (Chan et al.
-    1983): E[x^2] - E[x]^2 would lose all digits of a variance that is small beside the mean.
+    Every rank sums squares about its own mean, and these are merged in float64 (Chan et al. 1983):
+    E[x^2] - E[x]^2 would lose all digits of a variance that is small beside the mean.
     """
     wide, over = inputs.to(_wide(inputs)), _all_but_channels(inputs)
     own = inputs.numel() // inputs.shape[1]
     centre = wide.sum(over) / max(own, 1)
     centred = wide - _spread(centre, wide)
-    drift = centred.sum(over).double() / max(own, 1)  # what rounding left between it and the mean
+    drift = centred.sum(over).double() / max(own, 1)  # rounding error of the centre
     squares = (centred.square_().sum(over) - own * drift.square()).clamp_(min=0)
     means, squared, counts = _gathered(centre + drift, squares, drift.new_tensor([own]))
     count = counts.sum()
@@ -146,20 +148,19 @@ def _moments(inputs: Tensor) -> tuple[Tensor, Tensor, int]:
 
 
 def _gathered(*vectors: Tensor) -> tuple[Tensor, ...]:
-    """Each vector of every rank: (ranks, size). Equal bits on every rank."""
-    mine = torch.cat(vectors)
-    every = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(every, mine)
+    """Returns each vector of every rank, (ranks, size). Equal bits on every rank."""
+    local = torch.cat(vectors)
+    vectors_of_ranks = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+    dist.all_gather(vectors_of_ranks, local)
     sizes = [len(vector) for vector in vectors]
-    return tuple(torch.stack(every).split_with_sizes(sizes, dim=1))
+    return tuple(torch.stack(vectors_of_ranks).split_with_sizes(sizes, dim=1))
 
 
 class _Normalise(torch.autograd.Function):
     """(inputs - mean) / sqrt(variance + eps) * weight + bias.
 
-    Mean and variance are functions of all ranks' inputs, so backward sums over the ranks what
-    comes back through them. The gradients of weight and bias are this rank's own: DDP averages
-    them.
+    Mean and variance are functions of all ranks' inputs, so backward sums their gradients over the
+    ranks. The gradients of weight and bias are this rank's own; DDP averages them.
     """
 
     @staticmethod
@@ -200,7 +201,7 @@ class _Normalise(torch.autograd.Function):
 
 
 def _wide(inputs: Tensor) -> torch.dtype:
-    """Statistics of half-precision inputs (autocast) are taken in float32, as torch does."""
+    """Returns float32 for half-precision inputs (autocast), as torch does, else their dtype."""
     return torch.promote_types(inputs.dtype, torch.float32)
 
 
@@ -209,5 +210,5 @@ def _all_but_channels(inputs: Tensor) -> list[int]:
 
 
 def _spread(vector: Tensor, like: Tensor) -> Tensor:
-    """One value per channel, in a shape that broadcasts over (samples, channels, ...)."""
+    """Returns one value per channel in a shape that broadcasts over (samples, channels, ...)."""
     return vector.view(1, -1, *[1] * (like.dim() - 2))

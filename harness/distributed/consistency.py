@@ -1,4 +1,7 @@
-"""What ranks compare, and the errors where they are not alike: nobody is accused without proof."""
+"""Compares the values of ranks and makes the errors for differences.
+
+No rank is blamed without proof.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,19 +10,21 @@ from torch.distributed import DistError
 
 from harness.system.errors import RankLost, RanksDisagree
 
-# How gloo and nccl say it, in a plain RuntimeError.
+# Words of gloo and nccl in a plain RuntimeError.
 OF_THE_GROUP = ("gloo", "nccl", "by peer", "broken pipe", "socket")
 
-Digests = Mapping[str, str]  # of tensors, by name
-NAMED = 5  # of the tensors that differ
+Digests = Mapping[str, str]  # tensor name -> digest
+NAMED = 5  # differing tensors that an error names
 
 
 @dataclass(frozen=True)
 class CollectiveCall:
-    """The collective that a rank has come to.
+    """Describes the collective that a rank has reached.
 
-    name: in words, as "mean of 3 tensors". place: of the code that asked for it. layout: what of
-    it must be equal on all ranks, as the shapes by name.
+    Args:
+        name: Description such as "mean of 3 tensors".
+        location: Source line of the call.
+        layout: Properties that must be equal on all ranks, such as the shapes by name.
     """
 
     name: str
@@ -30,16 +35,16 @@ class CollectiveCall:
         return f"{self.name} ({self.location})"
 
 
-def disagreement_error(what: str, digests: Sequence[Digests]) -> RanksDisagree | None:
-    """The error to raise if the ranks' digests are not all equal.
+def disagreement_error(compared: str, digests: Sequence[Digests]) -> RanksDisagree | None:
+    """Returns the error to raise if the ranks' digests differ, else None.
 
-    Ranks that differ from more than half of all are odd. Where no more than half are alike nobody
-    knows who is right.
+    Ranks that differ from more than half of all ranks are named. Without such a majority it is
+    unknown which ranks are right.
 
-    >>> print(disagreement("masks", [{"w": "aa"}, {"w": "bb"}]))
+    >>> print(disagreement_error("masks", [{"w": "aa"}, {"w": "bb"}]))
     masks: ranks 0 and 1 differ (w); look for randomness that the seed does not decide, for code \
 that changes them on one rank only, or for faulty memory
-    >>> str(disagreement("masks", [{"w": "aa"}, {"w": "bb"}, {"w": "aa"}])).partition(";")[0]
+    >>> str(disagreement_error("masks", [{"w": "aa"}, {"w": "bb"}, {"w": "aa"}])).partition(";")[0]
     'masks: rank 1 differs from the others (w)'
     """
     alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
@@ -48,39 +53,40 @@ that changes them on one rank only, or for faulty memory
     if len(alike) < 2:
         return None
     groups = sorted(alike.values(), key=len)
-    names = sorted({name for one in digests for name in _unlike(one, digests)})
+    names = sorted({name for digest in digests for name in _differing_names(digest, digests)})
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return RanksDisagree(
-        f"{what}: {_said(groups, len(digests))} ({', '.join(names[:NAMED])}{more}); look for "
-        "randomness that the seed does not decide, for code that changes them on one rank only, or "
-        "for faulty memory"
+        f"{compared}: {_differing_ranks(groups, len(digests))} ({', '.join(names[:NAMED])}{more}); "
+        "look for randomness that the seed does not decide, for code that changes them on one rank "
+        "only, or for faulty memory"
     )
 
 
 def mismatch_error(arrivals: Sequence[CollectiveCall]) -> RanksDisagree:
-    """The error to raise if the ranks have come to collectives that do not belong together.
+    """Returns the error to raise if the ranks have reached different collectives.
 
-    >>> here, there = Arrival("mean", "a.py:1", {"w": "(2,)"}), Arrival("mean", "a.py:1", {})
-    >>> str(apart([here, there])).partition(";")[0]
+    >>> first = CollectiveCall("mean", "a.py:1", {"w": "(2,)"})
+    >>> second = CollectiveCall("mean", "a.py:1", {})
+    >>> str(mismatch_error([first, second])).partition(";")[0]
     'ranks came to different collectives: rank 0: mean (a.py:1), w (2,)'
     """
-    layouts = [one.layout for one in arrivals]
-    said = (
-        ", ".join([f"rank {rank}: {one}", *_own(one.layout, layouts)])
-        for rank, one in enumerate(arrivals)
+    layouts = [call.layout for call in arrivals]
+    calls = (
+        ", ".join([f"rank {rank}: {call}", *_describe_differences(call.layout, layouts)])
+        for rank, call in enumerate(arrivals)
     )
     return RanksDisagree(
-        f"ranks came to different collectives: {'; '.join(said)}; look for a part that asks for "
+        f"ranks came to different collectives: {'; '.join(calls)}; look for a part that asks for "
         "one on some ranks only, or for other tensors there"
     )
 
 
-def _said(groups: list[list[int]], count: int) -> str:
-    """groups: of ranks that are alike, the largest last."""
-    *odd, most = groups
+def _differing_ranks(groups: list[list[int]], count: int) -> str:
+    """Returns which ranks differ. `groups` are lists of equal ranks, the largest last."""
+    *rest, most = groups
     if len(most) > count / 2:
-        others = sorted(rank for group in odd for rank in group)
-        return f"{_ranks(others)} {'differs' if len(others) == 1 else 'differ'} from the others"
+        outvoted = sorted(rank for group in rest for rank in group)
+        return f"{_ranks(outvoted)} {'differs' if len(outvoted) == 1 else 'differ'} from the others"
     if len(most) == 1:
         return f"{_ranks(range(count))} differ"
     return f"{', '.join(map(_ranks, sorted(groups)))} differ from each other"
@@ -91,22 +97,30 @@ def _ranks(ranks: Iterable[int]) -> str:
     return f"ranks {', '.join(some)} and {last}" if some else f"rank {last}"
 
 
-def _unlike(one: Digests, every: Sequence[Digests]) -> set[str]:
-    """Names whose digest is another one on some rank, or that some rank does not have."""
-    names = one.keys() | {name for other in every for name in other}
-    return {name for name in names if any(one.get(name) != other.get(name) for other in every)}
+def _differing_names(digests: Digests, all_digests: Sequence[Digests]) -> set[str]:
+    """Returns names whose digest differs on some rank, or is missing there."""
+    names = digests.keys() | {name for digest in all_digests for name in digest}
+    return {
+        name
+        for name in names
+        if any(digests.get(name) != digest.get(name) for digest in all_digests)
+    }
 
 
-def _own(layout: Mapping[str, str], every: Sequence[Mapping[str, str]]) -> list[str]:
-    """What of a layout is not the same on all ranks, in words."""
-    unlike = sorted(_unlike(layout, every))
-    said = [f"{name} {layout[name]}" if name in layout else f"no {name}" for name in unlike]
-    return [*said[:NAMED], *([f"{len(said) - NAMED} more"] if len(said) > NAMED else [])]
+def _describe_differences(
+    layout: Mapping[str, str], layouts: Sequence[Mapping[str, str]]
+) -> list[str]:
+    """Describes the entries of a layout that are not the same on all ranks."""
+    names = sorted(_differing_names(layout, layouts))
+    texts = [f"{name} {layout[name]}" if name in layout else f"no {name}" for name in names]
+    return [*texts[:NAMED], *([f"{len(texts) - NAMED} more"] if len(texts) > NAMED else [])]
 
 
 def is_group_error(error: BaseException | None) -> bool:
-    """Whether an error says that somebody of the group is missing."""
+    """Returns True if an error means that a rank of the group is missing."""
     if error is None or isinstance(error, RankLost):
         return False
-    said = type(error) is RuntimeError and any(word in str(error).lower() for word in OF_THE_GROUP)
-    return said or isinstance(error, DistError) or is_group_error(error.__cause__)
+    is_from_backend = type(error) is RuntimeError and any(
+        word in str(error).lower() for word in OF_THE_GROUP
+    )
+    return is_from_backend or isinstance(error, DistError) or is_group_error(error.__cause__)

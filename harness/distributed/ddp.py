@@ -1,4 +1,4 @@
-"""A model whose backward averages gradients over ranks."""
+"""Wraps a model in DistributedDataParallel, whose backward pass averages gradients over ranks."""
 
 import inspect
 from collections.abc import Callable
@@ -17,29 +17,29 @@ _SWITCHES = inspect.signature(DistributedDataParallel).parameters
 _NEW, _OLD = "forward_sync_buffers", "broadcast_buffers"
 NO_BUFFERS: dict[str, Any] = {_NEW if _NEW in _SWITCHES else _OLD: False}
 
-Rehearsal = Callable[[nn.Module], Tensor]  # replica -> a loss of a sample or two
+Rehearsal = Callable[[nn.Module], Tensor]  # replica -> loss of one or two samples
 RegisterExchange = Callable[[DistributedDataParallel], None]  # of how gradients are exchanged
 
 
 def replicate(
     model: nn.Module, device: torch.device, rehearse: Rehearsal, install: RegisterExchange
 ) -> DistributedDataParallel:
-    """Buffers are never sent; the layout of the buckets is the same at every step.
+    """Returns the model in DDP without buffer synchronization and with fixed gradient buckets.
 
-    By default DDP rearranges its buckets after the first backward. Sums over three and more
-    ranks depend on where in a bucket a number lies, so that a resumed run would round otherwise
-    than one that was not interrupted. One backward is therefore rehearsed, in eval mode and with
-    its gradients thrown away; it also shows whether any parameter is left out of the loss.
+    By default DDP rearranges its buckets after the first backward pass. Sums over three and more
+    ranks depend on the position of a number in its bucket, so a resumed run would round
+    differently. One backward pass is therefore rehearsed, in eval mode, and its gradients are
+    discarded. It also shows whether a parameter does not contribute to the loss.
     """
     replica = _wrapped(model, device)
-    install(replica)  # Before the rehearsal, which would send whole gradients otherwise.
+    install(replica)  # Before the rehearsal, which would reduce dense gradients otherwise.
     with eval_mode(replica):
         rehearse(replica).backward()
     unused = any(p.requires_grad and p.grad is None for p in model.parameters())
     model.zero_grad(set_to_none=True)
     if unused:
         if device.type == "cuda":
-            # This backward waited for no bucket; their memory must not go while it is written.
+            # This backward pass waited for no bucket, whose memory is still being written.
             torch.cuda.synchronize(device)
         replica = _wrapped(model, device, find_unused_parameters=True)
         install(replica)
@@ -47,13 +47,13 @@ def replicate(
 
 
 def running_statistics(model: nn.Module) -> list[Tensor]:
-    """The buffers of all norms that keep running statistics."""
+    """Returns the buffers of all norm layers that keep running statistics."""
     norms = [module for module in model.modules() if isinstance(module, _NormBase)]
     return list(dict.fromkeys(buffer for norm in norms for buffer in norm.buffers()))
 
 
 def no_sync(replica: nn.Module) -> AbstractContextManager[None]:
-    """Inside it a backward adds to this rank's gradients only (gradient accumulation)."""
+    """Accumulates gradients of this rank only inside the context (gradient accumulation)."""
     if isinstance(replica, DistributedDataParallel):
         return replica.no_sync()
     return nullcontext()

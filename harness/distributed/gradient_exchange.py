@@ -1,4 +1,4 @@
-"""How gradients cross the wire: whole or live entries only, in their own dtype or rounded."""
+"""Reduces gradients over ranks: dense or unpruned entries only, in their own dtype or rounded."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,10 +20,11 @@ Reduced = torch.futures.Future[torch.Tensor]
 
 @dataclass(frozen=True)
 class GradientExchange:
-    """How gradients cross the wire.
+    """Describes how gradients are reduced over ranks.
 
-    sparse: only those of live weights do; all others are 0 afterwards.
-    dtype: they are rounded to it before the sum; None leaves them their own.
+    Args:
+        sparse: True reduces only the gradients of unpruned weights. All others are 0 afterwards.
+        dtype: Gradients are rounded to it before the sum. None keeps their dtype.
     """
 
     sparse: bool = False
@@ -34,53 +35,67 @@ DENSE = GradientExchange()
 
 
 def register_exchange(
-    replica: DistributedDataParallel, exchange: GradientExchange, live: MasksInForce | None = None
+    replica: DistributedDataParallel,
+    exchange: GradientExchange,
+    masks_in_force: MasksInForce | None = None,
 ) -> None:
-    """From now on the replica's backward averages gradients by this exchange.
+    """Registers the hook by which the replica's backward pass averages gradients.
 
-    `live` is asked at every step, so masks may be replaced between steps, but not written to;
-    they must be equal on all ranks. It must not hold the replica: DDP keeps it where the garbage
-    collector does not look, and the replica would never die.
+    `masks_in_force` is called at every step. Masks may be replaced between steps, but not written
+    to, and must be equal on all ranks. It must not refer to the replica: DDP keeps it where the
+    garbage collector does not look, so the replica would never be freed.
 
     Raises:
-        ValueError: a mask is of no parameter of the model, or not of its shape.
+        ValueError: A mask belongs to no parameter of the model, or has another shape.
     """
     if exchange == DENSE:
         return  # DDP's own path
-    masks = live if exchange.sparse and live else dict[str, Tensor]
+    masks = masks_in_force if exchange.sparse and masks_in_force else dict[str, Tensor]
     _check(masks(), dict(replica.module.named_parameters()))
     replica.register_comm_hook(_Buckets(replica, exchange.dtype, masks), _average)
 
 
 class SparseBucket:
-    """One bucket on its way: `pack` what the wire gets, sum that in place, `unpack` it.
+    """Holds the buffers of one bucket.
 
-    live: where the bucket's live entries lie, ascending; None: everywhere.
+    `pack` makes the tensor to sum in place, `unpack` writes it back.
+
     The memory is kept for all steps.
+
+    Args:
+        buffer: Gradients of the bucket.
+        live: Ascending indices of unpruned entries in the bucket. None if all are unpruned.
+        dtype: Data type of the sum. None keeps that of the bucket.
+        ranks: Number of ranks.
     """
 
-    def __init__(self, buffer: Tensor, live: Tensor | None, dtype: torch.dtype | None, ranks: int):
+    def __init__(
+        self, buffer: Tensor, live: Tensor | None, dtype: torch.dtype | None, world_size: int
+    ):
         # int64, because index_copy_ takes nothing else; int32 gathers no faster.
         self._live = live
-        self._share = 1 / ranks
+        self._share = 1 / world_size
         self._values = buffer.new_empty(0 if live is None else live.numel())
         size = buffer.numel() if live is None else live.numel()
         rounded = dtype not in (None, buffer.dtype)
         self._wire = buffer.new_empty(size, dtype=dtype) if rounded else None
 
     def pack(self, buffer: Tensor) -> Tensor:
-        """This rank's share of the mean. The bucket is consumed: pruned entries are 0 now."""
+        """Returns this rank's part of the mean.
+
+        The bucket is consumed: pruned entries are 0 afterwards.
+        """
         values = buffer
         if self._live is not None:
             values = torch.index_select(buffer, 0, self._live, out=self._values)
             # Before the sum starts: on CUDA `unpack` runs on a stream that waits for the sum only.
             buffer.zero_()
-        # Divided before the sum, and by multiplication, as DDP does.
+        # Like DDP, divides before the sum, and by multiplication.
         values.mul_(self._share)
         return values if self._wire is None else self._wire.copy_(values)
 
     def unpack(self, buffer: Tensor) -> Tensor:
-        """The bucket, with the summed values of `pack` in their places."""
+        """Returns the bucket with the summed values of `pack` at their positions."""
         values = buffer if self._live is None else self._values
         if self._wire is not None:
             values.copy_(self._wire)
@@ -94,7 +109,10 @@ class _Known(NamedTuple):
 
 
 class _Buckets:
-    """The packing of every bucket; made again when parameters move or a mask is replaced."""
+    """Keeps the SparseBucket of every bucket.
+
+    It is made again when parameters move or a mask changes.
+    """
 
     def __init__(
         self, replica: DistributedDataParallel, dtype: torch.dtype | None, live: MasksInForce
@@ -106,28 +124,28 @@ class _Buckets:
 
     def packing(self, bucket: GradBucket) -> SparseBucket:
         masks, parameters = self._live(), bucket.parameters()
-        mine = [masks.get(self._names[id(p)]) for p in parameters]
+        own_masks = [masks.get(self._names[id(p)]) for p in parameters]
         # Not the masks' values: a bit flipped on one rank must not change how much it sends,
         # which gloo answers by an abort; the ranks' next comparison of masks names it.
-        key = [(id(p), id(m)) for p, m in zip(parameters, mine, strict=True)]
+        key = [(id(p), id(m)) for p, m in zip(parameters, own_masks, strict=True)]
         known = self._known.get(bucket.index())
         if known is None or known.key != key:
-            entries = _live_entries(parameters, mine)
+            entries = _live_entries(parameters, own_masks)
             packing = SparseBucket(bucket.buffer(), entries, self._dtype, self.group.size())
-            known = self._known[bucket.index()] = _Known(key, mine, packing)
+            known = self._known[bucket.index()] = _Known(key, own_masks, packing)
         return known.packing
 
 
-# torch asks for the name "bucket" and for these annotations.
+# torch requires the name "bucket" and these annotations.
 def _average(buckets: _Buckets, bucket: GradBucket) -> Reduced:
-    packing, buffer = buckets.packing(bucket), bucket.buffer()
-    packed = packing.pack(buffer)
+    sparse, buffer = buckets.packing(bucket), bucket.buffer()
+    packed = sparse.pack(buffer)
     if not packed.numel():
-        return _done(buffer)  # Nothing is live, on any rank: there is nothing to say.
+        return _done(buffer)  # Everything is pruned on all ranks: nothing to sum.
 
     def unpack(sent: torch.futures.Future[list[Tensor]]) -> Tensor:
-        sent.value()  # raises what went wrong on the way
-        return packing.unpack(buffer)
+        sent.value()  # raises an error of the collective
+        return sparse.unpack(buffer)
 
     work = dist.all_reduce(packed, group=buckets.group, async_op=True)
     return work.get_future().then(unpack)
@@ -140,7 +158,10 @@ def _done(buffer: Tensor) -> Reduced:
 
 
 def _live_entries(parameters: Sequence[Tensor], masks: Sequence[Tensor | None]) -> Tensor | None:
-    """Indices of live entries in the parameters' bucket, ascending; None if all are live."""
+    """Returns ascending indices of unpruned entries in the parameters' bucket.
+
+    None if all are unpruned.
+    """
     if all(mask is None for mask in masks):
         return None
     flat = torch.cat([_laid_out(p, m) for p, m in zip(parameters, masks, strict=True)])
@@ -148,7 +169,7 @@ def _live_entries(parameters: Sequence[Tensor], masks: Sequence[Tensor | None]) 
 
 
 def _laid_out(parameter: Tensor, mask: Tensor | None) -> Tensor:
-    """A flat mask in the order of a bucket: as the parameter lies in memory."""
+    """Returns a flat mask in the order of a bucket, which is the memory order of the parameter."""
     if mask is None:
         return torch.ones(parameter.numel(), dtype=torch.bool, device=parameter.device)
     # The parameter may be channels_last, and its mask not.
@@ -161,8 +182,10 @@ def _laid_out(parameter: Tensor, mask: Tensor | None) -> Tensor:
 def _check(masks: Tensors, parameters: dict[str, nn.Parameter]) -> None:
     for name, mask in masks.items():
         if name not in parameters or parameters[name].shape != mask.shape:
-            there = f"of shape {tuple(parameters[name].shape)}" if name in parameters else "unknown"
+            actual = (
+                f"of shape {tuple(parameters[name].shape)}" if name in parameters else "unknown"
+            )
             raise ValueError(
                 f"{name}: a mask of shape {tuple(mask.shape)} must be of a parameter of that name "
-                f"and shape, and that is {there}; are these the masks of another model?"
+                f"and shape, and that is {actual}; are these the masks of another model?"
             )

@@ -1,4 +1,4 @@
-"""What ranks tell each other before a collective: to which one they have come, and with what."""
+"""Compares, before a collective, which one each rank has reached and with which tensors."""
 
 import json
 import os
@@ -15,58 +15,60 @@ from harness.distributed.consistency import CollectiveCall, mismatch_error
 
 _HERE = os.path.dirname(__file__) + os.sep
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
-# Of the standard library, which callers go through.
+# Files of the standard library between a caller and this package.
 _BETWEEN = ("contextlib.py", "functools.py")
 
 
 def sync_collective(
     arrival: CollectiveCall, group: dist.ProcessGroup | None, number: int = 0
 ) -> bool:
-    """Waits until all ranks have come to this collective; tells whether `number` is equal on all.
+    """Waits until all ranks have reached this collective. Returns True if `number` is equal on all.
 
-    gloo answers tensors of other sizes by an abort of the rank that waits, and adds tensors of
-    other names without a word. So no rank sends any before all have said the same here. The
-    message has 32 bytes, however many ranks there are.
+    gloo aborts a rank that waits with tensors of another size, and silently adds tensors of other
+    names. So no rank sends tensors before all ranks agree here. The message has 32 bytes for any
+    number of ranks.
 
     Raises:
-        RanksDisagree: on every rank, with the places of all, if they came to different ones.
+        RanksDisagree: On every rank, with all locations, if the ranks reached different
+            collectives.
     """
-    mine = hashed([arrival.name, dict(arrival.layout)])
-    # In place of a gather: the largest of x and of -1 - x are both known to all, and are of one x
+    own = hashed([arrival.name, dict(arrival.layout)])
+    # Instead of a gather: the maxima of x and of -1 - x belong to one x only if all x are equal.
     # only if all are equal.
-    ends = torch.tensor([mine, ~mine, number, ~number])
+    ends = torch.tensor([own, ~own, number, ~number])
     dist.all_reduce(ends, op=dist.ReduceOp.MAX, group=group)
     most, least, highest, lowest = ends.tolist()
     if most != ~least:
-        every: list[Any] = [None] * dist.get_world_size(group)
-        dist.all_gather_object(every, arrival, group=group)
-        raise mismatch_error(every)
+        calls: list[Any] = [None] * dist.get_world_size(group)
+        dist.all_gather_object(calls, arrival, group=group)
+        raise mismatch_error(calls)
     return bool(highest == ~lowest)
 
 
 def hashed(value: Any) -> int:
-    """A whole number of 64 bits, with sign, that the plain value decides."""
+    """Returns a signed 64-bit hash of a plain value."""
     text = json.dumps(value, sort_keys=True)
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
 def layout(tensors: Mapping[str, Tensor] | Sequence[Tensor]) -> dict[str, str]:
-    """What must be equal on all ranks of tensors that they sum or send, by name or position."""
+    """Returns the properties of tensors that must be equal on all ranks, by name or position."""
     named = tensors if isinstance(tensors, Mapping) else dict(enumerate(tensors))
     return {str(name): _form(tensor) for name, tensor in named.items()}
 
 
 def _form(tensor: Tensor) -> str:
     kind = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-    # They are sent as they lie in memory.
+    # Tensors are sent in memory order.
     return kind if tensor.is_contiguous() else f"{kind} strides {tensor.stride()}"
 
 
 def caller_location() -> str:
-    """Names file, line and function of the nearest caller outside this package, as
-    "harness/saliency/gradient.py:31, statistics"."""
+    """Returns file, line and function of the nearest caller outside this package, such as
+    "harness/saliency/gradient.py:31, statistics".
+    """
     frame = sys._getframe(1)
-    # By plain text: it is asked for before every collective.
+    # Compares plain text, because it runs before every collective.
     while frame.f_back and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
         while frame.f_back and frame.f_code.co_filename.endswith(_BETWEEN):

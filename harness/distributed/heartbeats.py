@@ -1,14 +1,14 @@
-"""Who of the ranks is lost, by what each of them says of itself. Plain numbers, no network."""
+"""Decides from the heartbeats of all ranks which rank is lost. Plain numbers, no model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 NEVER = 10**9  # rounds
 RESUME_HINT = "the same command goes on from the last checkpoint"
-# In the name of a collective that is not the harness's.
-CALLED_BY_PART = "asked of torch by a part"
+# Part of the name of a collective that a component calls.
+CALLED_BY_PART = "called by a component"
 
-# By field of Patience. What another rank has found comes before own findings.
+# By field of Timeouts. The finding of another rank comes before own findings.
 REASONS = {
     "lost": "{sign.lost}",
     "left": "{name} left with {sign.left}",
@@ -19,7 +19,7 @@ REASONS = {
 
 
 def remedy(lost: str) -> str:
-    """What to do about a lost rank: what a part does it would do again."""
+    """Returns what to do about a lost rank. A component would fail again in the same way."""
     if CALLED_BY_PART not in lost:
         return RESUME_HINT
     return "let the part call it on every rank at the same steps, or leave it out"
@@ -27,12 +27,17 @@ def remedy(lost: str) -> str:
 
 @dataclass
 class Heartbeat:
-    """What a rank says of itself.
+    """Holds what a rank reports about itself.
 
-    beats: its watchdog lives. progress: marks that all ranks pass; ticks: marks of its own.
-    at: the collective where it waits for the others to come. last: that, or the one before.
-    left: the error that it leaves with. lost: why it gives up, which names another rank.
-    gone: it is out of the group, and reads no signs any more.
+    Args:
+        beats: Counts rounds of the watchdog.
+        progress: Counts marks that all ranks pass.
+        ticks: Counts marks of this rank alone.
+        at: Collective in which this rank waits for the other ranks.
+        last: That collective, or the one before.
+        left: Error with which this rank leaves.
+        lost: Reason for giving up, which names another rank.
+        gone: True if this rank has left the group and reads no heartbeats any more.
     """
 
     beats: int = 0
@@ -61,9 +66,15 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How many rounds a rank may be silent, be behind the others without moving, have left with
-    an error, or have given up another rank, before this one gives up; apart: how many may pass
-    without a move of any rank while some wait and nobody is behind."""
+    """Holds how many rounds a state of another rank may last before this rank gives up.
+
+    Args:
+        silent: No heartbeat.
+        behind: Less progress than the other ranks, and no movement.
+        left: Left with an error.
+        lost: Has given up another rank.
+        apart: No rank moves while some wait and none is behind.
+    """
 
     silent: int = NEVER
     behind: int = NEVER
@@ -74,7 +85,7 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class PeerState:
-    """The last sign of a rank, and for how many rounds it has been so."""
+    """Holds the last heartbeat of a rank and the number of rounds that each state has lasted."""
 
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     silent: int = 0
@@ -83,69 +94,75 @@ class PeerState:
     lost: int = 0
     apart: int = 0
 
-    def next(self, sign: Heartbeat, front: int, at_rest: bool) -> "PeerState":
-        old = self.heartbeat
-        moved = sign.moves != old.moves
+    def next(self, heartbeat: Heartbeat, front: int, at_rest: bool) -> "PeerState":
+        before = self.heartbeat
+        moved = heartbeat.moves != before.moves
         return PeerState(
-            replace(sign),
-            # A rank that leaves is named for why, not for the silence that follows.
-            silent=0 if sign.is_leaving or sign.beats != old.beats else self.silent + 1,
-            behind=0 if sign.is_leaving or moved or sign.progress == front else self.behind + 1,
-            left=self.left + 1 if sign.left else 0,
-            lost=self.lost + 1 if sign.lost else 0,
-            apart=self.apart + 1 if at_rest and sign.at else 0,
+            replace(heartbeat),
+            # A rank that leaves is named with its error, not for the silence that follows.
+            silent=0
+            if heartbeat.is_leaving or heartbeat.beats != before.beats
+            else self.silent + 1,
+            behind=0
+            if heartbeat.is_leaving or moved or heartbeat.progress == front
+            else self.behind + 1,
+            left=self.left + 1 if heartbeat.left else 0,
+            lost=self.lost + 1 if heartbeat.lost else 0,
+            apart=self.apart + 1 if at_rest and heartbeat.at else 0,
         )
 
 
 class HeartbeatTable:
-    """What one rank has seen of all, itself among them.
+    """Keeps the last heartbeat of every rank, as seen by this one.
 
-    Counted in rounds of its own: by a clock, a pause of the whole machine would count against
-    whoever wakes up last.
+    Ages are counted in polling rounds, not seconds, so that a suspended machine does not make ranks
+    look dead.
     """
 
     def __init__(self, names: Sequence[str], round_s: float):
         self.names, self.round_s = names, round_s
         self.seen = [PeerState() for _ in names]
 
-    def update(self, signs: Sequence[Heartbeat]) -> None:
-        front = max(sign.progress for sign in signs)
-        moves = [sign.moves for sign in signs]
-        at_rest = moves == [seen.heartbeat.moves for seen in self.seen]
-        # Replaced as a whole: another thread may be reading.
+    def update(self, heartbeats: Sequence[Heartbeat]) -> None:
+        front = max(sign.progress for sign in heartbeats)
+        moves = [sign.moves for sign in heartbeats]
+        at_rest = moves == [state.heartbeat.moves for state in self.seen]
+        # Replaces the whole list, because another thread may be reading it.
         self.seen = [
-            seen.next(sign, front, at_rest) for seen, sign in zip(self.seen, signs, strict=True)
+            state.next(sign, front, at_rest)
+            for state, sign in zip(self.seen, heartbeats, strict=True)
         ]
 
-    def find_lost(self, patience: Timeouts) -> str | None:
-        """Who is lost, and why; None if nobody is.
+    def find_lost(self, timeouts: Timeouts) -> str | None:
+        """Returns the lost rank and the reason, or None.
 
-        >>> roll = Roll(["rank 0", "rank 1"], round_s=0.5)
+        >>> table = HeartbeatTable(["rank 0", "rank 1"], round_s=0.5)
         >>> for beat in range(10):
-        ...     roll.see([Sign(beats=beat), Sign(beats=min(beat, 5))])
-        >>> roll.culprit(Patience(silent=4))
+        ...     table.update([Heartbeat(beats=beat), Heartbeat(beats=min(beat, 5))])
+        >>> table.find_lost(Timeouts(silent=4))
         'rank 1 has given no sign of life for 2 s'
         """
-        for what, said in REASONS.items():
-            rounds = [getattr(seen, what) for seen in self.seen]
+        for state, reason in REASONS.items():
+            rounds = [getattr(peer, state) for peer in self.seen]
             rank = rounds.index(max(rounds))
-            if rounds[rank] >= getattr(patience, what):
+            if rounds[rank] >= getattr(timeouts, state):
                 seconds = rounds[rank] * self.round_s
-                name, sign, everyone = self.names[rank], self.seen[rank].heartbeat, self._everyone()
-                return said.format(name=name, sign=sign, seconds=seconds, all=everyone)
+                name, sign = self.names[rank], self.seen[rank].heartbeat
+                where = self._everyone()
+                return reason.format(name=name, sign=sign, seconds=seconds, all=where)
         return None
 
     def _everyone(self) -> str:
-        """Where each rank is, if any has come to a collective."""
-        if not any(seen.heartbeat.last for seen in self.seen):
+        """Returns the location of each rank if any has reached a collective."""
+        if not any(state.heartbeat.last for state in self.seen):
             return ""
-        said = (f"rank {rank} {seen.heartbeat.where}" for rank, seen in enumerate(self.seen))
-        return f" ({'; '.join(said)})"
+        texts = (f"rank {rank} {state.heartbeat.where}" for rank, state in enumerate(self.seen))
+        return f" ({'; '.join(texts)})"
 
-    def remaining(self, rank: int, patience: Timeouts) -> set[int]:
-        """The ranks other than this one that are in the group and not silent for too long."""
+    def remaining(self, rank: int, timeouts: Timeouts) -> set[int]:
+        """Returns the other ranks that are in the group and not silent for too long."""
         return {
             other
-            for other, seen in enumerate(self.seen)
-            if other != rank and not seen.heartbeat.gone and seen.silent < patience.silent
+            for other, state in enumerate(self.seen)
+            if other != rank and not state.heartbeat.gone and state.silent < timeouts.silent
         }

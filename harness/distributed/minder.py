@@ -1,4 +1,4 @@
-"""Ends a rank whose interpreter is held, as by C code that never lets another thread run.
+"""Ends a rank whose interpreter is blocked, as by C code that holds the GIL.
 
 No thread of such a process can do that. So a small process beside it waits for a byte every round.
 """
@@ -12,27 +12,34 @@ import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-# What a launcher or a terminal sends to all processes: this one ends when its rank does.
+# Signals that a launcher or terminal sends to all processes. This one ends with its rank.
 _OF_THE_RANK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class InterpreterMonitor:
-    """Ends this process if `beat` is not called for so many rounds; where it stood is printed.
+    """Ends this process if `beat` is not called for a number of rounds.
 
-    Rounds are counted by another process, and not while this one is stopped (SIGSTOP): what
-    pauses the machine, or the whole job, counts against nobody. name: of the rank.
+    Prints the stack of each thread.
+
+    Another process counts the rounds, and not while this one is stopped (SIGSTOP). So a pause of
+    the machine or of the whole job does not count.
+
+    Args:
+        name: Name of the rank.
+        rounds: Number of rounds without a beat.
+        round_s: Seconds of a round.
     """
 
     def __init__(self, name: str, rounds: int, round_s: float):
         self._at_end = ExitStack()
         if not faulthandler.is_enabled() and sys.__stderr__ is not None:
-            # It prints where every thread is, without the interpreter.
+            # faulthandler prints the stack of every thread without the interpreter.
             faulthandler.enable(sys.__stderr__)
             self._at_end.callback(faulthandler.disable)
-        told = [name, str(os.getpid()), str(rounds), str(round_s)]
+        arguments = [name, str(os.getpid()), str(rounds), str(round_s)]
         self._process = subprocess.Popen(
-            # Without site and the packages it starts in some 20 ms.
-            [sys.executable, "-I", "-S", str(Path(__file__)), *told],
+            # Without site and packages the process starts in about 20 ms.
+            [sys.executable, "-I", "-S", str(Path(__file__)), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
         )
@@ -45,7 +52,7 @@ class InterpreterMonitor:
             os.write(self._pipe, b".")
 
     def close(self) -> None:
-        """Afterwards nothing of it is left."""
+        """Ends the monitoring process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
@@ -56,7 +63,7 @@ class InterpreterMonitor:
 
 
 def monitor(name: str, process: int, rounds: int, round_s: float) -> None:
-    """Until the pipe at stdin is closed, or so many rounds have passed without a byte."""
+    """Waits until stdin is closed, or ends the process after `rounds` without a byte."""
     for number in _OF_THE_RANK:
         signal.signal(number, signal.SIG_IGN)
     missed = 0
@@ -69,19 +76,19 @@ def monitor(name: str, process: int, rounds: int, round_s: float) -> None:
             return
         elif not _is_stopped(process):
             missed += 1
-    said = (
+    message = (
         f"harness: {name} holds its interpreter for {rounds * round_s:.0f} s, so that none of its "
         "threads can run; it ends, and prints where it is\n"
     )
-    os.write(2, said.encode())
+    os.write(2, message.encode())
     os.kill(process, signal.SIGABRT)
 
 
 def _is_stopped(process: int) -> bool:
     try:
-        # The state stands behind the name, which may hold blanks and brackets.
+        # The state follows the name, which may contain blanks and brackets.
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:  # there is no such file elsewhere than on Linux
+    except OSError:  # /proc exists on Linux only
         return False
     return state in "Tt"
 

@@ -1,4 +1,4 @@
-"""How several processes work together; none of it decides what a run is."""
+"""Defines the options of a group of ranks. None of them changes the identity of a run."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,20 @@ EXCHANGES = ("dense", "sparse")
 
 @dataclass(frozen=True)
 class Options:
-    """
-    backend: "auto" is nccl on CUDA and gloo on the CPU.
-    gradient_exchange:: "dense" sends all, "sparse" those of live weights only.
-    compare_weights_every: epochs between two comparisons of replicas inside a training.
-    timeout_s: a rank that is behind the others for so long ends the run, by name; one that gives
-        no sign of life does after 20 s at the latest. Also how long ranks wait for the last to
-        come, 60 s at least.
+    """Holds the options of a group of ranks.
+
+    Args:
+        backend: "auto" is nccl on CUDA and gloo on the CPU.
+        exchange: "dense" reduces all gradients, "sparse" those of unpruned weights only.
+        compare_weights_every: Epochs between two comparisons of replicas inside a training.
+        timeout_s: A rank that is behind the other ranks for so long ends the run, with its name. A
+            rank
+            without a heartbeat does so after 20 s at the latest. Ranks also wait so long, but 60 s
+            at
+            least, for the last rank to start.
 
     Raises:
-        ValueError: a value is unknown or out of range.
+        ValueError: A value is unknown or out of range.
     """
 
     backend: str = "auto"

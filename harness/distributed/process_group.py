@@ -1,4 +1,4 @@
-"""Joining the group that a launcher started, and leaving it."""
+"""Joins the process group that a launcher started, and leaves it."""
 
 import gc
 import os
@@ -19,8 +19,8 @@ from harness.distributed.watchdog import Watchdog
 from harness.system.errors import WrongEnvironment
 
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-MEET_S = 60.0  # at the least: ranks that start together may be so far apart
-# A collective names nobody when its time is up, so the watchdog must come before it.
+RENDEZVOUS_S = 60.0  # minimum, because ranks of one job may start so far apart
+# A collective names no rank when it times out, so the watchdog must end the run earlier.
 COLLECTIVE_S = 1800.0
 
 
@@ -29,13 +29,14 @@ def ranks_of_environment(
     device: str = "auto",
     options: Options = Options(),  # noqa: B008 (frozen)
 ) -> Iterator[Ranks]:
-    """The group that torchrun started, or a group of one; leaves it properly on the way out.
+    """Joins the group that torchrun started, or makes a group of one, and leaves it at the end.
 
-    Rank and device come from RANK, WORLD_SIZE and LOCAL_RANK. nccl on CUDA, gloo on the CPU.
+    Rank and device come from RANK, WORLD_SIZE and LOCAL_RANK. Uses nccl on CUDA and gloo on the
+    CPU.
 
     Raises:
-        ValueError: the device is unknown or not there, or the variables are incomplete or wrong.
-        RankLost: another rank did not come, or its end is the cause of an error inside.
+        ValueError: The device is unknown or missing, or the variables are incomplete or wrong.
+        RankLost: Another rank did not start, or its end is the cause of an error inside.
     """
     check_environment()
     chosen = _device(device)
@@ -43,13 +44,15 @@ def ranks_of_environment(
     if "RANK" not in os.environ:
         yield Ranks(device=chosen, options=options)
         return
-    place, store, names = rendezvous(address_from_environment(), max(options.timeout_s, MEET_S))
-    watch = Watchdog(place, names, options.timeout_s)
+    address, store, names = rendezvous(
+        address_from_environment(), max(options.timeout_s, RENDEZVOUS_S)
+    )
+    watch = Watchdog(address, names, options.timeout_s)
     with watch.running():
         try:
             with watch.diagnosing():
-                groups = _joined(backend, store, place.rank, place.world_size, options)
-                ranks = Ranks(place.rank, place.world_size, chosen, options, *groups, watch)
+                groups = _joined(backend, store, address.rank, address.world_size, options)
+                ranks = Ranks(address.rank, address.world_size, chosen, options, *groups, watch)
                 with announcing(ranks):
                     yield ranks
                 ranks.barrier()
@@ -59,26 +62,30 @@ def ranks_of_environment(
 
 
 def _joined(
-    backend: str, store: Store, rank: int, count: int, options: Options
+    backend: str, store: Store, rank: int, world_size: int, options: Options
 ) -> tuple[dist.ProcessGroup, dist.ProcessGroup]:
-    """Makes the group of `backend` torch's default; two of gloo, for control and aside."""
+    """Makes the group of `backend` torch's default.
+
+    Returns two gloo groups, for control and aside.
+    """
     limit = timedelta(seconds=max(COLLECTIVE_S, 3 * options.timeout_s))
     store.set_timeout(limit)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=limit)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=limit)
     control, aside = (dist.new_group(backend="gloo", timeout=limit) for _ in range(2))
     return cast(dist.ProcessGroup, control), cast(dist.ProcessGroup, aside)
 
 
 def _left() -> None:
-    gc.collect()  # DDP wrappers must die before the group that they talk through.
+    gc.collect()  # DDP wrappers must be freed before their process group.
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def check_environment() -> None:
-    """
+    """Checks the variables of the launcher.
+
     Raises:
-        WrongEnvironment: the launcher's variables are incomplete or contradict each other.
+        WrongEnvironment: The launcher's variables are incomplete or contradict each other.
     """
     given = [key for key in ("RANK", "WORLD_SIZE") if key in os.environ]
     if not given:
@@ -89,11 +96,11 @@ def check_environment() -> None:
             f"{' and '.join(given)} set, but {', '.join(missing)} missing or empty; start with "
             f"torchrun, or unset {' and '.join(given)} to run in one process"
         )
-    rank, count = (_number(key) for key in ("RANK", "WORLD_SIZE"))
-    if rank >= count:
+    rank, world_size = (_number(key) for key in ("RANK", "WORLD_SIZE"))
+    if rank >= world_size:
         raise WrongEnvironment(
-            f"RANK={rank} must be below WORLD_SIZE={count}: give the processes RANK 0, 1, ... "
-            f"{max(count - 1, 0)}, or start with torchrun"
+            f"RANK={rank} must be below WORLD_SIZE={world_size}: give the processes RANK 0, 1, ... "
+            f"{max(world_size - 1, 0)}, or start with torchrun"
         )
     if not 0 < _number("MASTER_PORT") < 2**16:
         raise WrongEnvironment(
@@ -111,25 +118,25 @@ def _number(key: str) -> int:
     return int(text)
 
 
-def _backend(asked: str, device: torch.device) -> str:
-    if asked == "nccl" and device.type != "cuda":
+def _backend(requested: str, device: torch.device) -> str:
+    if requested == "nccl" and device.type != "cuda":
         raise ValueError(
             "ranks.backend=nccl needs CUDA, and this run is on the CPU; use auto or gloo"
         )
-    return ("nccl" if device.type == "cuda" else "gloo") if asked == "auto" else asked
+    return ("nccl" if device.type == "cuda" else "gloo") if requested == "auto" else requested
 
 
-def _device(asked: str) -> torch.device:
-    if asked == "mps":
+def _device(requested: str) -> torch.device:
+    if requested == "mps":
         raise ValueError(
             "device=mps: losses and statistics are summed in float64, which mps lacks; use "
             "device=cpu"
         )
-    if asked not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device must be auto, cpu or cuda, got {asked!r}")
-    if asked == "cuda" and not torch.cuda.is_available():
+    if requested not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, got {requested!r}")
+    if requested == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda, but torch finds no CUDA device; use device=cpu or auto")
-    if asked == "cpu" or not torch.cuda.is_available():
+    if requested == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return _cuda_device()
 

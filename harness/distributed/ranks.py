@@ -1,4 +1,4 @@
-"""This process among its equals: sums, means, broadcasts, agreement."""
+"""Defines Ranks, the group of processes of a run: sums, means, broadcasts and comparisons."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,14 +32,19 @@ LINED_UP = torch.contiguous_format
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its equals: which one, of how many, on which device.
+    """Represents this process and its group: rank, world size and device.
 
-    Before every collective the ranks tell each other what they have come to (`header.meet`);
-    those of a training's steps go without.
+    Before every collective the ranks compare which collective they have reached, with which tensors
+    (`header.sync_collective`). The collectives of training steps are not compared.
 
-    control: a gloo group for what is not training: small messages, from and to the CPU.
-    aside: another one, for questions beside a training, which wait for nobody.
-    watch: ends this rank if another is lost; None in a group of one.
+    Args:
+        rank: Rank of this process.
+        world_size: Number of processes in the group.
+        device: Device of this rank.
+        options: Options of the group.
+        control: gloo group for small messages from and to the CPU.
+        aside: Second gloo group, for asynchronous questions during training.
+        watch: Watchdog that ends this rank if another rank is lost. None in a group of one.
     """
 
     rank: int = 0
@@ -55,22 +60,28 @@ class Ranks:
         return self.rank == 0
 
     def heartbeat(self, alone: bool = False, before: str = "") -> None:
-        """Shows the other ranks that this one moves on; costs a count. All must call it equally
-        often; where they do not, as in `on_main`, alone=True.
+        """Reports progress to the other ranks, which costs one increment.
 
-        before: a collective that comes without a word, which is told if it never ends.
+        All ranks must call this equally often. Where they do not, as in `on_main`, pass alone=True.
+
+        Args:
+            alone: True if the other ranks need not call this.
+            before: Name of a collective that follows without comparison. It is named if it never
+                ends.
         """
         if self.watch:
             self.watch.heartbeat(alone, f"{before} ({caller_location()})" if before else "")
 
     def diagnose(self, error: BaseException) -> BaseException:
-        """RankLost, if another rank caused this error, else the error. May take seconds."""
+        """Returns RankLost if another rank caused this error, else the error. May take seconds."""
         return self.watch.diagnose(error) if self.watch else error
 
     @contextmanager
     def on_rank_loss(self, callback: Callable[[str], None]) -> Iterator[None]:
-        """Inside, a rank that is lost while this one's main thread hangs calls `callback(why)`
-        before the process ends."""
+        """Registers `callback(reason)` inside the context for the loss of a rank.
+
+        It is called before the process ends, while the main thread may hang.
+        """
         if self.watch:
             self.watch.on_loss.append(callback)
         try:
@@ -80,49 +91,52 @@ class Ranks:
                 self.watch.on_loss.remove(callback)
 
     def mean(self, sums: Tensors, samples: int) -> Tensors:
-        """(sum over ranks) / (samples over ranks), elementwise; equal bits on every rank.
+        """Returns (sum over ranks) / (samples over ranks), elementwise. Equal bits on every rank.
 
         Raises:
-            ValueError: no rank has a sample.
+            ValueError: No rank has a sample.
         """
         if self.world_size == 1:
             return local_mean(sums, samples)
-        everyone = torch.tensor(samples, device=self.device)
-        # As they lie in memory a rank without a sample may hold them in another order.
-        mine = {name: sums[name].clone(memory_format=LINED_UP) for name in sorted(sums)}
-        with self._together(f"mean of {len(mine)} tensors", layout(mine)):
-            for tensor in (everyone, *mine.values()):
+        total = torch.tensor(samples, device=self.device)
+        # A rank without a sample may hold its tensors in another memory format.
+        local = {name: sums[name].clone(memory_format=LINED_UP) for name in sorted(sums)}
+        with self._together(f"mean of {len(local)} tensors", layout(local)):
+            for tensor in (total, *local.values()):
                 dist.all_reduce(tensor)
-        return local_mean(mine, int(everyone))
+        return local_mean(local, int(total))
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Elementwise sum over ranks, in place; every rank gets the same result."""
+        """Computes the elementwise sum over ranks, in place. Every rank gets the same result."""
         if self.world_size > 1:
             with self._together("sum of a tensor", layout([tensor])):
                 dist.all_reduce(tensor)
         return tensor
 
     def maximum(self, number: int) -> int:
-        """The largest of all ranks' numbers."""
-        found = torch.tensor(number)
+        """Returns the largest of all ranks' numbers."""
+        largest = torch.tensor(number)
         if self.world_size > 1:
             with self._together("largest number"):
-                dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.control)
-        return int(found)
+                dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self.control)
+        return int(largest)
 
     def shard(self, indices: Tensor) -> Tensor:
-        """This rank's part of a list: consecutive, sizes differ by one at most, may be empty."""
+        """Returns this rank's consecutive part of a list.
+
+        Sizes differ by at most one and may be 0.
+        """
         return indices.tensor_split(self.world_size)[self.rank]
 
     def broadcast(self, tensors: list[Tensor]) -> None:
-        """Rank 0's values go to every rank, in place."""
+        """Copies rank 0's values to every rank, in place."""
         if self.world_size > 1 and tensors:
             with self._together(f"{len(tensors)} tensors of rank 0", layout(tensors)):
                 for tensor in tensors:
                     dist.broadcast(tensor, src=0)
 
     def broadcast_object(self, value: T) -> T:
-        """Rank 0's picklable value, on every rank."""
+        """Returns rank 0's picklable value on every rank."""
         box = [value]
         if self.world_size > 1:
             with self._together("a value of rank 0"):
@@ -130,18 +144,18 @@ class Ranks:
         return box[0]
 
     def all_gather_object(self, value: T) -> list[T]:
-        """Every rank's picklable value, by rank, on every rank."""
+        """Returns every rank's picklable value on every rank, ordered by rank."""
         if self.world_size == 1:
             return [value]
-        every: list[Any] = [None] * self.world_size
+        values: list[Any] = [None] * self.world_size
         with self._together("a value of every rank"):
-            dist.all_gather_object(every, value, group=self.control)
-        return every
+            dist.all_gather_object(values, value, group=self.control)
+        return values
 
     def on_main(self, work: Callable[[], T]) -> T:
-        """What rank 0's `work()` returns, on every rank; what it raises, all ranks raise.
+        """Runs `work()` on rank 0 and returns its result, or raises its error, on every rank.
 
-        An error on rank 0 alone would leave the others waiting in the next collective.
+        An error on rank 0 alone would leave the other ranks waiting in the next collective.
         """
         result: T | None = None
         error: Exception | None = None
@@ -158,48 +172,63 @@ class Ranks:
         return result  # type: ignore[return-value]
 
     def broadcast_masks(self, masks: Tensors) -> Tensors:
-        """Rank 0's masks on every rank, sent as packed bits; the received ones are compared."""
+        """Returns rank 0's masks on every rank.
+
+        They are sent as packed bits and compared afterwards.
+        """
         if self.world_size == 1:
             return masks
         bits = pack_all(masks)
         with self._together("masks of rank 0", layout(masks)):
             dist.broadcast(bits, src=0)
-        agreed = unpack_all(bits, masks)
-        self.check_equal(agreed, "received masks")
-        return agreed
+        received = unpack_all(bits, masks)
+        self.check_equal(received, "received masks")
+        return received
 
-    def check_equal(self, tensors: Tensors, what: str) -> None:
-        """Compares tensors that must have the same bits on all ranks.
+    def check_equal(self, tensors: Tensors, name: str) -> None:
+        """Checks that tensors have the same bits on all ranks.
 
         Raises:
-            RanksDisagree: on every rank, naming the tensors, and odd ranks if there is a majority.
+            RanksDisagree: On every rank. Names the tensors, and the ranks that differ from a
+                majority.
         """
         if self.world_size > 1:
-            self.check_digests(fingerprint(tensors), what)
+            self.check_digests(fingerprint(tensors), name)
 
-    def check_digests(self, mine: Digests, what: str) -> None:
-        """The same, of their fingerprints; one message of 32 bytes while all are equal."""
-        if self.control is None:  # one rank alone, or one of several without their group
+    def check_digests(self, digests: Digests, name: str) -> None:
+        """Checks that fingerprints are equal on all ranks.
+
+        One message of 32 bytes is enough while they are equal.
+
+        Raises:
+            RanksDisagree: As `check_equal`.
+        """
+        if self.control is None:  # one rank, or a rank without a process group
             return
-        with self._together(f"comparison of {what}", number=hashed(dict(mine))) as equal:
+        with self._together(f"comparison of {name}", number=hashed(dict(digests))) as equal:
             pass
-        error = None if equal else disagreement_error(what, self.all_gather_object(mine))
+        error = None if equal else disagreement_error(name, self.all_gather_object(digests))
         if error:
             raise error
 
-    def check_replicas(self, model: nn.Module, what: str, also: Tensors | None = None) -> None:
-        """Compares all parameters and buffers of a network, how it computes beside them (see
-        `manner`), and `also` other tensors.
+    def check_replicas(self, model: nn.Module, name: str, also: Tensors | None = None) -> None:
+        """Checks that all parameters and buffers of a model are equal on all ranks.
 
-        Inside a training they are equal at the end of each epoch, outside at any time.
+        Compares the model's other settings (see `model_settings`) and the tensors in `also` too.
+        During training replicas are equal at the end of each epoch, otherwise at any time.
+
+        Raises:
+            RanksDisagree: As `check_equal`.
         """
         if self.world_size > 1:
             digests = fingerprint({**all_tensors(model), **(also or {})})
-            self.check_digests({**digests, **model_settings(model)}, what)
+            self.check_digests({**digests, **model_settings(model)}, name)
 
     def broadcast_running_statistics(self, model: nn.Module) -> None:
-        """Rank 0's running statistics of norms, which a training lets each rank keep for itself,
-        go to every rank."""
+        """Copies rank 0's running statistics of norm layers to every rank.
+
+        In training each rank has its own.
+        """
         self.broadcast(running_statistics(model))
 
     def wrap(
@@ -207,48 +236,57 @@ class Ranks:
         model: nn.Module,
         rehearse: Rehearsal,
         exchange: GradientExchange = DENSE,
-        live: MasksInForce | None = None,
+        masks_in_force: MasksInForce | None = None,
     ) -> nn.Module:
-        """The model whose backward averages gradients over ranks; buffers are never sent.
+        """Returns the model whose backward pass averages gradients over ranks.
 
-        live: see `install`; None: all entries are live.
+        Buffers are not synced.
+
+        Args:
+            model: Model to wrap.
+            rehearse: Returns a loss of one or two samples, for one backward pass without a step.
+            exchange: How gradients are reduced.
+            masks_in_force: See `register_exchange`. None if no weight is pruned.
 
         Raises:
-            RanksDisagree: the networks are not equal. DDP would copy rank 0's over the others.
+            RanksDisagree: The models are not equal. DDP would overwrite them with rank 0's.
         """
         if self.world_size == 1:
             return model
         self.broadcast_running_statistics(model)
         self.check_replicas(model, "the network before a training")
         return replicate(
-            model, self.device, rehearse, lambda new: register_exchange(new, exchange, live)
+            model,
+            self.device,
+            rehearse,
+            lambda new: register_exchange(new, exchange, masks_in_force),
         )
 
     def barrier(self) -> None:
-        """Until all ranks are here."""
+        """Waits until all ranks have called this."""
         if self.world_size > 1:
             with self._together("barrier"):
                 pass
 
     @contextmanager
-    def waiting(self, place: str) -> Iterator[None]:
-        """Inside, this rank says that it waits for others, and where."""
+    def waiting(self, collective: str) -> Iterator[None]:
+        """Reports to the other ranks, inside the context, that this rank waits in a collective."""
         if self.watch:
-            self.watch.set_waiting(place)
+            self.watch.set_waiting(collective)
         yield
         if self.watch:
             self.watch.set_waiting("")
 
     @contextmanager
     def _together(
-        self, what: str, forms: Mapping[str, str] | None = None, number: int = 0
+        self, name: str, forms: Mapping[str, str] | None = None, number: int = 0
     ) -> Iterator[bool]:
-        """Around a collective, once all ranks have come to it; whether `number` is equal on all.
+        """Compares the collectives of all ranks, then yields whether `number` is equal on all.
 
-        forms: what else must be. Who has not come is behind those that wait.
+        `forms` must be equal on all ranks. A rank that has not arrived is behind the waiting ranks.
         """
         self.heartbeat()
-        arrival = CollectiveCall(what, caller_location(), forms or {})
+        arrival = CollectiveCall(name, caller_location(), forms or {})
         with self.waiting(str(arrival)):
             equal = sync_collective(arrival, self.control, number)
         yield equal

@@ -1,4 +1,4 @@
-"""Where the ranks meet: the store that torchrun or rank 0 keeps, and who has come to it."""
+"""Connects the ranks through the store of torchrun or of rank 0. Checks that all have joined."""
 
 import json
 import os
@@ -23,16 +23,22 @@ from harness.system.errors import RankLost, WrongEnvironment
 T = TypeVar("T")
 
 POLL_S = 0.05
-NAME_S = 30.0  # a cluster may add the name of a host a while after its start
+NAME_S = 30.0  # a cluster may register the name of a host some time after its start
 
 
 @dataclass(frozen=True)
 class StoreAddress:
-    """The store of this start, as one rank sees it.
+    """Holds the address of the store of one start, for one rank.
 
-    by_agent: torchrun's agent keeps it, else rank 0 does.
-    meeting: sets the keys of one start apart from those of the start before, which may still be
-        in the store. torchrun's own count of restarts differs from host to host.
+    Args:
+        host: MASTER_ADDR.
+        port: MASTER_PORT.
+        rank: Rank of this process.
+        world_size: Number of ranks.
+        by_agent: True if torchrun's agent runs the store, else rank 0 does.
+        meeting: Prefix of the keys of this start. Keys of the start before may still be in the
+            store,
+            and torchrun's own count of restarts differs between hosts.
     """
 
     host: str
@@ -55,7 +61,7 @@ class StoreAddress:
         return f"MASTER_ADDR:MASTER_PORT {self.host}:{self.port}"
 
     def store(self, keep: bool = False) -> Store:
-        """A connection of its own; `keep` starts the store, at MASTER_ADDR alone."""
+        """Returns a new connection. `keep` starts the store, at MASTER_ADDR only."""
         bound = bind_socket(self._own, self.port) if keep and self._own else None
         if bound:
             tcp = start_store(bound.detach(), self.port, self._own)
@@ -64,19 +70,19 @@ class StoreAddress:
                 self._reached_at,
                 self.port,
                 is_master=keep,
-                multi_tenant=True,  # a process may meet again before the last store is closed
+                multi_tenant=True,  # a process may start again before the last store is closed
                 wait_for_workers=False,
                 timeout=timedelta(seconds=ANSWER_S),
             )
         return PrefixStore(f"harness/{self.meeting}", tcp)
 
     def connect(self) -> socket.socket:
-        """A bare connection, which ends when the store does."""
+        """Returns a plain connection, which ends when the store does."""
         return socket.create_connection((self._reached_at, self.port), ANSWER_S)
 
     @property
     def _reached_at(self) -> str:
-        # The keeper's host may not be known, or not be reached, by that name from itself.
+        # The host of the store may not resolve or reach itself by that name.
         return (self._own or "127.0.0.1") if self.is_host else self.host
 
     @cached_property
@@ -85,59 +91,60 @@ class StoreAddress:
 
 
 def address_from_environment() -> StoreAddress:
-    given = os.environ
+    variables = os.environ
     return StoreAddress(
-        given["MASTER_ADDR"],
-        int(given["MASTER_PORT"]),
-        int(given["RANK"]),
-        int(given["WORLD_SIZE"]),
-        by_agent=given.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        variables["MASTER_ADDR"],
+        int(variables["MASTER_PORT"]),
+        int(variables["RANK"]),
+        int(variables["WORLD_SIZE"]),
+        by_agent=variables.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
     )
 
 
-def rendezvous(place: StoreAddress, within_s: float) -> tuple[StoreAddress, Store, list[str]]:
-    """The place with its meeting, its store for the process group, and all ranks by name, once
-    all have come.
+def rendezvous(address: StoreAddress, within_s: float) -> tuple[StoreAddress, Store, list[str]]:
+    """Waits until all ranks have joined.
+
+    Returns the address with its meeting, the store, and rank names.
 
     Raises:
-        WrongEnvironment: the address is wrong, the port is taken, or two processes have one RANK.
-        RankLost: naming the ranks that did not come in time.
+        WrongEnvironment: The address is wrong, the port is in use, or two processes have one RANK.
+        RankLost: Some ranks did not join in time. The error names them.
     """
     deadline = time.monotonic() + within_s
-    if not place.is_host:
-        _reach(place, deadline)
-    elif not place._own:
+    if not address.is_host:
+        _reach(address, deadline)
+    elif not address._own:
         print(
-            f"harness: MASTER_ADDR={place.host} names no address by which others reach this host, "
-            "so the store of the ranks listens at all of its addresses; give one as MASTER_ADDR",
+            f"harness: MASTER_ADDR={address.host} is no address of this host for other hosts, so "
+            "the store of the ranks listens at all its addresses; set MASTER_ADDR to one of them",
             file=sys.stderr,
         )
-    store = _joined(place)
+    store = _joined(address)
     try:
-        name = (_lead if place.rank == 0 else _follow)(place, store, deadline)
+        name = (_lead if address.rank == 0 else _follow)(address, store, deadline)
         meeting = PrefixStore(name, store)
-        every = [json.loads(meeting.get(f"who/{rank}")) for rank in range(place.world_size)]
+        processes = [json.loads(meeting.get(f"who/{rank}")) for rank in range(address.world_size)]
     except (RankLost, WrongEnvironment):
         raise
     except (ValueError, TypeError) as error:
         raise WrongEnvironment(
-            f"{place.where}: somebody else has written into the store of the ranks ({error}); "
-            "give every group a port of its own, which others cannot reach"
+            f"{address.where}: the store of the ranks holds data of another program ({error}); "
+            "give every group its own port, which other programs cannot reach"
         ) from error
     except RuntimeError as error:
         raise RankLost(
-            f"{place.owner} left {place.where} before all {place.world_size} ranks had come; see what "
-            "the ranks say"
+            f"{address.owner} left {address.where} before all {address.world_size} ranks "
+            "had joined; see the output of the ranks"
         ) from error
-    names = [f"rank {rank} (host {host}, pid {pid})" for rank, (host, pid) in enumerate(every)]
-    return replace(place, meeting=name), meeting, names
+    names = [f"rank {rank} (host {host}, pid {pid})" for rank, (host, pid) in enumerate(processes)]
+    return replace(address, meeting=name), meeting, names
 
 
 def run_with_timeout(seconds: float, work: Callable[[], T]) -> T:
-    """What `work()` returns or raises; it goes on unheeded if that takes longer.
+    """Returns or raises the result of `work()`. A call that takes longer continues in its thread.
 
     Raises:
-        TimeoutError
+        TimeoutError: `work` took longer.
     """
     future: Future[T] = Future()
 
@@ -147,97 +154,103 @@ def run_with_timeout(seconds: float, work: Callable[[], T]) -> T:
         except BaseException as error:
             future.set_exception(error)
 
-    # Not an executor, whose threads Python waits for at its end.
+    # Not an executor, whose threads Python joins at exit.
     Thread(target=run, daemon=True).start()
     return future.result(max(seconds, 0))
 
 
-def _reach(place: StoreAddress, deadline: float) -> None:
-    """Waits until the store takes connections; torch itself would log pages meanwhile."""
+def _reach(address: StoreAddress, deadline: float) -> None:
+    """Waits until the store accepts connections.
+
+    torch itself would log a traceback for every attempt.
+    """
     started = time.monotonic()
     while True:
         try:
-            place.connect().close()
+            address.connect().close()
             return
         except OSError as error:
             now = time.monotonic()
             unknown = isinstance(error, socket.gaierror)
             if unknown and now > min(deadline, started + NAME_S):
                 raise WrongEnvironment(
-                    f"MASTER_ADDR={place.host}: rank {place.rank} knows no such host ({error}); "
-                    "give the name or address of rank 0's host"
+                    f"MASTER_ADDR={address.host}: rank {address.rank} cannot resolve this host "
+                    f"({error}); give the name or address of rank 0's host"
                 ) from error
             if now > deadline:
                 raise RankLost(
-                    f"{place.owner} took no connection at {place.where} for "
-                    f"{now - started:.0f} s ({error}); is it started, and is the address right?"
+                    f"{address.owner} accepted no connection at {address.where} for "
+                    f"{now - started:.0f} s ({error}); check that it runs and the address is right"
                 ) from error
         time.sleep(POLL_S)
 
 
-def _joined(place: StoreAddress) -> Store:
+def _joined(address: StoreAddress) -> Store:
     try:
-        return run_with_timeout(ANSWER_S, lambda: place.store(keep=place.is_host))
+        return run_with_timeout(ANSWER_S, lambda: address.store(keep=address.is_host))
     except TimeoutError:
         raise WrongEnvironment(
-            f"{place.where} takes connections, but does not answer like the store of a group; "
+            f"{address.where} accepts connections, but is no store of a process group; "
             "give the host of rank 0 and a port that is free there"
         ) from None
-    except RuntimeError as error:  # of older releases, which know no DistError here
-        taken = f"MASTER_PORT={place.port} is taken on rank 0's host"
-        why = taken if "EADDRINUSE" in str(error) else f"{place.where} cannot be used ({error})"
+    except RuntimeError as error:  # older releases raise no DistError here
+        taken = f"MASTER_PORT={address.port} is taken on rank 0's host"
+        why = taken if "EADDRINUSE" in str(error) else f"{address.where} cannot be used ({error})"
         raise WrongEnvironment(f"{why}; choose a free port, the same for all ranks") from error
 
 
-def _lead(place: StoreAddress, store: Store, deadline: float) -> str:
-    """A new meeting, once all ranks have signed in."""
+def _lead(address: StoreAddress, store: Store, deadline: float) -> str:
+    """Returns a new meeting after all ranks have joined."""
     name = uuid4().hex
     meeting = PrefixStore(name, store)
-    _sign_in(place, meeting)
+    _sign_in(address, meeting)
     store.set("meeting", name)
-    while missing := _missing(place, meeting):
+    while missing := _missing(address, meeting):
         if time.monotonic() > deadline:
-            raise RankLost(_late(place, missing))
+            raise RankLost(_late(address, missing))
         time.sleep(POLL_S)
     meeting.set("begun", "")
     return name
 
 
-def _follow(place: StoreAddress, store: Store, deadline: float) -> str:
-    """Rank 0's meeting, once all ranks have signed in; not one from before a restart."""
+def _follow(address: StoreAddress, store: Store, deadline: float) -> str:
+    """Returns rank 0's meeting after all ranks have joined.
+
+    Ignores a meeting from before a restart.
+    """
     name, welcome, missing = "", False, [0]
     while time.monotonic() < deadline:
         if store.check(["meeting"]) and (latest := store.get("meeting").decode()) != name:
             name, meeting = latest, PrefixStore(latest, store)
-            welcome = _sign_in(place, meeting)
+            welcome = _sign_in(address, meeting)
         if welcome and meeting.check(["begun"]):
             return name
-        missing = _missing(place, meeting) if welcome else [0]
+        missing = _missing(address, meeting) if welcome else [0]
         time.sleep(POLL_S)
-    if name and not welcome and not place.by_agent:
+    if name and not welcome and not address.by_agent:
         raise WrongEnvironment(
-            f"RANK={place.rank} has come to {place.where} already; give every process a RANK of "
-            "its own, and every group of processes that runs here a port of its own"
+            f"RANK={address.rank} has joined {address.where} already; give every process its own "
+            "RANK, and every group of processes on this host its own port"
         )
-    raise RankLost(_late(place, missing))
+    raise RankLost(_late(address, missing))
 
 
-def _sign_in(place: StoreAddress, meeting: Store) -> bool:
-    """Whether nobody has done so with this rank."""
-    if meeting.add(f"came/{place.rank}", 1) > 1:
+def _sign_in(address: StoreAddress, meeting: Store) -> bool:
+    """Returns True if no other process has joined with this rank."""
+    if meeting.add(f"came/{address.rank}", 1) > 1:
         return False
-    meeting.set(f"sign/{place.rank}", "{}")  # for the watchdogs of all who have come
-    meeting.set(f"who/{place.rank}", json.dumps([socket.gethostname(), os.getpid()]))
+    meeting.set(f"sign/{address.rank}", "{}")  # for the watchdogs of the ranks that have joined
+    meeting.set(f"who/{address.rank}", json.dumps([socket.gethostname(), os.getpid()]))
     return True
 
 
-def _missing(place: StoreAddress, meeting: Store) -> list[int]:
-    return [rank for rank in range(place.world_size) if not meeting.check([f"who/{rank}"])]
+def _missing(address: StoreAddress, meeting: Store) -> list[int]:
+    return [rank for rank in range(address.world_size) if not meeting.check([f"who/{rank}"])]
 
 
-def _late(place: StoreAddress, missing: list[int]) -> str:
+def _late(address: StoreAddress, missing: list[int]) -> str:
     return (
-        f"{place.world_size - len(missing)} of WORLD_SIZE={place.world_size} ranks came to {place.where} in "
-        f"time, not {', '.join(f'rank {rank}' for rank in missing)}; see what they say, or set "
-        "ranks.timeout_s higher"
+        f"{address.world_size - len(missing)} of WORLD_SIZE={address.world_size} ranks joined "
+        f"{address.where} in time, not {', '.join(f'rank {rank}' for rank in missing)}; see their "
+        "output, or raise ranks.timeout_s"
     )

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: every rank hears them at another moment, all stop at one."""
+"""Stops all ranks at one step after a signal, which reaches each rank at another time."""
 
 import signal
 import threading
@@ -13,23 +13,23 @@ from harness.distributed.ranks import Ranks
 from harness.system.signals import SIGNALS
 
 STEPS_BETWEEN_POLLS = 8
-# A launcher passes on the Ctrl-C that its workers have had already.
+# A launcher forwards the Ctrl-C that its workers have received already.
 SAME_KEYPRESS_S = 1.0
 
 
 class StopSignal:
-    """Whether SIGINT, SIGTERM or SIGUSR1 has reached any rank; one answer for all of them.
+    """Tells all ranks whether SIGINT, SIGTERM or SIGUSR1 has reached any of them.
 
-    Inside the context the first such signal is only noted; another Ctrl-C ends the process at
-    once, unsaved. Elsewhere than in a process's main thread Python allows no handlers.
+    Inside the context the first such signal is only recorded. Another Ctrl-C ends the process at
+    once, unsaved. Python allows signal handlers in the main thread only.
     """
 
     def __init__(self, ranks: Ranks):
         self._ranks = ranks
-        self._heard = 0
+        self._received = 0
         self._pressed_at: float | None = None
         self._polls = 0
-        self._asked: tuple[dist.Work, torch.Tensor] | None = None
+        self._pending: tuple[dist.Work, torch.Tensor] | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -39,40 +39,42 @@ class StopSignal:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for number, handler in self._before.items():
-            # torchrun ends the last ranks while they leave, as soon as the first one has left.
+            # torchrun signals the remaining ranks as soon as the first one has left.
             leaving = error is not None and self._ranks.world_size > 1
             signal.signal(number, signal.SIG_IGN if leaving else handler)
 
     def poll(self) -> int:
-        """The signal that all ranks stop for, or 0; to be called by every rank at every step.
+        """Returns the signal that all ranks stop for, or 0.
 
-        Costs a count; every few steps the answer to the question before is fetched and the next
-        one asked, on the side.
+        Every rank must call this at every step.
+
+        A call costs one increment. Every few steps the result of the previous all-reduce is read
+        and the next one starts, asynchronously.
         """
         if self._ranks.world_size == 1:
-            return self._heard
+            return self._received
         self._polls += 1
         if self._polls % STEPS_BETWEEN_POLLS:
             return 0
-        agreed = self._answer()
-        flag = torch.tensor(self._heard)
+        answer = self._answer()
+        flag = torch.tensor(self._received)
         work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._ranks.aside, async_op=True)
         assert work is not None
-        self._asked = work, flag
-        return agreed
+        self._pending = work, flag
+        return answer
 
     def poll_now(self) -> int:
-        """The same, asked and answered now."""
+        """Returns the same as `poll`, with a blocking all-reduce."""
         if self._ranks.world_size == 1:
-            return self._heard
+            return self._received
         before = self._answer()
-        return before or self._ranks.maximum(self._heard)
+        return before or self._ranks.maximum(self._received)
 
     def _answer(self) -> int:
-        if self._asked is None:
+        if self._pending is None:
             return 0
-        work, flag = self._asked
-        self._asked = None
+        work, flag = self._pending
+        self._pending = None
         with self._ranks.waiting("question whether to stop, inside a training"):
             work.wait()
         return int(flag)
@@ -83,4 +85,4 @@ class StopSignal:
             again, self._pressed_at = self._pressed_at, now
             if again is not None and now - again > SAME_KEYPRESS_S:
                 raise KeyboardInterrupt
-        self._heard = self._heard or number
+        self._received = self._received or number

@@ -1,4 +1,4 @@
-"""The store that this process keeps for a group of ranks, at one address only."""
+"""Starts the store of a group of ranks, which listens at one address only."""
 
 import socket
 from contextlib import suppress
@@ -7,47 +7,52 @@ from ipaddress import ip_address
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-ANSWER_S = 30.0  # of a store that is there
+ANSWER_S = 30.0  # maximum response time of a running store
 
 
 def start_store(bound: int, port: int, host: str = "127.0.0.1") -> TCPStore:
-    """Rank 0's store, on a socket that is bound to host and port already (a file descriptor, taken
-    over); whoever meets in this process finds it, as long as the returned object lives."""
+    """Returns rank 0's store on a socket that is bound to host and port already.
+
+    `bound` is its file descriptor, which the store takes over. All clients in this process share
+    the store while the returned object exists.
+    """
     try:
         return _store(bound, port, host, use_libuv=True)
-    except NotImplementedError:  # torch 2.6: only its older server takes a socket over
+    except NotImplementedError:  # torch 2.6: only the older server accepts a socket
         return _store(bound, port, host, use_libuv=False)
 
 
 def local_address(host: str) -> str:
-    """The address of this host that others reach by the name; empty where nobody can tell.
+    """Returns the address of this host that other hosts reach by the name. Empty if unknown.
 
-    Of a name that means the loopback on its own host, as many systems set it up, others find
-    another address.
+    Many systems resolve their own name to the loopback address, while other hosts find another
+    address.
     """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return ""
-    for family, *_, address in sorted(found, key=lambda one: one[0] != socket.AF_INET):
+    for family, *_, address in sorted(addresses, key=lambda entry: entry[0] != socket.AF_INET):
         ip = str(address[0])
-        inside = ip_address(ip.partition("%")[0]).is_loopback
-        if _is_ours(family, ip) and (not inside or host in ("localhost", ip)):
+        is_loopback = ip_address(ip.partition("%")[0]).is_loopback
+        if _is_ours(family, ip) and (not is_loopback or host in ("localhost", ip)):
             return ip
     return ""
 
 
 def bind_socket(address: str, port: int) -> socket.socket | None:
-    """A socket at this address alone, for torch's store by itself listens at all of them; None
-    where the port is taken, if only by a store of this process."""
+    """Returns a socket that is bound to this address only, or None if the port is in use.
+
+    torch's store by itself listens at all addresses.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # after a restart
-        found.bind((address, port))
-        return found
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # after a restart
+        bound.bind((address, port))
+        return bound
     except OSError:
-        found.close()
+        bound.close()
         return None
 
 

@@ -1,7 +1,7 @@
-"""Ends this rank, with the name of the one to blame, when another dies, hangs or leaves.
+"""Ends this rank, with the name of the rank to blame, when another rank dies, hangs or leaves.
 
-A collective waits for a missing rank, and its own time-out names nobody. So every rank says
-twice a second, in the store, how far it is, and reads what the others say.
+A collective waits for a missing rank, and its own timeout names no rank. So every rank writes its
+progress to the store twice a second and reads that of the other ranks.
 """
 
 import json
@@ -24,58 +24,63 @@ from harness.distributed.rendezvous import StoreAddress, run_with_timeout
 from harness.system.errors import RankLost
 
 ROUND_S = 0.5
-SILENCE_S = 20.0  # longer than Python stands still for a large import or file
-SUSPECT_S = 2.5  # the same once a collective has failed, so that somebody must be missing
-EXPLAIN_S = 6.0  # for finding out who that is
-GRACE_S = 3.0  # for a main thread that can, to leave by itself when the store is gone
-LINGER_S = 5.0  # for which the keeper of the store lets the others read why it leaves
-LEAVE_S = 60.0  # for what is done on the way out
+SILENCE_S = 20.0  # longer than a large import or file blocks Python
+SUSPECT_S = 2.5  # the same after a failed collective, when some rank must be missing
+EXPLAIN_S = 6.0  # to find out which rank that is
+GRACE_S = 3.0  # for the main thread to leave by itself when the store is gone
+LINGER_S = 5.0  # for the other ranks to read why the host of the store leaves
+LEAVE_S = 60.0  # for work while leaving
 CALLBACKS_S = 10.0
 
 
 class Watchdog:
-    """
-    on_loss: called with the reason, beside a main thread that may hang, before the process ends.
+    """Watches the other ranks and ends this process if one of them is lost.
+
+    `on_loss` callbacks get the reason, while the main thread may hang, before the process ends.
     """
 
-    def __init__(self, place: StoreAddress, names: list[str], timeout_s: float):
+    def __init__(self, address: StoreAddress, names: list[str], timeout_s: float):
         silence_s = min(timeout_s, SILENCE_S)
         self.on_loss: list[Callable[[str], None]] = []
-        self._place, self._name = place, names[place.rank]
+        self._address, self._name = address, names[address.rank]
         self._round_s = min(ROUND_S, silence_s / 8)
         self._roll = HeartbeatTable(names, self._round_s)
         silent, self._timeout = self._rounds(silence_s), self._rounds(timeout_s)
         self._patience = Timeouts(silent, self._timeout, self._timeout, silent, self._timeout)
         self._suspicion = Timeouts(min(silent, self._rounds(SUSPECT_S)), left=1, lost=1)
         self._sign, self._exchanges = Heartbeat(), 0
-        self._on_the_way_out = False  # and so left alone
+        self._on_the_way_out = False  # leaving, so the watchdog ends nothing
         self._minder: InterpreterMonitor | None = None
         self._at_end = ExitStack()
-        self._wake, self._told, self._closed, self._ending = Event(), Event(), Event(), Lock()
+        self._wake, self._reported, self._closed, self._ending = Event(), Event(), Event(), Lock()
         self._threads = [Thread(target=work, daemon=True) for work in (self._watch, self._guard)]
 
-    def heartbeat(self, alone: bool = False, place: str = "") -> None:
-        """A mark of progress, which costs a count. All ranks must come by equally often.
+    def heartbeat(self, alone: bool = False, collective: str = "") -> None:
+        """Counts one mark of progress. All ranks must call this equally often.
 
-        alone: where they do not: a sign of life, which makes nobody else look late. place: where
-        a collective begins that is not waited for first.
+        Args:
+            alone: True if the other ranks need not call this. No rank then looks late.
+            collective: Location of a collective that follows without comparison.
         """
         if alone:
             self._sign.ticks += 1
         else:
             self._sign.progress += 1
-        self._sign.last = place or self._sign.last
+        self._sign.last = collective or self._sign.last
 
-    def set_waiting(self, place: str) -> None:
-        """Says at which collective this rank waits for the others; "": it does not."""
-        self._sign.at, self._sign.last = place, place or self._sign.last
+    def set_waiting(self, collective: str) -> None:
+        """Reports the collective in which this rank waits for the other ranks.
+
+        "" if it does not wait.
+        """
+        self._sign.at, self._sign.last = collective, collective or self._sign.last
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Watches inside; afterwards nothing of it is left."""
-        # Own connections: the group's is locked while it waits.
-        self._store, self._line = self._place.store(), self._place.connect()
-        if self._place.world_size > 1:  # alone it keeps nobody waiting
+        """Watches inside the context. Ends all threads and processes afterwards."""
+        # Uses own connections, because the group's is locked while it waits.
+        self._store, self._line = self._address.store(), self._address.connect()
+        if self._address.world_size > 1:  # alone it keeps nobody waiting
             self._minder = InterpreterMonitor(self._name, self._patience.silent + 2, self._round_s)
             self._at_end.callback(self._minder.close)
         for thread in self._threads:
@@ -93,22 +98,22 @@ class Watchdog:
 
     @contextmanager
     def diagnosing(self) -> Iterator[None]:
-        """Tells the other ranks of an error that comes by.
+        """Reports an error inside the context to the other ranks.
 
         Raises:
-            RankLost: instead of an error of the group, if another rank is to blame for it.
+            RankLost: Instead of an error of the group, if another rank caused it.
         """
         try:
             yield
         except BaseException as error:
-            found = self.diagnose(error)
-            self.leave(found)
-            if found is error:
+            cause = self.diagnose(error)
+            self.leave(cause)
+            if cause is error:
                 raise
-            raise found from error
+            raise cause from error
 
     def diagnose(self, error: BaseException) -> BaseException:
-        """RankLost, if another rank caused this error, else the error. May take seconds."""
+        """Returns RankLost if another rank caused this error, else the error. May take seconds."""
         if not is_group_error(error):
             return error
         self._on_the_way_out = True
@@ -122,19 +127,19 @@ class Watchdog:
         return error
 
     def leave(self, error: BaseException | None = None) -> None:
-        """Watches the others no longer, and tells them why."""
+        """Stops watching the other ranks and reports the error to them."""
         self._on_the_way_out = True
         if isinstance(error, RankLost):
             self._ignore_sigterm()
         elif error is not None:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            self._sign.left = said.removesuffix(":")[:500]
-            self._told.clear()
+            message = " ".join(f"{type(error).__name__}: {error}".split())
+            self._sign.left = message.removesuffix(":")[:500]
+            self._reported.clear()
             self._wake.set()
-            self._told.wait(2)
+            self._reported.wait(2)
 
     def _ignore_sigterm(self) -> None:
-        """torchrun sends it as soon as one rank has died; what it raised would hide who did."""
+        """Ignores SIGTERM, which torchrun sends after the first death. It would hide the cause."""
         if current_thread() is main_thread():
             before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self._at_end.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
@@ -156,29 +161,32 @@ class Watchdog:
             self._go_on_without_store()
 
     def _exchange(self) -> None:
-        """Raises OSError if the store is gone."""
-        # The store's own call would log a page if it is gone; nothing is ever sent on this line.
+        """Writes the own heartbeat and reads all. Raises OSError if the store is gone."""
+        # The store's own call would log a traceback if it is gone. This connection carries no data.
         if select.select([self._line], [], [], 0)[0]:
             self._line.close()
-            self._line = self._place.connect()
+            self._line = self._address.connect()
         self._sign.beats += 1
         sign = asdict(self._sign)
-        self._store.set(f"sign/{self._place.rank}", json.dumps(sign))
-        keys = [f"sign/{rank}" for rank in range(self._place.world_size)]
-        self._roll.update([Heartbeat(**json.loads(said)) for said in self._store.multi_get(keys)])
+        self._store.set(f"sign/{self._address.rank}", json.dumps(sign))
+        keys = [f"sign/{rank}" for rank in range(self._address.world_size)]
+        self._roll.update([Heartbeat(**json.loads(text)) for text in self._store.multi_get(keys)])
         self._exchanges += 1
         if sign["left"]:
-            self._told.set()
+            self._reported.set()
 
     def _linger(self) -> None:
-        """The last word; who keeps the store waits until the others have heard it."""
+        """Writes the last heartbeat.
+
+        The host of the store waits until the other ranks have read it.
+        """
         self._exchange()
-        alive = self._roll.remaining(self._place.rank, self._suspicion)
+        alive = self._roll.remaining(self._address.rank, self._suspicion)
         deadline = time.monotonic() + LINGER_S
-        while self._place.is_host and alive and time.monotonic() < deadline:
+        while self._address.is_host and alive and time.monotonic() < deadline:
             time.sleep(self._round_s / 8)
             self._exchange()
-            alive &= self._roll.remaining(self._place.rank, Timeouts())
+            alive &= self._roll.remaining(self._address.rank, Timeouts())
 
     def _go_on_without_store(self) -> None:
         known = self._roll.find_lost(Timeouts(left=1, lost=1))
@@ -192,11 +200,11 @@ class Watchdog:
 
     @property
     def _keeper(self) -> str:
-        keeper = "torchrun" if self._place.by_agent else self._roll.names[0]
-        return f"{keeper}, which keeps the store of the ranks at {self._place.where},"
+        keeper = "torchrun" if self._address.by_agent else self._roll.names[0]
+        return f"{keeper}, which keeps the store of the ranks at {self._address.where},"
 
     def _guard(self) -> None:
-        """Ends the process if the watching thread or the way out is stuck."""
+        """Ends the process if the watching thread hangs, or leaving takes too long."""
         before, stuck, leaving = 0, 0, 0
         while not self._closed.wait(self._round_s):
             if self._minder:
@@ -211,12 +219,12 @@ class Watchdog:
                 self._end(f"{self._keeper} does not answer", has_store=False)
 
     def _end(self, lost: str, has_store: bool = True) -> None:
-        """Prints, calls back and ends the process, whatever its main thread waits for."""
-        self._ending.acquire(timeout=2 * CALLBACKS_S)  # the other thread may be at it
+        """Prints the reason, runs the callbacks and ends the process. Its main thread may hang."""
+        self._ending.acquire(timeout=2 * CALLBACKS_S)  # the other thread may end the process
         self._sign.lost, self._sign.gone = lost, True
-        # One line is enough; without the store nobody knows who writes it.
+        # One rank prints. Without the store every rank does.
         if not has_store or self._is_first():
-            ends = f"so rank {self._place.rank} ends; {remedy(lost)}"
+            ends = f"so rank {self._address.rank} ends; {remedy(lost)}"
             os.write(2, f"harness: {lost}; {ends}\n".encode())
         with suppress(TimeoutError):
             run_with_timeout(CALLBACKS_S, lambda: self._call_back(lost))

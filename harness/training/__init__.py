@@ -1,1 +1,1 @@
-"""The one training loop, evaluation, and dense training with its cache."""
+"""Contains the training loop, evaluation, and dense training with its cache."""

@@ -1,4 +1,4 @@
-"""In which order samples are seen. It depends on seed, level and epoch, never on the ranks."""
+"""Decides the order of samples from seed, level and epoch, never from the ranks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,33 @@ from harness.vocabulary.seeds import derive
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one rank computes between two all-reduces or, accumulating, between two backwards."""
+    """Holds the samples of one backward pass of one rank (gradient accumulation)."""
 
     indices: Tensor  # int64, never empty
-    scale: float  # of the summed loss, so that DDP's mean over ranks is the global batch's mean
+    scale: float  # factor of the summed loss: DDP's mean over ranks is the global batch's mean
     last: bool  # the optimizer steps after it
 
 
 def epoch_order(samples: int, seed: int, level: int | str, epoch: int) -> Tensor:
-    """A permutation of all samples, the same for every number of ranks."""
+    """Returns a permutation of all samples, the same for every number of ranks."""
     stream = torch.Generator().manual_seed(derive(seed, "order", level, epoch))
     return torch.randperm(samples, generator=stream)
 
 
 def batch_sizes(order: Tensor, batch_size: int, shares: Tensor | None) -> list[float]:
-    """What each global batch's sum is divided by: its samples, each as far as it counts.
+    """Returns the divisor of each global batch's loss: its number of samples, each times its share.
 
-    shares: of each sample of the split, in [0, 1], on the CPU as `order` is; None: all count.
-    The same on every rank, whichever samples it has: each knows the labels of all.
+    The result is the same on every rank, because each knows the labels of all samples.
+
+    Args:
+        order: Order of the samples.
+        batch_size: Global batch size.
+        shares: Counted fraction of each sample of the split, in [0, 1], on the CPU as `order` is.
+            None
+            counts all.
     """
     batches = order.split(batch_size)
-    return [len(one) if shares is None else float(shares[one].sum()) for one in batches]
+    return [len(batch) if shares is None else float(shares[batch].sum()) for batch in batches]
 
 
 def micro_batches(
@@ -42,23 +48,29 @@ def micro_batches(
     accumulate: int,
     sizes: Sequence[float] | None = None,
 ) -> Iterator[MicroBatch]:
-    """This rank's part of every global batch; the last batch may be partial.
+    """Yields this rank's micro-batches of every global batch. The last batch may be partial.
 
-    sizes: as of `batch_sizes`; None: the number of samples. A rank without a sample of the last
-    batch computes one of them with scale 0: it must take part in the all-reduce, but not in the
-    mean. So do all ranks in a batch of which nothing counts.
+    A rank without a sample of the last batch computes one sample with scale 0: it must take part in
+    the all-reduce, but not in the mean. So do all ranks in a batch without counted samples.
+
+    Args:
+        order: Order of the samples.
+        batch_size: Global batch size.
+        ranks: Ranks that share each batch.
+        accumulate: Number of micro-batches per step and rank.
+        sizes: Result of `batch_sizes`. None counts every sample.
     """
     for number, batch in enumerate(order.split(batch_size)):
-        mine = ranks.shard(batch)
+        shard = ranks.shard(batch)
         size = len(batch) if sizes is None else sizes[number]
-        scale = ranks.world_size / size if len(mine) and size else 0.0
-        parts = [part for part in mine.tensor_split(accumulate) if len(part)] or [batch[:1]]
+        scale = ranks.world_size / size if len(shard) and size else 0.0
+        parts = [part for part in shard.tensor_split(accumulate) if len(part)] or [batch[:1]]
         for index, part in enumerate(parts, start=1):
             yield MicroBatch(part, scale, last=index == len(parts))
 
 
 def slice_steps(first: int, last: int, plan: list[MicroBatch]) -> list[MicroBatch]:
-    """What an epoch's optimizer steps from `first` up to `last` compute."""
+    """Returns the micro-batches of an epoch's optimizer steps `first` to `last`, without `last`."""
     ends = [0, *(number for number, micro_batch in enumerate(plan, start=1) if micro_batch.last)]
     return plan[ends[first] : ends[last]]
 

@@ -1,4 +1,4 @@
-"""How a run saves itself on the way, and stops when it is asked to: all ranks at one step."""
+"""Saves, resumes and stops a training, on all ranks at one step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,10 +17,15 @@ from harness.system.signals import Stopped
 
 @dataclass(frozen=True)
 class Checkpointer:
-    """What dense training and the levels share: policy, signals, and under which circumstances.
+    """Saves and resumes a run, and stops it after a signal.
 
-    numerics, code: what must be equal for a training to go on bit for bit; code also for all
-    else. unsaved: names what changes without a place in a checkpoint.
+    Args:
+        ranks: Ranks of the run.
+        stop: Signals to stop.
+        policy: When to save and how many checkpoints to keep.
+        numerics: Must be equal to resume inside a training bit for bit.
+        code: Digest of the code, which must be equal to resume at all.
+        unsaved: Names state that changes and that no checkpoint holds.
     """
 
     ranks: Ranks
@@ -34,20 +39,22 @@ class Checkpointer:
         return Checkpoints(folder / "checkpoints", self.policy.keep)
 
     def is_due(self, step: int) -> bool:
-        """Whether to save after this step of an epoch; the same on every rank, which all ask."""
-        asked = self.stop.poll()
-        every = self.policy.every_steps
-        return bool(asked) or (every is not None and step % every == 0)
+        """Returns True if the state is to be saved after this step of an epoch.
+
+        Every rank must call it.
+        """
+        stop_signal = self.stop.poll()
+        interval = self.policy.every_steps
+        return bool(stop_signal) or (interval is not None and step % interval == 0)
 
     def save(
-        self, files: Checkpoints, name: str, kind: str, state: State, network: nn.Module
+        self, files: Checkpoints, name: str, kind: str, state: State, model: nn.Module
     ) -> None:
-        """Rank 0 writes the state, in which the network's is; then the ranks stop, if any of them
-        was asked to.
+        """Saves the state on rank 0. Then stops all ranks if any of them received a signal.
 
         Raises:
-            CannotWrite: on every rank.
-            Stopped: on every rank.
+            CannotWrite: On every rank.
+            Stopped: On every rank.
         """
         circumstances = {
             "numerics": self.numerics,
@@ -56,22 +63,23 @@ class Checkpointer:
         }
         self.ranks.on_main(lambda: files.save(name, kind, {**state, **circumstances}))
         if self.ranks.is_main:
-            self.unsaved.warn_changes(network)
+            self.unsaved.warn_changes(model)
         self.raise_if_stopped()
 
     def raise_if_stopped(self) -> None:
-        """
+        """Raises Stopped on every rank if any of them received a signal.
+
         Raises:
-            Stopped: on every rank, if a signal reached any of them.
+            Stopped: On every rank.
         """
-        asked = self.stop.poll_now()
-        if asked:
-            raise Stopped(asked)
+        stop_signal = self.stop.poll_now()
+        if stop_signal:
+            raise Stopped(stop_signal)
 
     def latest(
         self, files: Checkpoints, fits: Callable[[State], str] = lambda state: ""
     ) -> State | None:
-        """Rank 0's newest state that fits, on every rank."""
+        """Returns rank 0's latest usable state, for which `fits` returns "", on every rank."""
 
         def usable(kind: str, state: State) -> str:
             return self._differs(kind, state) or fits(state)

@@ -1,4 +1,4 @@
-"""What a training is given beside its recipe: data, ranks, seed, and what others do inside it."""
+"""Defines the inputs of a training beside its recipe: data, ranks, seed and hooks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,10 +19,11 @@ LoopState = dict[str, Any]  # plain values and tensors
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """After each whole epoch of a training so far.
+    """Holds losses and accuracies after each whole epoch of a training.
 
-    losses: mean over what counts as it was minimised, over the epoch's steps. top1: on validation
-    data, in [0, 1]; empty where there is none.
+    Args:
+        losses: Mean of the minimised loss over what counts, by epoch.
+        top1: Accuracy on validation data, in [0, 1], by epoch. Empty without validation data.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -34,58 +35,69 @@ class TrainingCurve:
 
 
 class FitResult(NamedTuple):
-    """norm: of the live gradients, not clipped, at the last step of the last whole epoch; None
-    without one."""
+    """Holds the result of a training.
+
+    `norm` is that of the unpruned gradients, not clipped, at the last step of the last whole epoch,
+    or None without one.
+    """
 
     norm: float | None
     curve: TrainingCurve
 
 
-UNFINISHED = FitResult(None, TrainingCurve())  # of a training, what its end alone has
+UNFINISHED = FitResult(None, TrainingCurve())  # of a training that has not ended
 OnEpoch = Callable[
     [int, TrainingCurve], None
 ]  # number of the recipe's epochs done, the curve up to there
 
 
 class Saver(Protocol):
-    """Keeps a training's state; every rank calls it at the same steps."""
+    """Saves the state of a training. Every rank calls it at the same steps."""
 
     def begin(self, optimizer: Optimizer) -> None:
-        """Called before the first step."""
+        """Prepares for a training. Called before the first step."""
 
     def is_due(self, step: int) -> bool:
-        """Asked after each step but an epoch's last; `step` of them are done in this epoch."""
+        """Returns True to save after this step.
+
+        Called after `step` steps of an epoch, but not its last.
+        """
 
     def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
-        """Called when due and after each epoch; `epoch` whole ones are done, and `step` steps."""
+        """Saves the state after `epoch` whole epochs and `step` steps: when due and after each
+        epoch.
+        """
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What others may do inside the loop; steps are counted from this training's first one, 0."""
+    """Holds functions that run inside the loop.
 
-    # Before a step's forward pass: masks may change here, and with them the optimizer's state.
+    Steps are counted from this training's first one, 0.
+    """
+
+    # Runs before a step's forward pass. Masks and optimizer state may change here.
     before_step: Callable[[int, Optimizer], None] | None = None
     # (inputs, outputs, labels, the task's loss summed over these samples) -> the sum to minimise.
     loss_term: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None
-    # With gradients averaged, unscaled, not clipped: whether this step is taken by something else
-    # than the optimizer, which then does nothing.
+    # Runs with averaged, unscaled, unclipped gradients. True: it has updated the model itself,
+    # and the optimizer does nothing.
     takes_step: Callable[[Optimizer], bool] | None = None
-    after_backward: Callable[[], None] | None = None  # after that: masks the gradients
+    after_backward: Callable[[], None] | None = None  # then masks the gradients
     epoch_end: OnEpoch | None = None
     masks_in_force: Callable[[], Tensors] | None = (
-        None  # bool by name: whose gradients are used at all
+        None  # bool by name: True where gradients are used
     )
-    # What they keep per weight from step to step: at an epoch's end it is compared over ranks.
+    # State per weight from step to step. It is compared over ranks at an epoch's end.
     per_weight_state: Callable[[], Tensors] | None = None
     saver: Saver | None = None
 
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """Everything that a training recipe does not decide itself.
+    """Holds all inputs of a training that its recipe does not decide.
 
-    validation: measured after every epoch; None: nothing is.
+    `validation` is evaluated after every epoch. None evaluates nothing.
     """
 
     split: Split
@@ -98,10 +110,10 @@ class TrainingContext:
 
     @cached_property
     def sample_weights(self) -> Tensor | None:
-        """How much of each sample counts, on the CPU; None: all of each, as far as is known.
+        """Returns the weight of each sample in [0, 1], on the CPU. None counts every sample.
 
-        A split that does not hold its labels as one tensor has none that are left out.
+        A split that does not hold its labels as one tensor has no uncounted labels.
         """
         labels = getattr(self.split, "labels", None)
-        found = sample_weights(self.task, labels).cpu() if isinstance(labels, Tensor) else None
-        return None if found is None or bool((found == 1).all()) else found
+        fractions = sample_weights(self.task, labels).cpu() if isinstance(labels, Tensor) else None
+        return None if fractions is None or bool((fractions == 1).all()) else fractions

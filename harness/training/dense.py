@@ -1,4 +1,7 @@
-"""Dense training, once for all methods: states by epoch, kept in a cache that jobs share."""
+"""Trains the dense model once for all methods.
+
+States by epoch are kept in a cache that jobs share.
+"""
 
 import json
 from collections.abc import Callable, Collection
@@ -27,14 +30,19 @@ Forms = dict[str, tuple[tuple[int, ...], torch.dtype]]  # shape and dtype by nam
 
 @dataclass(frozen=True)
 class DenseTraining:
-    """State of the network at any index of dense training.
+    """Returns the state of the model at any step of dense training, from the cache or by training.
 
-    folder: named by the hash of all that decides the training (model, data, recipe, seed,
-    numerics key). What is missing there is trained by whoever needs it first; others wait, and
-    go on where it stopped if it was interrupted.
-    keep: moments that are stored on the way, for later rewinding.
-    checkpointer: None saves nothing before the end.
-    foreign: the folder was made under another numerics key; it is read, nothing is trained.
+    Args:
+        folder: Named by the hash of all that decides the training (model, data, recipe, seed,
+            numerics
+            key). The first job that needs a missing state trains it. Other jobs wait, and resume an
+            interrupted training.
+        trainer: Recipe of dense training.
+        context: Data, ranks and seed.
+        build: Returns the initial model.
+        keep: Step indices that are stored for later rewinding.
+        checkpointer: None saves nothing before the end.
+        foreign: True if the folder was made under another numerics key. It is only read.
     """
 
     folder: Path
@@ -50,41 +58,42 @@ class DenseTraining:
         return StepIndex(self.trainer.epochs)
 
     def normalized(self, index: StepIndex) -> StepIndex:
-        """
+        """Returns the normalized index.
+
         Raises:
-            ValueError: the index is not in the recipe.
+            ValueError: The index is beyond the recipe.
         """
         steps = self.trainer.steps_per_epoch(len(self.context.split))
-        found = index.normalized(steps)
-        if not START <= found <= self.end:
+        normalized = index.normalized(steps)
+        if not START <= normalized <= self.end:
             epochs = self.trainer.epochs
-            asked = f"step {index.step}" if index.step else f"epoch {index.epoch}"
+            requested = f"step {index.step}" if index.step else f"epoch {index.epoch}"
             raise ValueError(
-                f"{asked} is not in dense training, which has {epochs} epochs of {steps} steps, "
-                f"{epochs * steps} in all; rewind to an earlier one or raise training.epochs"
+                f"{requested} is not in dense training, which has {epochs} epochs of {steps} "
+                f"steps, {epochs * steps} in all; rewind to an earlier one or raise training.epochs"
             )
-        return found
+        return normalized
 
     def has(self, index: StepIndex) -> bool:
-        """Whether `at(index)` will find it without training."""
+        """Returns True if `at(index)` needs no training."""
         return index == START or self._file(index).exists()
 
     def at(self, index: StepIndex, on_epoch: OnEpoch | None = None) -> Tensors:
-        """Parameters and buffers at a index of the training, START being the initial network.
+        """Returns parameters and buffers at an index of the training. START is the initial model.
 
-        A missing one is trained from the start again, bit for bit. `on_epoch(done, curve)` is
+        A missing state is trained from the start again, bit for bit. `on_epoch(done, curve)` is
         called while training.
 
         Raises:
-            ValueError: the index is beyond the recipe, or missing in a foreign folder.
-            Stopped: a signal asked for it; what was trained is saved.
+            ValueError: The index is beyond the recipe, or missing in a foreign folder.
+            Stopped: After a signal. The training so far is saved.
         """
         return self.load_or_train(index, on_epoch)[0]
 
     def load_or_train(
         self, index: StepIndex, on_epoch: OnEpoch | None = None
     ) -> tuple[Tensors, TrainingCurve]:
-        """As `at`; with the curve of the whole epochs up to a index at an epoch's end."""
+        """Returns the state of `at` and the curve of the whole epochs up to it."""
         index, ranks = self.normalized(index), self.context.ranks
         model = self.build()
         if index == START:
@@ -102,21 +111,24 @@ class DenseTraining:
             return clone_tensors(state), curve
 
     def _load(self, model: nn.Module, index: StepIndex) -> TrainingCurve | None:
-        """Gives the model the state that is there, on rank 0; None: there is none."""
+        """Loads the state on rank 0 into the model.
+
+        Returns its curve, or None if there is no state.
+        """
         ranks = self.context.ranks
-        found = self._stored(index) if ranks.is_main else None
-        told = ranks.broadcast_object(found and (found[1], _forms(found[0])))
-        if told is None:
+        loaded = self._stored(index) if ranks.is_main else None
+        header = ranks.broadcast_object(loaded and (loaded[1], _forms(loaded[0])))
+        if header is None:
             return None
-        # The other ranks make room: a forward pass may have set or replaced a buffer.
-        load_into(model, found[0]) if found else load_buffers(model, _empty(told[1]))
-        return TrainingCurve(**told[0])
+        # The other ranks allocate buffers: a forward pass may have set or replaced one.
+        load_into(model, loaded[0]) if loaded else load_buffers(model, _empty(header[1]))
+        return TrainingCurve(**header[0])
 
     def _stored(self, index: StepIndex) -> tuple[Tensors, dict[str, Any]] | None:
-        """The state and its curve; None if there is none, or one of other code."""
-        found = load_stored(self._file(index))
-        note = json.loads(found[1]) if found else {}
-        return (found[0], note["curve"]) if found and adopt_if_current(note["unnamed"]) else None
+        """Returns the state and its curve, or None if there is none or other code made it."""
+        loaded = load_stored(self._file(index))
+        note = json.loads(loaded[1]) if loaded else {}
+        return (loaded[0], note["curve"]) if loaded and adopt_if_current(note["unnamed"]) else None
 
     def _writer(self, model: nn.Module, stop: StepIndex) -> "DenseStateWriter":
         if self.foreign:
@@ -132,7 +144,7 @@ class DenseTraining:
     def _hooks(
         self, writer: "DenseStateWriter", stop: StepIndex, on_epoch: OnEpoch | None
     ) -> tuple[Hooks, LoopState | None]:
-        """What keeps states on the way, and the state from which the training goes on."""
+        """Returns the hooks that store states, and the state from which the training resumes."""
 
         def epoch_end(done: int, curve: TrainingCurve) -> None:
             writer.at(StepIndex(done), curve)
@@ -153,7 +165,7 @@ class DenseTraining:
             writer.at(stop)
         if self.checkpointer:
             files = self.checkpointer.checkpoints(self.folder)
-            # Once it is whole nobody goes on with it.
+            # A complete training is not resumed.
             self.context.ranks.on_main(lambda: files.clear() if self.has(self.end) else None)
 
     def _file(self, index: StepIndex) -> Path:
@@ -171,8 +183,7 @@ def _empty(forms: Forms) -> Tensors:
 
 @dataclass(frozen=True)
 class DenseStateWriter:
-    """Stores the states that are wanted, on rank 0, as the training comes by; those at an epoch's
-    end with the curve up to there."""
+    """Stores the requested states on rank 0 during training, with the curve at an epoch's end."""
 
     dense: DenseTraining
     model: nn.Module
@@ -188,13 +199,13 @@ class DenseStateWriter:
 
     def before_step(self, number: int, optimizer: Optimizer) -> None:
         steps = self.dense.trainer.steps_per_epoch(len(self.dense.context.split))
-        if number % steps:  # an epoch's end is kept at its end
+        if number % steps:  # the end of an epoch is stored by epoch_end
             self.at(StepIndex(0, number).normalized(steps))
 
 
 @dataclass(frozen=True)
 class DenseSaver:
-    """Keeps dense training's state in its cache, where any job may take it up."""
+    """Saves dense training's state in its cache, from which any job may resume it."""
 
     checkpointer: Checkpointer
     files: Checkpoints

@@ -1,4 +1,4 @@
-"""What is looked at after an epoch: whether numbers are finite, the loss, validation accuracy."""
+"""Checks a training after an epoch: finite numbers, loss, equal replicas, validation accuracy."""
 
 import math
 
@@ -11,30 +11,34 @@ from harness.training.evaluation import evaluate_compared
 
 
 def finite_loss(model: nn.Module, total: Tensor, context: TrainingContext, epoch: int) -> float:
-    """The sum of losses over all ranks' samples; total: over this one's, left as it is.
+    """Returns the sum of losses over all ranks' samples.
+
+    `total` is this rank's sum, left unchanged.
 
     Raises:
-        NotFinite: on every rank.
+        NotFinite: On every rank.
     """
-    # Summed over ranks, so that all of them leave, not only the one that saw it.
+    # Summed over ranks, so that all ranks raise.
     loss = float(context.ranks.sum(total.clone()))
-    odd = [n for n, p in model.named_parameters() if not p.detach().isfinite().all()]
-    if odd or not math.isfinite(loss):
+    not_finite = [n for n, p in model.named_parameters() if not p.detach().isfinite().all()]
+    if not_finite or not math.isfinite(loss):
         raise NotFinite(
             f"epoch {epoch + 1} of level {context.level}: loss {loss} summed over samples, not "
-            f"finite in {', '.join(odd) or 'no weight yet'}; "
+            f"finite in {', '.join(not_finite) or 'no weight yet'}; "
             "lower the optimizer's lr or set clip_norm"
         )
     return loss
 
 
 def sync_replicas(model: nn.Module, context: TrainingContext, hooks: Hooks, epoch: int) -> None:
-    """Rank 0's buffers go to all ranks, whose forwards have changed them by their own samples, so
-    that no measurement on the way decides what a network with such buffers learns. Then, every few
-    epochs, the replicas are compared: they must be equal, for each has made the same steps.
+    """Broadcasts rank 0's buffers and compares the replicas every few epochs.
+
+    Each rank's forward passes have changed its buffers by its own samples. So no measurement
+    decides what a model with such buffers learns. Replicas must be equal, because each has made the
+    same steps.
 
     Raises:
-        RanksDisagree: on every rank.
+        RanksDisagree: On every rank.
     """
     ranks, done = context.ranks, epoch + 1
     ranks.broadcast(list(model.buffers()))
@@ -46,7 +50,7 @@ def sync_replicas(model: nn.Module, context: TrainingContext, hooks: Hooks, epoc
 
 
 def validation_top1(model: nn.Module, context: TrainingContext) -> float | None:
-    """None without validation data; what the training goes on with is left as it is.
+    """Returns the accuracy on validation data, or None without it. The training is not affected.
 
     The replicas are those that were compared at the epoch's end.
     """

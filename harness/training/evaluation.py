@@ -1,4 +1,4 @@
-"""Accuracy and loss over a whole split: sums over samples, divided once by what counts."""
+"""Evaluates accuracy and loss over a whole split: sums over samples, divided once."""
 
 from dataclasses import dataclass
 
@@ -13,23 +13,23 @@ from harness.vocabulary.tensors import eval_mode
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    top1: float  # share of the samples (or positions) that count, in [0, 1]
+    top1: float  # fraction of the samples (or positions) that count, in [0, 1]
     top5: float
-    loss: float  # mean over them
+    loss: float  # mean over what counts
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module, split: Split, task: Task, ranks: Ranks, batch_size: int = 1000
 ) -> EvaluationResult:
-    """Every sample counts once, whatever the batches and ranks; full precision, eval mode.
+    """Evaluates the model in full precision and eval mode. Every sample counts once.
 
-    Each rank takes its share; a last partial batch weighs by its size. BatchNorm statistics are
-    rank 0's; all else must be equal on all ranks. The model comes back as it was.
+    Each rank evaluates its shard, and a last partial batch weighs by its size. BatchNorm statistics
+    are rank 0's; all else must be equal on all ranks. The model is left unchanged.
 
     Raises:
-        ValueError: the split is empty, or none of its labels counts.
-        RanksDisagree: the ranks' networks differ.
+        ValueError: The split is empty, or none of its labels counts.
+        RanksDisagree: The ranks' models differ.
     """
     ranks.broadcast_running_statistics(model)
     ranks.check_replicas(model, "the network before a measurement")
@@ -40,16 +40,16 @@ def evaluate(
 def evaluate_compared(
     model: nn.Module, split: Split, task: Task, ranks: Ranks, batch_size: int = 1000
 ) -> EvaluationResult:
-    """As `evaluate`, of networks that were compared already."""
+    """Evaluates as `evaluate` does, for models that were compared already."""
     if len(split) == 0:
         raise ValueError("cannot evaluate on 0 samples; give the split at least 1")
     sums = torch.zeros(4, dtype=torch.float64, device=ranks.device)
-    mine = ranks.shard(torch.arange(len(split)))
+    shard = ranks.shard(torch.arange(len(split)))
     with eval_mode(model):
-        for inputs, labels in split.batches(mine.split(batch_size)):
+        for inputs, labels in split.batches(shard.split(batch_size)):
             if len(labels):
-                found = task.measure(model(inputs), labels)
-                parts = [found[key].double() for key in ("top1", "top5", "loss")]
+                measures = task.measure(model(inputs), labels)
+                parts = [measures[key].double() for key in ("top1", "top5", "loss")]
                 sums += torch.stack([*parts, sample_weights(task, labels).sum()])
     *totals, counted = ranks.sum(sums)
     if not counted:

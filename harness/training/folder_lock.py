@@ -1,4 +1,4 @@
-"""One job at a time in a folder, all its ranks together."""
+"""Locks a folder for one job, with all its ranks."""
 
 import time
 from collections.abc import Iterator
@@ -16,11 +16,12 @@ SECONDS_BETWEEN_TRIES, SECONDS_BETWEEN_LOOKS = 0.1, 1.0
 
 @contextmanager
 def folder_lock(folder: Path, ranks: Ranks, checkpointer: Checkpointer | None) -> Iterator[None]:
-    """While no other job is in the folder. Ranks ask again and again: a collective in which all
-    others waited for rank 0 would time out.
+    """Holds the lock of the folder. Waits until no other job has it.
+
+    Ranks poll: a collective in which all other ranks waited for rank 0 would time out.
 
     Raises:
-        Stopped: a signal asked for it while others were in there.
+        Stopped: After a signal while waiting.
     """
     with ExitStack() as stack:
         while not ranks.on_main(lambda: _enter(folder, stack)):
@@ -32,15 +33,15 @@ def folder_lock(folder: Path, ranks: Ranks, checkpointer: Checkpointer | None) -
 
 @contextmanager
 def run_folder_lock(folder: Path, checkpointer: Checkpointer) -> Iterator[None]:
-    """While this job alone is in the folder of its results.
+    """Holds the lock of a run folder for this job.
 
-    A lock of another host is waited for until it counts as stale: a run that is started again
-    elsewhere cannot know that the process before is dead.
+    Waits until a lock held on another host is released or stale. A run that is restarted elsewhere
+    cannot check whether a remote process is alive.
 
     Raises:
-        Busy: another process is in there.
-        ValueError: the folder cannot be written, or is a link.
-        Stopped: a signal asked for it meanwhile.
+        Busy: Another process holds the lock.
+        ValueError: The folder cannot be written, or is a link.
+        Stopped: After a signal while waiting.
     """
     deadline = time.monotonic() + LEASE_S + HEARTBEAT_S
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""One training under way, step by step; its whole state can be saved and taken up again."""
+"""Runs one training step by step. Its whole state can be saved and resumed."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -28,11 +28,11 @@ from harness.vocabulary.tensors import Batch
 
 
 class Loop:
-    """Replica, optimizer and scaler of one training, and how far it is.
+    """Holds replica, optimizer, scaler and position of one training.
 
-    epoch: whole epochs done, counted from the recipe's beginning; step: steps of the next one.
-    norm: of the live gradients, not clipped, at the last step of the last whole epoch. total: the
-    loss of this rank's samples in the epoch under way.
+    `epoch` counts whole epochs from the recipe's beginning, `step` counts steps of the next one.
+    `norm` is that of the unpruned gradients, not clipped, at the last step of the last whole epoch.
+    `total` is the loss of this rank's samples in the current epoch.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Loop:
             model, self._rehearse, self.exchange, hooks.masks_in_force
         )
         self.optimizer = recipe.optimizer(model.parameters())
-        self.optimizer.zero_grad(set_to_none=True)  # of whatever the caller did before
+        self.optimizer.zero_grad(set_to_none=True)  # gradients of the caller
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         device = context.ranks.device
         self.scaler = torch.amp.GradScaler(device.type) if recipe.autocast == "float16" else None
@@ -62,15 +62,15 @@ class Loop:
         self.first = begin.steps(self.steps)
         self.epoch, self.step = begin
         self.norm: float | None = None
-        self.own: dict[str, Any] | None = None  # of this rank, until the epoch is taken up
+        self.own: dict[str, Any] | None = None  # of this rank, until the epoch resumes
         self.total = torch.zeros((), dtype=torch.float64, device=device)
-        self.sizes: list[float] = []  # what each batch of the epoch under way is divided by
+        self.sizes: list[float] = []  # divisor of each batch of the current epoch
         self.curve = TrainingCurve()
         if resumed:
-            self._take_up(resumed)
+            self._load_state(resumed)
 
     def state(self) -> LoopState:
-        """All that the steps to come depend on; every rank must ask for it."""
+        """Returns everything that later steps depend on. Every rank must call it."""
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -79,7 +79,7 @@ class Loop:
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "norm": self.norm,
             "curve": asdict(self.curve),
-            # What differs between ranks inside an epoch; the next one begins alike on all.
+            # Differs between ranks inside an epoch. The next epoch begins equal on all ranks.
             "own": self.context.ranks.all_gather_object(rank_state(self.model, self.total))
             if self.step
             else None,
@@ -90,11 +90,11 @@ class Loop:
         return StepIndex(self.epoch, self.step)
 
     def run_epoch(self, stop: StepIndex) -> None:
-        """What is left of the epoch, or of it up to `stop`.
+        """Runs the rest of the epoch, up to `stop` at most.
 
         Raises:
-            NotFinite: at its end, if loss or weights became NaN or infinite.
-            RanksDisagree: at its end, if the replicas differ.
+            NotFinite: At its end, if loss or weights became NaN or infinite.
+            RanksDisagree: At its end, if the replicas differ.
         """
         ranks = self.context.ranks
         steps = stop.step if self.epoch == stop.epoch else self.steps
@@ -126,19 +126,19 @@ class Loop:
 
     @property
     def _number(self) -> int:
-        """Of the next step, from 0 at this training's first."""
+        """Returns the number of the next step, counted from 0 at this training's first."""
         return self.at.steps(self.steps) - self.first
 
     def _micro_batches(self, steps: int) -> list[MicroBatch]:
-        """Of this epoch's steps from the next one up to `steps` of them."""
+        """Returns the micro-batches of this epoch's steps from the next one up to `steps`."""
         context, recipe = self.context, self.recipe
         order = epoch_order(len(context.split), context.seed, context.level, self.epoch)
         self.sizes = batch_sizes(order, recipe.batch_size, context.sample_weights)
         order = order.to(context.ranks.device)
-        every = micro_batches(
+        batches = micro_batches(
             order, recipe.batch_size, context.ranks, recipe.accumulate, self.sizes
         )
-        return slice_steps(self.step, steps, list(every))
+        return slice_steps(self.step, steps, list(batches))
 
     def save(self) -> None:
         if self.hooks.saver:
@@ -150,7 +150,7 @@ class Loop:
         if saver and self.step < steps and saver.is_due(self.step):
             self.save()
 
-    def _take_up(self, state: LoopState) -> None:
+    def _load_state(self, state: LoopState) -> None:
         self.epoch, self.step, self.norm = state["epoch"], state["step"], state["norm"]
         self.curve = TrainingCurve(**state["curve"])
         self.own = state["own"] and state["own"][self.context.ranks.rank]
@@ -180,9 +180,11 @@ class Loop:
                 loss = self._loss(inputs, labels)
                 scaled = loss * micro_batch.scale
             if micro_batch.last:
-                self.context.ranks.heartbeat(before="mean of gradients")  # others may wait in it
+                self.context.ranks.heartbeat(
+                    before="mean of gradients"
+                )  # other ranks may wait in it
             (self.scaler.scale(scaled) if self.scaler else scaled).backward()
-        # Of a sample that does not count only what is not finite.
+        # A sample that does not count contributes only if it is not finite.
         return loss.detach() if micro_batch.scale else loss.detach() * 0
 
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -225,13 +227,16 @@ class Loop:
             group["lr"] = rate * factor
 
     def _note_norm(self) -> None:
-        # Once an epoch: reading a number waits for the device.
+        # Once an epoch, because reading a number synchronizes the device.
         if self.step + 1 == self.steps:
-            found = [p.grad for p in self.model.parameters() if p.grad is not None]
-            self.norm = float(nn.utils.get_total_norm(found))
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            self.norm = float(nn.utils.get_total_norm(gradients))
 
     def _drop_pruned(self) -> None:
-        """Else an overflow in a gradient that nobody uses would skip the step."""
+        """Zeroes gradients of pruned weights.
+
+        Their overflow must not make GradScaler skip the step.
+        """
         for name, mask in self.hooks.masks_in_force().items() if self.hooks.masks_in_force else ():
             gradient = self.model.get_parameter(name).grad
             if gradient is not None:

@@ -1,4 +1,4 @@
-"""What each rank has for itself in the middle of an epoch, where replicas may differ."""
+"""Holds the state of each rank inside an epoch, where replicas may differ."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from harness.model_state.whole_state import buffers_of, load_buffers
 
 
 def rank_state(model: nn.Module, total: Tensor) -> dict[str, Any]:
-    """Random streams, the sum of losses so far, and buffers; `total` names the device."""
+    """Returns random streams, sum of losses and buffers of this rank. `total` has its device."""
     device = total.device
     return {
         "cpu": torch.get_rng_state(),
@@ -20,7 +20,7 @@ def rank_state(model: nn.Module, total: Tensor) -> dict[str, Any]:
 
 
 def load_rank_state(own: dict[str, Any], model: nn.Module, total: Tensor) -> None:
-    """The inverse of rank_state, in place."""
+    """Loads the result of `rank_state`, in place."""
     torch.set_rng_state(own["cpu"])
     if own["cuda"] is not None:
         torch.cuda.set_rng_state(own["cuda"], total.device)

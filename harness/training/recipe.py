@@ -1,4 +1,4 @@
-"""A training recipe: what a training is, before it is under way."""
+"""Defines a training recipe."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,15 +18,21 @@ AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training recipe.
+    """Holds a training recipe.
 
-    optimizer: parameters -> torch optimizer; its lr is multiplied by learning_rate's factor.
-    batch_size: GLOBAL, over all ranks. accumulate: parts that a rank's share is cut into.
-    autocast: null, bfloat16 or float16 (with a GradScaler). clip_norm: of live gradients.
-    augmentation: of training inputs, drawn by seed, level, epoch and sample.
+    Args:
+        optimizer: Maps parameters to a torch optimizer. Its lr is multiplied by learning_rate's
+            factor.
+        learning_rate: Schedule of the learning rate.
+        epochs: Number of epochs.
+        batch_size: GLOBAL batch size, over all ranks.
+        accumulate: Number of micro-batches per step and rank.
+        autocast: null, bfloat16 or float16 (with a GradScaler).
+        clip_norm: Maximum norm of the unpruned gradients.
+        augmentation: Augmentation of training inputs, drawn by seed, level, epoch and sample.
 
     Raises:
-        ValueError: a value is out of its range, or the optimizer refuses its arguments.
+        ValueError: A value is out of its range, or the optimizer refuses its arguments.
     """
 
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -45,11 +51,11 @@ class Recipe:
             raise ValueError(f"autocast must be null, bfloat16 or float16, got {self.autocast!r}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be > 0 or null, got {self.clip_norm}")
-        # Bad arguments of the optimizer fail here, not after minutes of training.
+        # Bad arguments of the optimizer fail now, not after minutes of training.
         self.optimizer([nn.Parameter(torch.zeros(1))])
 
     def check_ranks(self, ranks: Ranks) -> None:
-        """Raises ValueError unless every rank gets the same share of a full global batch."""
+        """Raises ValueError unless every rank gets an equal shard of a full global batch."""
         if self.batch_size % ranks.world_size:
             below = self.batch_size - self.batch_size % ranks.world_size
             raise ValueError(
@@ -58,7 +64,7 @@ class Recipe:
             )
 
     def check_inputs(self, inputs: Tensor) -> None:
-        """Raises ValueError unless the augmentation, if there is one, can change such inputs."""
+        """Raises ValueError unless the augmentation, if any, accepts such inputs."""
         if self.augmentation is not None:
             draws = torch.zeros(len(inputs), self.augmentation.draws, device=inputs.device)
             self.augmentation.apply(inputs, draws.double())

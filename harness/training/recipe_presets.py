@@ -1,4 +1,4 @@
-"""From the plan of a retraining to its recipe."""
+"""Makes the recipe of a retraining from its plan."""
 
 from dataclasses import replace
 
@@ -13,10 +13,10 @@ ResolvedRecipe = tuple[Trainer, StepIndex]  # a recipe and where in it a trainin
 
 
 def resolve_recipe(plan: RetrainingPlan, training: Trainer, retraining: Trainer) -> Trainer:
-    """The recipe that the plan names, with the plan's length and learning rate.
+    """Returns the recipe that the plan names, with the plan's length and learning rate.
 
     Raises:
-        ValueError: the plan asks for the last learning rate of a recipe without epochs.
+        ValueError: The plan needs the last learning rate of a recipe without epochs.
     """
     recipe = {"training": training, "retraining": retraining}[plan.recipe]
     rate: LearningRate = recipe.learning_rate
@@ -29,18 +29,18 @@ def resolve_recipe(plan: RetrainingPlan, training: Trainer, retraining: Trainer)
 
 
 def stretch_epochs(epochs: int, stretch: float) -> int:
-    """round(stretch x epochs); of something, never nothing.
+    """Returns round(stretch x epochs), but at least 1 unless epochs is 0.
 
-    >>> stretched(10, 1.26), stretched(1, 0.2), stretched(0, 3.0)
+    >>> stretch_epochs(10, 1.26), stretch_epochs(1, 0.2), stretch_epochs(0, 3.0)
     (13, 1, 0)
     """
     return max(min(1, epochs), round(stretch * epochs))
 
 
-def steps_of(form: ResolvedRecipe | None, samples: int) -> int:
-    """Steps of a training on so many samples; 0 of none."""
-    if form is None:
+def steps_of(resolved: ResolvedRecipe | None, samples: int) -> int:
+    """Returns the optimizer steps of a training on so many samples, 0 for None."""
+    if resolved is None:
         return 0
-    recipe, begin = form
-    each = recipe.steps_per_epoch(samples)
-    return max(0, recipe.epochs * each - begin.steps(each))
+    recipe, begin = resolved
+    per_epoch = recipe.steps_per_epoch(samples)
+    return max(0, recipe.epochs * per_epoch - begin.steps(per_epoch))

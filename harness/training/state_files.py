@@ -1,4 +1,4 @@
-"""States of networks: new ones from a seed, stored ones with a checksum, ones that a user gives."""
+"""Builds, stores and loads states of models."""
 
 import hashlib
 import json
@@ -14,25 +14,25 @@ from harness.model_state.whole_state import load_into, whole_state
 from harness.system.atomic_files import write_atomic
 from harness.vocabulary.tensors import Tensors, clone_tensors
 
-# What safetensors, torch.load and load_state_dict raise on files that are not a model's weights.
+# Errors of safetensors, torch.load and load_state_dict for files without a model's weights.
 UNREADABLE = (
     OSError, EOFError, RuntimeError, AttributeError, KeyError, TypeError, UnpicklingError,
     safetensors.SafetensorError,
 )  # fmt: skip
 
-NOTED = "sha256, note"  # what a file has beside its tensors
+NOTED = "sha256, note"  # key of a file's metadata
 
 
 def store(file: Path, state: Tensors, note: str = "") -> None:
-    """Writes a state and a note with their checksum; the file is whole or absent."""
+    """Writes a state and a note with their checksum. The file is complete or absent."""
     whole = clone_tensors(state)
-    # One entry: of several, safetensors would leave the order to chance.
+    # One entry, because safetensors does not fix the order of several.
     facts = {NOTED: f"{_checksum(whole, note)} {note}"}
     write_atomic(file, safetensors.torch.save(whole, metadata=facts))
 
 
 def load_stored(file: Path) -> tuple[Tensors, str] | None:
-    """The stored state and its note; None if there is none, or a damaged one."""
+    """Returns the stored state and its note, or None if the file is missing or damaged."""
     if not file.exists():
         return None
     try:
@@ -46,14 +46,17 @@ def load_stored(file: Path) -> tuple[Tensors, str] | None:
 
 
 def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A new model whose random weights seed alone decides; global streams stay as they are."""
+    """Returns a new model whose random weights depend on the seed alone.
+
+    Global streams are unchanged.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
 
 def _checksum(state: Tensors, note: str) -> str:
-    """SHA-256 over the note, and name, dtype, shape and bytes of each tensor."""
+    """Returns the SHA-256 of the note and of name, dtype, shape and bytes of each tensor."""
     parts = hashlib.sha256(json.dumps(note).encode())
     for name, value in sorted(state.items()):
         parts.update(json.dumps([name, str(value.dtype), [*value.shape]]).encode())
@@ -65,7 +68,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Loads a .safetensors file or a state dict saved by torch.save into the model, by name.
 
     Raises:
-        ValueError: the file is missing or unreadable, or its tensors are not the model's.
+        ValueError: The file is missing or unreadable, or its tensors do not fit the model.
     """
     try:
         if path.suffix == ".safetensors":
@@ -81,7 +84,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def _load(model: nn.Module, given: Tensors) -> None:
-    """Buffers that state_dict leaves out may be missing: only a run's own files hold them."""
+    """Loads a state dict.
+
+    Buffers outside state_dict may be missing: only a run's own files hold them.
+    """
     own = whole_state(model)
     beside = own.keys() - model.state_dict().keys()
     model.load_state_dict({name: value for name, value in given.items() if name not in beside})
@@ -89,7 +95,7 @@ def _load(model: nn.Module, given: Tensors) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """At most the first two of torch's lines: it has one per tensor that does not fit."""
+    """Returns at most the first two lines of torch's error, which has one line per tensor."""
     if not isinstance(error, OSError | RuntimeError | safetensors.SafetensorError):
         return "it holds no plain dict of tensors"
     first, *rest = (line.strip().rstrip(".:") for line in str(error).splitlines() if line.strip())

@@ -1,4 +1,4 @@
-"""Trains a network by a recipe; of pruning it knows only the hooks that it is given."""
+"""Trains a model by a recipe. Pruning enters through hooks only."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from harness.vocabulary.step_index import START, StepIndex
 
 @dataclass(frozen=True)
 class Trainer(Recipe):
-    """A recipe that is carried out by `fit`."""
+    """Trains by a recipe with `fit`."""
 
     def fit(
         self,
@@ -25,10 +25,16 @@ class Trainer(Recipe):
     ) -> FitResult:
         """Trains the model in place from `begin` to `stop`, by default the recipe's end.
 
-        resumed: a state that hooks.saver was given in the same training; it goes on from there.
+        Args:
+            model: Model to train.
+            context: Data, task, ranks and seed.
+            hooks: Functions that run inside the loop.
+            begin: First step.
+            stop: Step before which the training ends. None is the recipe's end.
+            resumed: State that hooks.saver received in the same training, to resume from.
 
         Raises:
-            NotFinite: at the end of the epoch in which loss or weights became NaN or infinite.
+            NotFinite: At the end of the epoch in which loss or weights became NaN or infinite.
         """
         self.check_ranks(context.ranks)
         steps = self.steps_per_epoch(len(context.split))

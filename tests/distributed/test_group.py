@@ -14,7 +14,7 @@ from conftest import cases
 from ports import free_port
 
 from harness.distributed import Options, process_group, ranks_of_environment, rendezvous
-from harness.distributed.rendezvous import StoreAddress, rendezvous
+from harness.distributed.rendezvous import StoreAddress
 from harness.system.errors import RankLost
 
 ALONE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -36,7 +36,7 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) 
 
 @pytest.fixture(name="_hurried")
 def fixture_hurried(monkeypatch) -> None:
-    monkeypatch.setattr(process_group, "MEET_S", 0.5)
+    monkeypatch.setattr(process_group, "RENDEZVOUS_S", 0.5)
     monkeypatch.setattr(rendezvous, "NAME_S", 0.2)
     monkeypatch.setattr(rendezvous, "ANSWER_S", 3.0)
 
@@ -142,17 +142,17 @@ def test_ranks_that_do_not_come_are_named_in_time(monkeypatch, _hurried) -> None
 
     with pytest.raises(RankLost) as error:
         join(monkeypatch, **{**FOUR, "RANK": "0", "WORLD_SIZE": "3", "MASTER_PORT": port})
-    assert str(error.value).startswith("1 of WORLD_SIZE=3 ranks came to MASTER_ADDR:MASTER_PORT ")
-    assert "in time, not rank 1, rank 2; see what they say, or set" in str(error.value)
+    assert str(error.value).startswith("1 of WORLD_SIZE=3 ranks joined MASTER_ADDR:MASTER_PORT ")
+    assert "in time, not rank 1, rank 2; see their output, or raise" in str(error.value)
 
 
 def test_a_rank_0_that_does_not_come_is_named_in_time(monkeypatch, _hurried) -> None:
-    with pytest.raises(RankLost, match=r"rank 0 took no connection at .* for \d s .*refused"):
+    with pytest.raises(RankLost, match=r"rank 0 accepted no connection at .* for \d s .*refused"):
         join(monkeypatch, **{**FOUR, "MASTER_PORT": str(free_port())})
 
 
 def test_an_unknown_host_is_named(monkeypatch, _hurried) -> None:
-    with pytest.raises(ValueError, match="MASTER_ADDR=no.such.invalid: rank 1 knows no such host"):
+    with pytest.raises(ValueError, match="MASTER_ADDR=no.such.invalid: rank 1 cannot resolve"):
         join(monkeypatch, **{**FOUR, "MASTER_ADDR": "no.such.invalid"})
 
 
@@ -170,37 +170,37 @@ def test_a_port_that_is_taken_is_named(monkeypatch, stranger) -> None:
 
 
 def test_a_port_at_which_no_store_answers_is_named(monkeypatch, _hurried, stranger) -> None:
-    with pytest.raises(ValueError, match="takes connections, but does not answer like the store"):
+    with pytest.raises(ValueError, match="accepts connections, but is no store"):
         join(monkeypatch, **{**FOUR, "MASTER_PORT": stranger})
 
 
 def test_two_processes_of_one_rank_are_refused(_hurried) -> None:
     port = free_port()
     with ThreadPoolExecutor() as pool:
-        ranks = [StoreAddress("127.0.0.1", port, rank, count=2) for rank in (0, 1)]
-        first, _ = [pool.submit(rendezvous, place, 5) for place in ranks]
+        ranks = [StoreAddress("127.0.0.1", port, rank, world_size=2) for rank in (0, 1)]
+        first, _ = [pool.submit(rendezvous.rendezvous, place, 5) for place in ranks]
         _, store, names = first.result()
 
         assert names == [
             f"rank {rank} (host {socket.gethostname()}, pid {os.getpid()})" for rank in (0, 1)
         ]
-        with pytest.raises(ValueError, match="RANK=1 has come to .* already; give every process"):
-            rendezvous(ranks[1], 0.5)
+        with pytest.raises(ValueError, match="RANK=1 has joined .* already; give every process"):
+            rendezvous.rendezvous(ranks[1], 0.5)
     del store
 
 
 def test_a_restart_on_the_same_store_waits_for_all_of_its_own_ranks() -> None:
     port = free_port()
-    agent = StoreAddress("127.0.0.1", port, rank=0, count=0).store(keep=True)
-    ranks = [StoreAddress("127.0.0.1", port, rank, count=2, by_agent=True) for rank in (0, 1)]
+    agent = StoreAddress("127.0.0.1", port, rank=0, world_size=0).store(keep=True)
+    ranks = [StoreAddress("127.0.0.1", port, rank, world_size=2, by_agent=True) for rank in (0, 1)]
     with ThreadPoolExecutor() as pool:
-        before = [pool.submit(rendezvous, place, 5) for place in ranks]
+        before = [pool.submit(rendezvous.rendezvous, place, 5) for place in ranks]
         (old,) = {found.result()[0].meeting for found in before}
 
-        early = pool.submit(rendezvous, ranks[1], 5)
+        early = pool.submit(rendezvous.rendezvous, ranks[1], 5)
         time.sleep(0.3)
         assert not early.done()
-        late = pool.submit(rendezvous, ranks[0], 5)
+        late = pool.submit(rendezvous.rendezvous, ranks[0], 5)
         (new,) = {found.result()[0].meeting for found in (early, late)}
     assert new != old
     del agent

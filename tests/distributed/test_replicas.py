@@ -43,8 +43,8 @@ APART = {
     "another sum": ("sum of a tensor", "float32 (3,)", "sum of a tensor", "float32 (1, 3)"),
     "fewer tensors": ("2 tensors of rank 0", "1 float32", "1 tensors of rank 0", "no 1"),
     "other masks": ("masks of rank 0", "w bool (16,)", "masks of rank 0", "v bool (16,)"),
-    "own of a part": ("by a part (", "float32 (7,)", "by a part (", "float32 (5,)"),
-    "own beside ours": ("barrier (", "no 0", "broadcast, asked of torch by a part (", "(2,)"),
+    "own of a part": ("by a component (", "float32 (7,)", "by a component (", "float32 (5,)"),
+    "own beside ours": ("barrier (", "no 0", "broadcast, called by a component (", "(2,)"),
     "one left": ("barrier (", "", "a value of every rank (", ""),
 }
 

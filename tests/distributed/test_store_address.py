@@ -47,7 +47,7 @@ def test_ranks_meet_whatever_others_send(message) -> None:
 def test_a_name_of_a_rank_that_others_have_written_is_told_in_one_line(monkeypatch) -> None:
     place = StoreAddress("127.0.0.1", free_port(), rank=0, world_size=1)
     monkeypatch.setattr("harness.distributed.rendezvous.json.dumps", lambda _: "\x1b[2J{")
-    with pytest.raises(WrongEnvironment, match="somebody else has written into the store"):
+    with pytest.raises(WrongEnvironment, match="holds data of another program"):
         rendezvous(place, 5)
 
 
