@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A sweep from plan to report, submitted from a login node, in the checkout's root:
+# A sweep from plan to report, submitted from a login node, in the folder that has slurm/:
 #
 #   slurm/survey.sh [--array=0-9%4] [OPTIONS] [KEY=VALUE ...]
 #

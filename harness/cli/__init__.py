@@ -1,1 +1,1 @@
-"""Commands of the shell: the only modules that read a command line."""
+"""Implements the commands of the shell; each module reads one command line."""

@@ -15,7 +15,7 @@ from harness.system.command_line import print_text
 from harness.system.names import printable
 from harness.system.platforms import refusal
 
-# By module of this folder; `main(arguments)` of it returns the exit status.
+# Keys are modules of this folder, whose `main(arguments)` returns the exit status.
 COMMANDS = {
     "run": "train, prune and retrain; a sweep with -m (the default command)",
     "status": "list the runs of a folder: done, running, failed, missing",
@@ -44,7 +44,7 @@ EXAMPLES = """\
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns its exit status; a command may also raise SystemExit."""
+    """Runs a command line and returns its exit status; some commands raise SystemExit instead."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = words[0] if words else ""
     if why := refusal():
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if first == "--version":
         print_text(f"pruning-harness {__version__}")
         return 0
-    # Own parts are imported from the current folder, also where a script starts Python.
+    # Own components are imported from the current folder, as `python -m` does by itself.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     if first in COMMANDS or first in INTERNAL:

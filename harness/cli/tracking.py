@@ -19,8 +19,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _sync(options: argparse.Namespace) -> int:
-    """Uploads the offline data of W&B below RUNS that are not uploaded yet. Folders of one W&B run
-    are uploaded in their order."""
+    """Uploads the offline data of W&B below RUNS that are not uploaded yet.
+
+    Folders of one W&B run are uploaded in their order.
+    """
     if not options.limit > 0:
         raise ValueError(f"--limit must be above 0 seconds, got {options.limit:g}")
     runs = _finished(offline_runs(options.runs))
@@ -44,8 +46,10 @@ def _finished(runs: Sequence[OfflineRun]) -> list[OfflineRun]:
 
 
 def _report(options: argparse.Namespace) -> int:
-    """Makes a report at W&B over the uploaded runs of the sweeps below RUNS, grouped by method, and
-    prints the address of the report."""
+    """Makes a report at W&B over the uploaded runs of the sweeps below RUNS, grouped by method.
+
+    The address of the report is printed.
+    """
     print(send(options.project, options.entity, sweeps(options.runs)))
     return 0
 

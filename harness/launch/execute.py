@@ -107,7 +107,10 @@ def check_same_on_ranks(spec: RunSpec, ranks: Ranks) -> None:
 
 
 def benchmark_run(spec: RunSpec) -> RunCost:
-    """Measures seconds per epoch by some steps of dense training, without evaluation."""
+    """Measures the cost of an epoch by some steps of dense training in one process.
+
+    The time of evaluations and prunings is not included.
+    """
     values = spec.values
     torch.set_num_threads(values["threads"])
     experiment = build(spec.config)

@@ -1,4 +1,4 @@
-"""Paths of the files that the harness brings along beside its modules."""
+"""Finds the files that are shipped beside the modules: conf/ and slurm/."""
 
 from pathlib import Path
 

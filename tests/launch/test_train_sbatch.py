@@ -104,8 +104,8 @@ def test_elsewhere_than_in_the_checkout_it_says_where_to_go(job) -> None:
     done = job.run(cwd=job.folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"train.sbatch: no slurm/job.sh in {job.folder}; submit from the checkout's root or with "
-        "--chdir\n"
+        f"train.sbatch: no slurm/job.sh in {job.folder}; submit from the folder that has slurm/, "
+        "or with --chdir\n"
     )
 
 
