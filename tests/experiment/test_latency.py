@@ -162,7 +162,7 @@ def fixture_recorder(tmp_path) -> Recorder:
 
 def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(recorder) -> None:
     notes: list[dict[str, Any]] = []
-    recorder.watcher.note = lambda **facts: notes.append(facts)  # type: ignore[method-assign]
+    recorder.watcher.log_timing = lambda **facts: notes.append(facts)  # type: ignore[method-assign]
     more_than_there_are = Latency(batch_size=64, repeats=3, warm_up=2)
     network = recorder.state.model = Watched(recorder.state.model)
     network.train()

@@ -181,5 +181,7 @@ def test_ac_dc_between_trainings_is_refused(tmp_path, prune_at) -> None:
 
 def test_an_odd_number_of_phases_is_refused(tmp_path) -> None:
     what = experiment(*STEPS, "gradual.last_step=6", "schedule=ac_dc")
-    with pytest.raises(ValueError, match="needs an even number of events.* names 3; change steps"):
+    with pytest.raises(
+        ValueError, match="needs an even number of events.* names 3; change gradual"
+    ):
         levels_of(tmp_path, what)
