@@ -1,1 +1,1 @@
-"""The files of one run: what each is called, written and read as."""
+"""Define the files of one run: their names, how they are written and how they are read."""

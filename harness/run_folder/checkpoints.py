@@ -1,4 +1,4 @@
-"""Checkpoints: numbered files in a folder, each whole or absent, each with its checksum."""
+"""Saves and loads checkpoints: numbered files, each whole or absent, each with its checksum."""
 
 import hashlib
 import io
@@ -27,19 +27,19 @@ from harness.vocabulary.checks import check_fields
 State = dict[str, Any]  # tensors, numbers, texts, and lists and dicts of them
 
 SHA256_HEX = 64
-# Between two trainings, where any number of ranks may go on; inside one.
+# Kinds of checkpoints: between two trainings, where any number of ranks may resume; inside one.
 STAGE, STEP = ".stage", ".step"
-# Of a run that this process holds, where a damaged one is ours too.
+# Files of a run that this process has locked; there even a damaged file is the run's own.
 NUMBERED = Mark(r"\d{6}-.*\.(stage|step)")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """When a run saves itself; it does so after every epoch and every stage in any case.
+    """Says when a run saves checkpoints, besides after every epoch and every stage.
 
-    every_steps: also after so many optimizer steps of an epoch, or null.
-    keep: newest checkpoints of each kind that stay on disk; the older ones serve if the newest
-    is damaged.
+    every_steps: also after this many optimizer steps of an epoch, or null.
+    keep: newest checkpoints of each kind that stay on disk. Older ones are used if the newest is
+    damaged.
 
     Raises:
         ValueError: a value is out of range.
@@ -55,22 +55,20 @@ class Policy:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run or of one dense training.
+    """Saves and loads the checkpoints of one run or of one dense training.
 
-    folder: a folder of their own. Behind a link it is somebody else's: nothing is read there,
-    nothing written and nothing deleted.
+    folder: holds checkpoints alone. If it is a link, nothing is read, written or deleted there.
     """
 
     folder: Path
     keep: int = 2
 
     def save(self, name: str, kind: str, state: State) -> None:
-        """Writes NUMBER-name.kind, then removes what is older than the `keep` newest of its kind.
+        """Writes NUMBER-name.kind, then deletes all but the `keep` newest of its kind.
 
         Raises:
-            CannotWrite: the disk is full or gone, or the folder is a link; older checkpoints are
-                as they were.
-            ValueError: the state holds what could not be loaded again.
+            CannotWrite: the disk is full or gone, or the folder is a link. Older checkpoints stay.
+            ValueError: the state holds a value that cannot be loaded again.
         """
         if self.folder.is_symlink():
             raise CannotWrite(
@@ -94,9 +92,9 @@ class Checkpoints:
             delete_file(self.folder.parent, self.folder / half.name, [HALF_WRITTEN])
 
     def newest(self, fits: Callable[[str, State], str]) -> State | None:
-        """The newest state that is undamaged and fits, or None.
+        """Returns the newest state that is undamaged and fits, or None.
 
-        fits(kind, state): why the state cannot be used here, or "". What is passed over is
+        fits(kind, state): returns why the state cannot be used, or "". Skipped checkpoints are
         named on stderr.
         """
         files = self._files()
@@ -113,7 +111,7 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Deletes all of them, and what a kill left of one; other files stay.
+        """Deletes all checkpoints and half-written files; other files stay.
 
         Raises:
             LeaseLost: this process has lost the folder.
@@ -128,7 +126,7 @@ class Checkpoints:
 
 
 def packed(state: State) -> bytes:
-    """A file's content, with its checksum."""
+    """Returns the content of a checkpoint file: mark, checksum and state."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
@@ -136,7 +134,8 @@ def packed(state: State) -> bytes:
 
 
 def unpacked(content: bytes) -> State:
-    """
+    """Returns the state in a checkpoint file's content.
+
     Raises:
         ValueError: the content is damaged, or of another version.
     """

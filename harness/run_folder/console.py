@@ -1,4 +1,4 @@
-"""What a run shows while it works: a bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ SECONDS_BETWEEN_EPOCH_LINES = 10.0
 
 
 class Progress:
-    """A sink that shows each record as a line, and where the training is.
+    """Shows each record as a line, and how far the training is.
 
     >>> with Progress("none") as progress:
     ...     progress.start(levels=3, epochs_in_all=40)
@@ -50,12 +50,12 @@ class Progress:
         self._display.close()
 
     def start(self, levels: int, epochs_in_all: int) -> None:
-        """Levels after level 0, and the epochs of all levels that are still to be trained."""
+        """Begins with the number of levels after level 0 and of all epochs that are left."""
         self._levels = levels
         self._display.start(epochs_in_all)
 
     def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        """An epoch of a level's training ended: the epoch-th of epochs, counted from 1.
+        """Shows that epoch `epoch` (from 1) of `epochs` of a level's training has ended.
 
         loss: mean per training sample; accuracy: validation top-1 in [0, 1].
         """
@@ -109,7 +109,7 @@ class _Display:
 
 
 class _Plain(_Display):
-    """One line per record; epochs now and then, so that a log file stays short."""
+    """Prints one line per record, and an epoch at most every 10 s, so that a log stays short."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
         self._stream = stream
@@ -126,7 +126,7 @@ class _Plain(_Display):
 
 
 class _Bar(_Display):
-    """A bar over the epochs of the whole run, with the records as lines above it."""
+    """Draws a bar over the epochs of the whole run, with records as lines above it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._rich = _rich_bar(stream)

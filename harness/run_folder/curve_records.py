@@ -1,4 +1,4 @@
-"""sensitivity.jsonl: one JSON line per layer and density. Read by the report; no torch."""
+"""Reads and writes sensitivity.jsonl, one JSON line per layer and density; needs no torch."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from harness.system.json_schema import JsonSchema, replace_non_finite
 FILE = "sensitivity.jsonl"
 SCHEMA = 1
 
-# What of a run's config decides the curves.
+# Config keys that decide the curves.
 DECIDES = (
     "seed", "model", "data", "data_sha256", "task", "training", "dtype", "weights",
     "sync_batch_norm", "gradient_dtype", "prune_at", "calibration", "saliency", "structure",
@@ -23,11 +23,10 @@ DECIDES = (
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A network in which one layer alone is pruned, measured on validation data.
+    """Holds the validation results of a model in which only one layer is pruned.
 
-    A loss of null: the network's outputs are not finite.
-
-    Lines lie in the order of the model's layers, and within a layer by falling density from 1.
+    A loss of null: the model's outputs are not finite. Lines have the order of the model's layers,
+    and within a layer falling density from 1.
     """
 
     run: str  # first 12 hex digits of the analysis's hash
@@ -82,8 +81,10 @@ _TYPED = JsonSchema(Sensitivity, ("density", "top1", "dense_top1"))
 
 
 def curve_config(hashed_config: Config, grid: Any) -> Config:
-    """What of a run's config decides the curves, with each density of the grid once; a grid that
-    is none is left as it is, for `check_grid` to name."""
+    """Returns the part of a run's config that decides the curves, each density of the grid once.
+
+    An invalid grid is left as it is: `check_grid` reports it.
+    """
     kept = {key: value for key, value in hashed_config.items() if key in DECIDES}
     proper = isinstance(grid, list) and all(isinstance(density, int | float) for density in grid)
     return {**kept, "sensitivity": {"grid": sorted(set(grid), reverse=True) if proper else grid}}

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, hardware, commit, and the key under which numbers repeat exactly."""
+"""Describes versions, hardware and commit of a run, and the key under which numbers repeat."""
 
 import platform
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ PACKAGES = ("torch", "torchvision", "hydra-core", "numpy", "wandb")
 
 
 def numerics_key(ranks: Ranks) -> dict[str, Any]:
-    """Records repeat bit for bit where all of this is equal."""
+    """Returns the facts under which records repeat bit for bit, if all are equal."""
     return {
         "world_size": ranks.world_size,
         "threads": torch.get_num_threads(),
@@ -26,7 +26,7 @@ def numerics_key(ranks: Ranks) -> dict[str, Any]:
 
 
 def environment(ranks: Ranks, command: Sequence[str]) -> dict[str, Any]:
-    """command: that makes this run alone, again."""
+    """Returns the content of environment.json; `command` executes this run alone."""
     return {
         "numerics_key": numerics_key(ranks),
         "commit": commit(),
@@ -48,7 +48,7 @@ def device_name(device: torch.device) -> str:
 
 
 def gpus(device: torch.device) -> dict[str, Any]:
-    """Those that this process may use; none where it computes on the CPU."""
+    """Returns the GPUs that this process may use; none if it computes on the CPU."""
     if device.type != "cuda":
         return {"gpus": []}
     every = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))

@@ -1,4 +1,4 @@
-"""The pruned network as files, and in the form of torch.nn.utils.prune."""
+"""Writes and reads the pruned model, and converts it to and from torch.nn.utils.prune."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from harness.vocabulary.tensors import Tensors, clone_tensors
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """What a finished run leaves: enough to build its network again without its data."""
+    """Holds what is needed to build a finished run's model again without its data."""
 
     state: Tensors
     masks: Tensors
@@ -32,7 +32,7 @@ class ExportedModel:
 
 def export_model(folder: Path, delivery: ExportedModel) -> None:
     """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
-    # As one entry: safetensors writes several in an order that changes from run to run.
+    # One entry: the order of several entries in a file of safetensors varies from run to run.
     facts = {"network": json.dumps({"shape": delivery.shape, "classes": delivery.classes})}
     state, masks = clone_tensors(delivery.state), clone_tensors(delivery.masks)
     write_atomic(folder / MODEL, safetensors.torch.save(state, metadata=facts))
@@ -40,11 +40,10 @@ def export_model(folder: Path, delivery: ExportedModel) -> None:
 
 
 def read_exported(folder: Path) -> ExportedModel:
-    """The delivered network of a finished run, on the CPU; its files and config.yaml are as the
-    run has written them.
+    """Reads the model of a finished run, on the CPU, and checks its files and config.yaml.
 
     Raises:
-        ValueError: the folder holds none, or a damaged one, or the run is not finished.
+        ValueError: a file is missing or damaged, or the run is not finished.
     """
     missing = [name for name in (MODEL, MASKS) if not (folder / name).exists()]
     if missing:
@@ -80,12 +79,12 @@ def _network(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
 
 
 def load_exported(model: nn.Module, delivery: ExportedModel) -> None:
-    """Gives a new model the delivered state, in the dtype of the delivered parameters.
+    """Loads the exported state into a new model, in the dtype of the exported parameters.
 
-    Buffers have dtypes of their own: BatchNorm counts batches in int64.
+    Buffers keep their own dtypes: BatchNorm counts batches in int64.
 
     Raises:
-        ValueError: state or masks are those of another network.
+        ValueError: state or masks belong to another model.
     """
     named = (delivery.state.get(name) for name, _ in model.named_parameters())
     dtypes = [value.dtype for value in named if value is not None and value.is_floating_point()]
@@ -101,7 +100,7 @@ def load_exported(model: nn.Module, delivery: ExportedModel) -> None:
 
 
 def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
-    """Brings a pruned model into the form of torch.nn.utils.prune, in place.
+    """Converts a pruned model to the form of torch.nn.utils.prune, in place.
 
     Every masked parameter p of a module becomes p_orig (a parameter), p_mask (a buffer) and p,
     their product, recomputed before each forward of that module. A tied parameter gets its mask
@@ -109,8 +108,8 @@ def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
     makes it permanent.
 
     Raises:
-        ValueError: `masks` has two names of one parameter, with different masks, or a name or a
-            shape that the model has not.
+        ValueError: `masks` has two names of one parameter with different masks, or a name or
+            shape that is not in the model.
     """
     _check_masks(model, masks)
     every = _owners(model)
@@ -119,19 +118,19 @@ def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
             path, _, parameter = owner.rpartition(".")
             module = model.get_submodule(path)
             prune.custom_from_mask(module, parameter, mask)
-            # Until the first forward pass computes it again: copy.deepcopy refuses results.
+            # Detached until the next forward pass: copy.deepcopy refuses results of autograd.
             setattr(module, parameter, getattr(module, parameter).detach())
     return model
 
 
 def from_torch_prune(model: nn.Module) -> Tensors:
-    """Takes a model out of that form, in place, and returns its masks (True stays).
+    """Makes the pruning of torch.nn.utils.prune permanent, in place, and returns the masks.
 
-    A tied parameter stays tied, and its mask has the first of its names.
+    True stays. A tied parameter stays tied, and its mask has the first of its names.
 
     Raises:
-        ValueError: nothing in the model is in that form, or a tied parameter is masked otherwise
-            in one of its modules than in another: as one parameter it cannot be both.
+        ValueError: no parameter is pruned in that form, or a tied parameter has different masks in
+            two of its modules.
     """
     found_masks = {
         name: model.get_buffer(f"{name}_mask").bool()
@@ -155,7 +154,7 @@ def from_torch_prune(model: nn.Module) -> Tensors:
 
 
 def _owners(model: nn.Module) -> dict[int, list[str]]:
-    """Identity of a parameter, as it was before it was masked -> its names, one per module."""
+    """Returns the names of each parameter, one per module, by id of the unmasked parameter."""
     owners: dict[int, list[str]] = {}
     for path, module in model.named_modules():
         for key, parameter in module._parameters.items():
@@ -193,7 +192,7 @@ def _is_masked(model: nn.Module, name: str) -> bool:
 
 
 def _once(model: nn.Module, masks: Tensors) -> Tensors:
-    """Each parameter under the first of its names that there is; all names must say the same."""
+    """Returns each mask once, under the first name of its parameter; all names must agree."""
     named: dict[int, dict[str, Tensor]] = {}
     for name, mask in masks.items():
         own = _original(model, name)
@@ -204,7 +203,7 @@ def _once(model: nn.Module, masks: Tensors) -> Tensors:
 
 
 def _check_alike(names: list[str], masks: Mapping[str, Tensor | None]) -> None:
-    """None: this name's module has no mask."""
+    """Checks that all names have equal masks; None stands for a module without a mask."""
     for first, second in pairwise(names):
         first_mask, second_mask = masks[first], masks[second]
         alike = first_mask is second_mask or (

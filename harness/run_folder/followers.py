@@ -1,4 +1,4 @@
-"""Who follows a run: its files, its tracker, its progress on the terminal."""
+"""Passes records and epochs of a run to its files, its tracker and the terminal."""
 
 import json
 import sys
@@ -16,14 +16,15 @@ from harness.system.atomic_files import write_atomic, writing
 
 
 class RecordWriter:
-    """records.jsonl, and beside it timings.jsonl with all that a clock decides."""
+    """Writes records.jsonl, and timings.jsonl with all that depends on a clock."""
 
     def __init__(self, folder: Path, world_size: int):
         self.folder, self.world_size = folder, world_size
         self.since = time.perf_counter()
 
     def log(self, record: Record) -> None:
-        """
+        """Appends the record and its seconds.
+
         Raises:
             CannotWrite: the disk is full or gone.
         """
@@ -35,24 +36,27 @@ class RecordWriter:
         self.log_timing(level=record.level, stage=record.stage, seconds=round(seconds, 4))
 
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
-        """The level's record has them all."""
+        """Writes nothing: the level's record holds all of its epochs."""
 
     def log_timing(self, **facts: Any) -> None:
-        """A line of timings.jsonl, with the time and the number of ranks."""
+        """Appends a line to timings.jsonl, with the time and the number of ranks."""
         line = {**facts, "at_unix_s": round(time.time(), 3), "world_size": self.world_size}
         path = self.folder / "timings.jsonl"
         with writing(path):
-            # A kill may have cut off the line before.
+            # A kill may have truncated the last line.
             content = path.read_bytes() if path.exists() else b""
             whole = content[: content.rfind(b"\n") + 1]
             write_atomic(path, whole + f"{json.dumps(line)}\n".encode())
 
 
 class Sinks:
-    """All that follow a run, as one; on ranks above 0 nobody does.
+    """Passes records and epochs to all sinks of a run; ranks above 0 have none.
 
-    files, position: rank 0's. sinks: where else its records go. last: the newest record, also if
-    an earlier start of the run made it.
+    Args:
+        progress: the terminal.
+        files, position: records.jsonl and progress.json; None above rank 0.
+        sinks: further sinks, such as the tracker.
+        last: the newest record, also of an earlier start.
     """
 
     def __init__(
@@ -96,7 +100,7 @@ class Sinks:
     def log_timing(self, **facts: object) -> None:
         if self.files:
             self.files.log_timing(**facts)
-            # What was measured in between is no part of the next record's seconds.
+            # The time of other measurements is not part of the next record's seconds.
             self.files.since = time.perf_counter()
 
     def _show(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
@@ -106,9 +110,9 @@ class Sinks:
 
 
 def collapse(record: Record) -> str:
-    """What pruning cut through, in words: empty layers, or no path from input to output; else "".
+    """Returns a warning if layers are empty or no path leads from input to output; else "".
 
-    Dead units alone are no collapse: high compressions leave some in every method.
+    Dead units alone are no collapse: every method leaves some at high compression.
     """
     if not record.empty_layers and record.effective_density != 0:
         return ""

@@ -1,4 +1,4 @@
-"""Who a run is: hashes of the part of its config that decides numbers; plain data, no torch."""
+"""Hashes the part of a config that decides numbers, which names a run; needs no torch."""
 
 import copy
 import hashlib
@@ -7,17 +7,17 @@ from typing import Any
 
 Config = dict[str, Any]
 
-# Where and how a run happens. None of it names a run; none of it changes a number, but for the
-# last bits that ranks.gradient_exchange decides with more than two ranks.
+# Keys that do not name a run. They change no number, except for the last bits that
+# ranks.gradient_exchange decides with more than two ranks.
 OPERATIONAL = (
     "run_name", "method", "output_dir", "sweep_name", "rerun", "device", "threads", "progress",
     "tracking",
     "ranks", "checkpoint", "sensitivity", "launch", "latency",
 )  # fmt: skip
-# Of data whose content is known.
+# Keys that do not count once the content of the data is known.
 PATHS = ("data.root", "data.verify")
-# Options added later, by path, with the value that changes nothing: they are left out when they
-# have it, so that runs made before the option existed keep their names.
+# Options added later, by path, with their neutral value. They are left out if they have it, so that
+# runs made before the option existed keep their names.
 ADDED: dict[str, Any] = {}
 DENSE = (
     "seed", "model", "data", "data_sha256", "task", "training", "dtype", "gradient_dtype",
@@ -28,10 +28,11 @@ DENSE = (
 def hashed_config_of(
     config: Config, weights_sha256: str | None = None, data_sha256: str | None = None
 ) -> Config:
-    """The config without operational keys, paths, nulls and options at their neutral value.
+    """Returns the config without operational keys, paths, nulls and options at neutral values.
 
-    Weights and data count by their content, not by their path: two places with equal bytes are
-    one run. data_sha256: None of data that have not been read yet; then the place counts.
+    Weights and data count by content, not by path: equal bytes at two paths are one run.
+
+    data_sha256: None if the data have not been read yet. Then their path counts.
     """
     kept = {key: value for key, value in copy.deepcopy(config).items() if key not in OPERATIONAL}
     for path in PATHS if data_sha256 else ():
@@ -40,22 +41,22 @@ def hashed_config_of(
         if value_at(kept, path) == neutral:
             _drop(kept, path)
     if kept.get("prune_at") != "init":
-        kept.pop("rescore_trained", None)  # a leave that only methods at initialisation need
+        kept.pop("rescore_trained", None)  # only methods at initialisation read it
     kept["weights"], kept["data_sha256"] = weights_sha256, data_sha256
     cleaned: Config = _without_nulls(kept)
     return cleaned
 
 
 def run_hash(config: Config) -> str:
-    """SHA-256 of a hashed config, in hex; a run is named by the first 12 digits."""
+    """Returns SHA-256 of a hashed config, in hex; the first 12 digits name the run."""
     return _sha256(config)
 
 
 def setting_hash(config: Config) -> str:
-    """Without seed and end point: what the points of one line in a figure have in common.
+    """Returns the hash without seed and end point; equal for one line in a figure.
 
-    Only a schedule of one level (no `levels`, no list), or inside one training, has an end point
-    of its own; the levels of an iterative run depend on where it ends.
+    The end point is left out for a schedule of one level (no `levels`, no list) or during one
+    training. All levels of an iterative run depend on its end point, which therefore counts.
     """
     kept = copy.deepcopy(config)
     kept.pop("seed", None)
@@ -63,19 +64,19 @@ def setting_hash(config: Config) -> str:
         if isinstance(part, dict):
             part.pop("seed", None)
     if kept.get("prune_at") == "during_training":
-        kept["schedule"].pop("levels", None)  # does not matter there
+        kept["schedule"].pop("levels", None)  # unused during training
     if "levels" not in kept.get("schedule", {}):
         kept.get("schedule", {}).pop("final", None)
     return _sha256(kept)[:12]
 
 
 def dense_hash(config: Config, numerics: Config) -> str:
-    """What decides dense training, bit for bit: methods that share it start from equal weights."""
+    """Returns the hash of all that decides dense training, bit for bit."""
     return _sha256({**{key: config.get(key) for key in DENSE}, "numerics": numerics})[:24]
 
 
 def differences(first: Config, second: Config, prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ."""
+    """Returns the dotted keys whose values differ."""
     keys = []
     for key in sorted(first.keys() | second.keys()):
         a, b = first.get(key), second.get(key)
@@ -97,7 +98,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def value_at(config: Config, path: str) -> Any:
-    """What lies at a dotted key; None if nothing does."""
+    """Returns the value at a dotted key; None if there is none."""
     head, _, rest = path.partition(".")
     value = config.get(head)
     return value_at(value, rest) if rest and isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""What became of a run, as its folder tells."""
+"""Reads the outcome of a run from its folder."""
 
 import json
 import os
@@ -15,18 +15,20 @@ from harness.system.loaded_sources import is_current
 from harness.system.redaction import has_reference
 
 MODEL, MASKS, CONFIG = "model.safetensors", "masks.safetensors", "config.yaml"
-# What a finished run leaves; without all of them it is not finished.
+# Files of a finished run; a run without one of them is not finished.
 RESULTS = ("records.jsonl", MODEL, MASKS)
 RERUN = ("never", "changed", "always")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run, for the list at a sweep's end.
+    """Holds the outcome of a run, for the list at a sweep's end.
 
-    state: finished, skipped or failed. reason: why, in one line. log: file with more of it.
-    top1: of the last record, share of test samples; validation: the same of validation samples.
-    again: whether another try may end otherwise. seconds: how long it took.
+    state: finished, skipped or failed.
+    reason, log: why, in one line, and the file with the traceback.
+    top1, validation: accuracy of the last record on test and validation data, in [0, 1].
+    retryable: another try may end otherwise.
+    seconds: duration.
     """
 
     state: str
@@ -40,10 +42,10 @@ class Outcome:
 
 
 def below(runs: Path, file: str) -> Iterator[Path]:
-    """Every file of this name in the folder of a run, at any depth, in a fixed order."""
+    """Yields every file of this name in a run folder below `runs`, in a fixed order."""
     for folder, inner, names in os.walk(runs):
-        # In place, so that walk does not enter them: .cache holds no results of its own, and
-        # what lies in a run's folder, as copies for W&B, is no further run.
+        # In place, so that walk does not enter them. .cache holds no results, and folders below
+        # a run's folder, such as copies for W&B, are no runs.
         inner[:] = [] if file in names else sorted(n for n in inner if not n.startswith("."))
         if file in names:
             yield Path(folder, file)
@@ -52,12 +54,15 @@ def below(runs: Path, file: str) -> Iterator[Path]:
 def finished(
     folder: Path, code: str, rerun: str, results: Sequence[str] = RESULTS
 ) -> Outcome | None:
-    """The outcome, if there is nothing left to do for a run with this digest of its sources.
+    """Returns the outcome of a finished run, None if the run is to be done.
 
-    A finished run of which a file is missing, or is not as it was written, is to be done again.
+    A finished run with a missing or changed file is to be done again.
 
-    rerun: what to do about runs that are finished: never, changed (made by another commit) or
-    always.
+    Args:
+        folder: of the run.
+        code: digest of the run's sources.
+        rerun: which finished runs are repeated: never, changed (other commit or code) or always.
+        results: names of the files that a finished run has.
 
     Raises:
         ValueError: status.json is damaged.
@@ -80,7 +85,7 @@ def finished(
 
 
 def _measured(records: Path) -> tuple[float | None, float | None]:
-    """Accuracy on test and validation data, of the last record; None where it has none."""
+    """Returns the accuracies of the last record on test and validation data, or None."""
     with suppress(ValueError, IndexError):
         last = json.loads(records.read_text().splitlines()[-1])
         return last.get("top1"), last.get("validation_top1")
@@ -88,9 +93,10 @@ def _measured(records: Path) -> tuple[float | None, float | None]:
 
 
 def check_home(folder: Path, hashed_config: Config, records: str = RESULTS[0]) -> None:
-    """
+    """Checks that a folder holds no results of another config.
+
     Raises:
-        ValueError: the folder holds results of another config, or of nobody knows which.
+        ValueError: it does, or the config of its results is unknown.
     """
     before = read_json(folder / "identity.json")
     if before is None and not (folder / records).exists():
@@ -101,7 +107,7 @@ def check_home(folder: Path, hashed_config: Config, records: str = RESULTS[0]) -
             "delete the folder and run again"
         )
     now = json.loads(json.dumps(hashed_config))
-    # Of what the environment says only the run's hash can tell, and that is the folder's name.
+    # Values of environment variables are compared by the run's hash alone, the folder's name.
     changed = [
         key for key in differences(before["hashed_config"], now) if not _refers(before, now, key)
     ]

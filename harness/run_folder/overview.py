@@ -1,4 +1,4 @@
-"""How runs stand, by the plans of their sweeps and their folders: only read, never written."""
+"""Reads the states of runs from the plans of sweeps and from run folders; writes nothing."""
 
 import json
 import os
@@ -15,17 +15,22 @@ from harness.run_folder.progress_file import RunProgress
 from harness.system.atomic_files import read_object
 from harness.system.locks import is_held
 
-HOME = ".sweep"  # below a sweep's folder: plans, what became of points, and the lock
+HOME = ".sweep"  # below a sweep's folder: plans, jobs and the lock
 LOG = "error.log"  # below a run's folder
 STATES = ("done", "running", "interrupted", "failed", "missing")
-DEEPEST = 3  # folders from that of all runs down to a run's
-SAMPLE = 50  # runs whose seconds say what one takes
+DEEPEST = 3  # levels of folders from the output folder down to a run
+SAMPLE = 50  # runs whose seconds are averaged
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """says: what tells it from the others. state: one of STATES. reason: why it failed. log: file
-    with more of it. position: where it is, while it runs."""
+    """Holds the state of one run.
+
+    label: the overrides that distinguish it.
+    state: one of STATES.
+    reason, log: why it failed, and the file with the traceback.
+    position: progress of a running run.
+    """
 
     label: str
     folder: str
@@ -37,7 +42,10 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class RunsStatus:
-    """All that was found below a folder. awaited: a sweep is at work on those to come."""
+    """Holds the states of all runs below a folder.
+
+    sweep_is_running: a sweep holds its lock and will start further runs.
+    """
 
     runs: list[RunStatus]
     sweep_is_running: bool
@@ -52,10 +60,10 @@ class RunsStatus:
 
 
 def scan(folder: Path) -> RunsStatus:
-    """Of a run's folder, a sweep's, or that of all runs; each run once.
+    """Returns the states of all runs in a run folder, a sweep folder or the output folder.
 
     Raises:
-        ValueError: there is no such folder, nothing in it, or a damaged plan.
+        ValueError: the folder is missing, holds no run or plan, or a plan is damaged.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; give that of a run, of a sweep or of all runs")
@@ -77,7 +85,7 @@ def scan(folder: Path) -> RunsStatus:
 
 
 def run_status(folder: Path, label: str) -> RunStatus:
-    """Of one run, which need not have begun."""
+    """Returns the state of one run, which need not have begun."""
     try:
         status = read_object(folder / "status.json")
         state = status.get("state", "missing")
@@ -100,14 +108,16 @@ def run_status(folder: Path, label: str) -> RunStatus:
 
 
 def plan_files(sweep: Path) -> list[Path]:
-    """Oldest first."""
+    """Returns the plans of a sweep, oldest first."""
     files = (sweep / HOME).glob("plan-*.jsonl")
     return sorted(files, key=lambda file: file.stat().st_mtime)
 
 
 def seconds_left(runs: Sequence[RunStatus], now: float | None = None) -> float | None:
-    """Until all runs that are not done yet will be, if as many run at once as now; None where
-    nobody can tell."""
+    """Estimates the seconds until all runs are done; None if unknown.
+
+    As many runs as now are assumed to run at once.
+    """
     now = time.time() if now is None else now
     running = [run.position for run in runs if run.state == "running"]
     waiting = sum(run.state in ("interrupted", "missing") for run in runs)
@@ -121,7 +131,7 @@ def seconds_left(runs: Sequence[RunStatus], now: float | None = None) -> float |
 
 
 def _planned(sweep: Path) -> dict[str, str]:
-    """Folder -> what tells it from the others, of every point of the sweep's plans."""
+    """Returns the labels of all runs in the sweep's plans, by folder."""
     return {path: label for file in plan_files(sweep) for path, label in _points(file, sweep)}
 
 
@@ -131,7 +141,7 @@ def _points(file: Path, sweep: Path) -> Iterator[tuple[str, str]]:
         planned_in = json.loads(head)["folder"]
         for line in lines:
             point = json.loads(line)
-            # Also where the sweep's folder was moved since.
+            # The sweep's folder may have been moved since.
             below = os.path.relpath(point["folder"], planned_in)
             yield str(sweep / below), point["label"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -150,8 +160,8 @@ def _runs(folder: Path, deepest: int) -> Iterator[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """Caches have hidden names."""
-    with suppress(OSError):  # gone meanwhile
+    """Returns the visible folders below a folder; caches are hidden."""
+    with suppress(OSError):  # deleted meanwhile
         entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
         return sorted(Path(entry.path) for entry in entries if entry.is_dir())
     return []
@@ -168,7 +178,7 @@ def _sample(runs: Sequence[RunStatus]) -> list[RunStatus]:
 
 
 def _seconds(folder: Path) -> float | None:
-    """That a finished run took, by its timings."""
+    """Returns the seconds of a finished run, from its timings."""
     try:
         lines = [json.loads(line) for line in records.lines(folder / "timings.jsonl")]
         return sum(float(line.get("seconds", 0)) for line in lines) or None

@@ -1,4 +1,4 @@
-"""What a run writes about itself into its folder, and compares with what it holds at its end."""
+"""Writes the descriptive files of a run, and repairs its records at its end."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ ENVIRONMENT = "environment.json"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The memory of the run decides, never a file that somebody else may have changed meanwhile.
+    """Writes the files of a run from its memory; files changed by others are overwritten.
 
     hashed_config: Run.written. yaml, command: as of Run. results: names of the files that
     the run ends in.
@@ -31,14 +31,14 @@ class RunFolder:
     command: tuple[str, ...]
 
     def begin(self, files: Checkpoints, ranks: Ranks) -> None:
-        """Nothing of an earlier start stays."""
+        """Deletes all files of an earlier start and writes the descriptive files."""
         files.clear()
         for old in (*self.results, ENVIRONMENT):
             (self.path / old).unlink(missing_ok=True)
         self.describe(ranks)
 
     def describe(self, ranks: Ranks) -> None:
-        """Config and identity are those of this start, the environment that of the first one."""
+        """Writes config and identity of this start; the environment is that of the first start."""
         _keep(self.path / "config.yaml", self.yaml)
         identity = (
             json.dumps({"hashed_config": self.hashed_config}, indent=1, sort_keys=True) + "\n"
@@ -52,10 +52,10 @@ class RunFolder:
             write_json(self.path / ENVIRONMENT, environment(ranks, self.command))
 
     def settle(self, ranks: Ranks) -> None:
-        """Checks that all is there before sums are taken of it.
+        """Checks that all files exist before their checksums are computed.
 
         Raises:
-            CannotWrite: a result has gone since it was written.
+            CannotWrite: a result file is missing.
         """
         self.describe(ranks)
         for name in self.results:
@@ -66,9 +66,9 @@ class RunFolder:
                 )
 
     def restore(self, held: Sequence[Record], further: bool = False) -> None:
-        """Writes records.jsonl anew, and says so, if it is not what the run holds.
+        """Rewrites records.jsonl, with a warning, if it differs from the records of the run.
 
-        further: lines that follow are not said, for they were measured after a checkpoint.
+        further: no warning for additional lines, which were measured after the checkpoint.
         """
         file = self.path / "records.jsonl"
         lines = [to_line(record).encode() for record in held]

@@ -1,4 +1,4 @@
-"""progress.json: where a run's training is, for whoever looks at its folder while it works."""
+"""Reads and writes progress.json: how far the training of a run is."""
 
 import json
 import os
@@ -18,10 +18,11 @@ SECONDS_BETWEEN = 1.0
 
 @dataclass(frozen=True)
 class RunProgress:
-    """The epoch-th of a level's training has ended, counted from 1; 0: none yet.
+    """Holds the progress of a run: `epoch` of `epochs` of the present training are done.
 
-    epochs: of this training. epochs_done, epochs_in_all: of those that this start of the run trains
-    itself. accuracy: top-1 on validation data, in [0, 1].
+    epoch: counted from 1; 0: none yet.
+    epochs_done, epochs_in_all: of all epochs that this start of the run trains itself.
+    accuracy: top-1 on validation data, in [0, 1].
     """
 
     levels: int
@@ -35,7 +36,7 @@ class RunProgress:
     accuracy: float | None = None
 
     def seconds_left(self, now: float) -> float | None:
-        """If all epochs to come take as long as those so far; None: nobody can tell yet.
+        """Returns the seconds left if all epochs take equally long; None before the first one.
 
         >>> halfway = RunProgress(1, epochs_in_all=4, began_unix_s=10, at_unix_s=30, epochs_done=2)
         >>> halfway.seconds_left(now=35)
@@ -50,7 +51,7 @@ class RunProgress:
 
 
 def read(folder: Path) -> RunProgress | None:
-    """None if there is none that can be read: no run depends on it."""
+    """Returns the progress, None if it cannot be read: no run depends on it."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         content = json.loads((folder / FILE).read_text())
         return RunProgress(**{field.name: content[field.name] for field in fields(RunProgress)})
@@ -58,7 +59,8 @@ def read(folder: Path) -> RunProgress | None:
 
 
 def format_duration(seconds: float) -> str:
-    """
+    """Returns seconds as text in a readable unit.
+
     >>> format_duration(31.2), format_duration(700), format_duration(20_000)
     ('31 s', '12 min', '5.6 h')
     """
@@ -68,9 +70,9 @@ def format_duration(seconds: float) -> str:
 
 
 class ProgressFile:
-    """Keeps it on disk, once a second at most: the first one, and in the end the last one too.
+    """Writes progress.json once a second at most, always at the begin and at the end.
 
-    What cannot be written is left out: no run fails for it.
+    A failed write is ignored: no run fails for it.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time):
@@ -90,17 +92,17 @@ class ProgressFile:
         changes = {"level": level, "epoch": epoch, "epochs": epochs, "accuracy": accuracy}
         done = before.epochs_done + 1
         self._now = replace(before, **changes, epochs_done=done, at_unix_s=round(now, 3))  # type: ignore[arg-type]
-        # A clock that was set back must not silence it.
+        # abs: writing must go on after the clock was set back.
         if abs(now - self._written_at) >= SECONDS_BETWEEN:
             self._write()
 
     def skip_epochs(self, epochs: int) -> None:
-        """So many epochs need not be trained any more."""
+        """Subtracts epochs that another run has trained."""
         if self._now is not None:
             self._now = replace(self._now, epochs_in_all=self._now.epochs_in_all - epochs)
 
     def close(self, done: bool) -> None:
-        """done: the run is, and has its records; else the last position stays."""
+        """Deletes the file if the run is done, else writes the last progress."""
         if not done:
             return self._write()
         with suppress(OSError, LeaseLost):
@@ -111,7 +113,7 @@ class ProgressFile:
         if self._now is None:
             return
         self._written_at = self._clock()
-        # Not forced to the disk: after a crash of the machine nobody needs it.
+        # Without fsync: after a crash of the machine the file is not needed.
         temporary = self._file.with_name(f".{FILE}.{os.getpid():08x}{SUFFIX}")
         with suppress(OSError, LeaseLost):
             check_leases(self._file)

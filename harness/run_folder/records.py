@@ -1,4 +1,4 @@
-"""One JSON line per level and stage of a run. Written by rank 0, read by the report; no torch."""
+"""Defines the record of a level and stage, one JSON line in records.jsonl; needs no torch."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from harness.system.json_schema import JsonSchema, replace_non_finite
 
 # The schema of a line; CHANGELOG.md says what a new one changes.
 SCHEMA = 1
-# What the ratios count, of the whole network whatever is excluded.
+# What the ratios count, in the whole model; excluded layers count too.
 COMPRESSION_OF = "all parameters; weights by their non-zeros, biases and norms with their units"
 SPEEDUP_OF = "multiply-accumulates of one sample; weights by their non-zeros"
-# Of a level, in their order.
+# Stages of a level, in order.
 STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
 
-# In [0, 1], where they are measured.
+# Fields in [0, 1], or null if they were not measured.
 SHARES = (
     *("target_density", "density", "density_of_masks", "density_of_weights", "effective_density"),
     *("top1", "top5", "validation_top1"),
@@ -26,7 +26,7 @@ SHARES = (
 
 
 def no_weight_left(layers: Sequence[str]) -> str:
-    """Says of weights, by parameter name, that their layers are empty.
+    """Returns a text that says which layers are empty.
 
     >>> no_weight_left(["fc1.weight", "fc2.weight"])
     'fc1, fc2 have no weight left'
@@ -36,9 +36,9 @@ def no_weight_left(layers: Sequence[str]) -> str:
 
 
 def stage_index(level: int, stage: str) -> int:
-    """In the order of a run's stages; 0 is that of level 0.
+    """Returns the ordinal of a stage in its run; 0 for level 0.
 
-    >>> place(0, "dense"), place(1, "penalised"), place(2, "finetuned")
+    >>> stage_index(0, "dense"), stage_index(1, "penalised"), stage_index(2, "finetuned")
     (0, 1, 8)
     """
     return len(STAGES) * (level - 1) + 1 + STAGES.index(stage) if level else 0
@@ -46,17 +46,17 @@ def stage_index(level: int, stage: str) -> int:
 
 @dataclass(frozen=True)
 class Record:
-    """What a run measured at one level and stage; only what config, seed and numerics decide.
+    """Holds the results of a run at one level and stage; config, seed and numerics decide them.
 
     Levels: 0 is before pruning. Stages: "initial" (level 0 of a run that prunes at
     initialisation), "dense" (level 0 after dense training), "penalised" (trained with a penalty
     before the level's pruning), "pruned" (masks shrunk, not yet retrained), "recalibrated"
-    (statistics of BatchNorm taken anew), "finetuned" (retrained under the masks).
+    (statistics of BatchNorm recomputed), "finetuned" (retrained under the masks).
 
-    No number is infinite or NaN; null stands for what is none. A loss of null: the network's
-    outputs are not finite, and it counts as failed. A compression of null: no parameter is left.
-    A speed-up of null: nothing is left to multiply (macs is 0), or uncounted_operators says what
-    could not be counted, and macs and training_flops are null too.
+    No number is infinite or NaN; it is null instead. A loss of null: the model's outputs are not
+    finite, and the run counts as failed. A compression of null: no parameter is left. A speed-up
+    of null: no multiplication is left (macs is 0), or some operators could not be counted
+    (uncounted_operators). Then macs and training_flops are null too.
     """
 
     run: str  # first 12 hex digits of the run's hash
@@ -65,73 +65,72 @@ class Record:
     setting: str  # hash of the config without seed and end point: one line in a figure
     model: str
     data: str
-    # What the literature calls them, as their classes declare it; None: it knows them not.
+    # Names in the literature, as the classes declare them; None: not in the literature.
     model_published_as: str | None
     data_published_as: str | None
     seed: int
     level: int
     stage: str
-    # What `density`, `target_density` and `density_of_masks` are a kept share of: the units that
-    # the structure may prune, less those of excluded layers, as in "weights, without fc3". Units
-    # of several weights count by the parameters that each owns: weights, bias and norm.
+    # What `density`, `target_density` and `density_of_masks` are the kept fraction of: the units
+    # that the structure may prune, without excluded layers, as in "weights, without fc3". A unit
+    # of several weights counts by the parameters that it owns: weights, bias and norm.
     density_of: str
-    # Asked; what both count is in target_counts.
+    # Requested; target_counts says what both count.
     target_density: float  # in (0, 1]
-    target_compression: float  # parameters of the whole network before / after, >= 1
+    target_compression: float  # parameters of the whole model before / after, >= 1
     density: float  # measured: single weights that are not 0, units with such a weight, in [0, 1]
-    density_of_weights: float  # of all convolutions and linear layers: non-zero share, in [0, 1]
-    compression: float | None  # before / after, of what compression_of says
-    speedup: float | None  # theoretical: before / after, of what speedup_of says
+    density_of_weights: float  # non-zero fraction in convolutions and linear layers, in [0, 1]
+    compression: float | None  # before / after; compression_of says what it counts
+    speedup: float | None  # theoretical, before / after; speedup_of says what it counts
     parameters: int  # left
     macs: int | None  # left, per sample
-    top1: float  # test data, share of samples in [0, 1]
+    top1: float  # test data, fraction of samples in [0, 1]
     top5: float
     loss: float | None  # test data, mean per sample
     validation_top1: float
     validation_loss: float | None
-    epochs: float  # trained since the record before; whole but inside a training
+    epochs: float  # trained since the previous record; an integer except during a training
     steps: int
     layers: dict[str, float]  # as density_of_weights, per tensor
     masks: str  # digest of the masks in force, "" when dense
-    # Whose samples BatchNorm took its statistics from: "none" (the network has no BatchNorm),
-    # "per_rank" (with several ranks another network than with one), or "all_ranks".
+    # Samples in BatchNorm's statistics: "none" (no BatchNorm), "per_rank" (the model depends on
+    # the number of ranks), or "all_ranks".
     batch_norm: str = "none"
-    # What the network has lost beyond its weights; None: not measured.
-    # Of all convolutions and linear layers: share of weights on a path of non-zero weights from
-    # input to output, in [0, density_of_weights].
+    # Fraction of weights in convolutions and linear layers that lie on a path of non-zero weights
+    # from input to output, in [0, density_of_weights]; None: not measured.
     effective_density: float | None = None
-    effective_density_unknown: str | None = None  # why there is none, where it was tried
+    effective_density_unknown: str | None = None  # why it could not be measured
     empty_layers: list[str] | None = None  # prunable tensors without a non-zero weight
-    # Per prunable tensor that has any: neurons or filters without live input or output.
+    # Neurons or filters without live input or output, for each prunable tensor that has any.
     dead_units: dict[str, int] | None = None
-    # What the training since the record before has cost; None: not measured.
+    # Samples trained on since the previous record; None: not measured.
     examples: int | None = None
-    # 6 x multiply-accumulates x examples: 2 FLOPs each, once forward and twice backward; of what
-    # the masks in force leave, and of the dense network in the same steps.
+    # 6 x multiply-accumulates x examples (2 FLOPs each, once forward and twice backward), under
+    # the masks in force, and for the dense model in the same steps.
     training_flops: int | None = None
     training_flops_dense: int | None = None
-    # What that training's optimizer began with: "reset" (no state, as a new one), "kept" (it goes
-    # on inside one training, 0 where weights are pruned); "" if nothing was trained.
+    # State of the optimizer at the start: "reset" (none), "kept" (continued inside one training,
+    # 0 for pruned weights), "" (nothing was trained).
     optimizer_state: str | None = None
-    # L2 norm of the live gradients at a retraining's last step, not clipped; else None.
+    # L2 norm of the unpruned gradients at a retraining's last step, before clipping; else None.
     gradient_norm: float | None = None
     # True for a level whose accuracy is no result of the run: masks that shrink inside one
     # training, or soft pruning, before the last level.
     is_intermediate: bool = False
-    # `density` by the masks; that is less where a kept weight is 0, as one that was grown and never
-    # got a gradient.
+    # Density of the masks. `density` is lower if a kept weight is 0, such as a grown weight that
+    # never got a gradient.
     density_of_masks: float | None = None
     # What target_density and target_compression count: "parameters", or "macs"
     # (allocation.budget=macs, schedule.unit=speedup).
     target_counts: str = "parameters"
     compression_of: str = COMPRESSION_OF
     speedup_of: str = SPEEDUP_OF
-    # Of the training that this record ends, after each of its epochs; None: not measured, empty:
-    # nothing was trained, or goes on. Mean loss per sample as it was minimised, over the epoch's
-    # steps and without a penalty; top-1 on validation data, in [0, 1].
+    # One value per epoch of the training that ended with this record; None: not measured; empty:
+    # no training ended. Mean loss per sample over the epoch's steps, as minimised but without a
+    # penalty; top-1 on validation data, in [0, 1].
     epoch_losses: list[float] | None = None
     epoch_top1: list[float] | None = None
-    # Operator -> weights that enter it; how often it multiplies them is not known.
+    # Operators whose multiplications are unknown -> the weights that enter them.
     uncounted_operators: dict[str, list[str]] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -142,7 +141,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Trained:
-    """What was trained since the record before, by the record's names."""
+    """Holds what was trained since the previous record, under the record's names."""
 
     epochs: float = 0
     steps: int = 0
@@ -160,7 +159,7 @@ NO_TRAINING = Trained()
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a run is, in its records."""
+    """Holds the fields that are equal in all records of a run."""
 
     run: str
     setting: str
@@ -184,10 +183,10 @@ def append(path: Path, record: Record) -> None:
 
 
 def read(path: Path, missing_ok: bool = False) -> list[Record]:
-    """Every whole record of one file; none if it is missing and may be.
+    """Returns all complete records of a file; none if `missing_ok` and it is missing.
 
     Raises:
-        ValueError: a line is of another schema, or not a record; it names file and line.
+        ValueError: a line has another schema or is no record; the message names file and line.
     """
     if not missing_ok:
         path.stat()
@@ -195,7 +194,7 @@ def read(path: Path, missing_ok: bool = False) -> list[Record]:
 
 
 def lines(path: Path) -> list[str]:
-    """Whole lines; one without its newline was cut off by a kill while it was written."""
+    """Returns complete lines; a last line without newline was truncated by a kill."""
     if not path.exists():
         return []
     return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]

@@ -1,4 +1,4 @@
-"""What follows a run: takers of its records and of its epochs as they end."""
+"""Defines the interfaces of sinks, which receive the records and epochs of a run."""
 
 from typing import Protocol
 
@@ -6,30 +6,31 @@ from harness.run_folder.records import Record
 
 
 class Sink(Protocol):
-    """Takes the same records as records.jsonl: W&B, a progress bar; and epochs as they end."""
+    """Receives the records of records.jsonl, and epochs as they end."""
 
     def log(self, record: Record) -> None: ...
 
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
-        """The epoch-th of a level's training ended, counted from 1.
+        """Receives the result of an epoch of a level's training.
 
-        loss: its mean per sample as it was minimised; accuracy: validation top-1 in [0, 1].
+        epoch: counted from 1. loss: mean per sample, as minimised. accuracy: validation top-1 in
+        [0, 1].
         """
 
 
 class RunSink(Protocol):
-    """Whatever follows a run: its files, W&B, the progress bar. Rank 0's alone does anything."""
+    """Receives all events of a run; does nothing above rank 0."""
 
     def begin(self, levels: int, epochs: int) -> None:
-        """Levels after level 0, and the epochs of all levels that are still to be trained."""
+        """Receives the number of levels after level 0 and of all epochs that are left."""
 
     def log(self, record: Record) -> None: ...
 
     def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        """As of Sink; epochs: of this training."""
+        """Receives an epoch as Sink.epoch does; epochs: of this training."""
 
     def replay(self, level: int, losses: list[float], accuracies: list[float]) -> None:
-        """A training's epochs that another run has made."""
+        """Shows the epochs of a training that another run has computed."""
 
     def log_timing(self, **facts: object) -> None:
-        """What no record may hold, because a clock decides it."""
+        """Receives facts that depend on a clock, which no record may hold."""

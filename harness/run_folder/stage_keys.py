@@ -1,7 +1,7 @@
-"""What runs have in common: content keys of a run's stages, each hashed onto the one before it.
+"""Computes content keys of a run's stages, each hashed onto the key before it; needs no torch.
 
-Two runs whose keys are equal up to a stage have equal records, masks and weights up to it, on equal
-numerics and code. Plain data, no torch.
+Two runs with equal keys up to a stage have equal records, masks and weights up to it, under equal
+numerics and code.
 """
 
 from collections import Counter
@@ -15,8 +15,8 @@ from harness.run_folder.identity import Config, run_hash
 LevelStage = tuple[int, str]  # level, stage; as in a record
 StageKeys = dict[LevelStage, str]  # in a run's order
 
-# Keys of a config by the stage that first reads them; all others, also those that a later version
-# brings, decide every stage. Masks have digests in records, so whoever has masks reads structure.
+# Config keys by the stage that first reads them. All other keys, also future ones, decide every
+# stage. Records hold digests of masks, so a stage with masks reads structure.
 DECIDES = (
     "saliency",
     "structure",
@@ -32,14 +32,13 @@ READS = {
     "recalibrated": ("recalibration",),
     "finetuned": ("finetune", "retraining", "distillation", "mask_updates"),
 }
-# Which states of dense training stay on disk: a missing one is trained again, bit for bit. And a
-# leave to score trained weights, that changes no number.
+# Keys that change no number: which states of dense training stay on disk (a missing one is trained
+# again, bit for bit), and the permission to score trained weights.
 UNREAD = ("dense_checkpoints", "rescore_trained")
-# Of a schedule that passes its values on: they say no more than the targets that it asks for.
+# Keys of a schedule that passes its values on; its requested values say the same.
 PATH = ("_target_", "final", "values", "levels")
-# Parts whose classes say that they foresee no pruning (Penalty.needs_pending_masks) or let no mask
-# go at the levels before the last (MaskUpdates.unmasks_between_levels); of others it is not known
-# here.
+# Penalties that need no pending masks (Penalty.needs_pending_masks), and mask updates that unmask
+# nothing between levels (MaskUpdates.unmasks_between_levels). Other parts are unknown here.
 NEED_NO_MASKS = ("harness.penalty.l1.L1", "harness.penalty.bn_l1.BnL1")
 KEEP_MASKS = (
     "harness.mask_updates.rigl.Rigl",
@@ -50,16 +49,16 @@ TRAININGS = ("penalised", "finetuned")
 
 
 class _Unchanged(float):
-    """A value that a schedule passes on as it is, and not a number that it made of it."""
+    """Marks a value that a schedule passes on; arithmetic on it gives a plain float."""
 
 
 def requested_of(
     shares: Callable[[Callable[[float], float]], Sequence[float]],
 ) -> list[float | None]:
-    """What a schedule asks for at level 1, 2, ..., in its unit, without a network.
+    """Returns the requested values of a schedule at level 1, 2, ..., in its unit.
 
-    shares: the method of that name. None: the schedule computes with kept shares, which are another
-    function of its values for every network.
+    kept_fractions: the schedule's method of that name. None: the schedule computes with kept fractions,
+    which depend on the model.
 
     >>> from harness.schedule.constant import Constant
     >>> from harness.schedule.geometric import Geometric
@@ -75,15 +74,15 @@ def requested_of(
 def config_by_stage(
     hashed_config: Config, requested: Sequence[float | None]
 ) -> dict[LevelStage, Config]:
-    """What of its config each stage of a run reads that no stage before it has read, in order.
+    """Returns the part of the config that each stage is the first to read, in order of stages.
 
-    hashed_config: as identity.hashed_config_of makes it. asked: as `requested_of` finds it; with
-    prune_at=during_training it does not matter, for such a run has nothing in common
-    with others after dense training.
+    hashed_config: from identity.hashed_config_of.
+    requested: from `requested_of`. It is ignored with prune_at=during_training: such a run shares
+    nothing with others after dense training.
 
-    A schedule that passes its values on counts by the level's target; any other one whole, for the
-    way to an end point depends on it. Parts from outside the harness may know more than their
-    protocol says, so they decide every stage, as unknown keys do.
+    A schedule that passes its values on counts by the requested value of the level. Any other
+    schedule counts as a whole, because all levels depend on its end point. Parts from outside the
+    harness may read more than their protocol says. They decide every stage, as unknown keys do.
     """
     late = {name for names in READS.values() for name in names} | {"schedule"}
     late = {name for name in late if is_ours(hashed_config.get(name))}
@@ -115,8 +114,8 @@ def config_by_stage(
 def stage_keys(hashed_config: Config, requested: Sequence[float | None]) -> StageKeys:
     """Returns one key per stage, SHA-256 in hex; arguments as for `config_by_stage`.
 
-    asked: `requested_of(schedule.kept_fractions)` of the schedule that the config's node describes.
-    That schedule is built without torch.
+    requested: `requested_of(schedule.kept_fractions)` for the schedule of the config, which is built
+    without torch.
     """
     keys: StageKeys = {}
     before = ""
@@ -126,10 +125,10 @@ def stage_keys(hashed_config: Config, requested: Sequence[float | None]) -> Stag
 
 
 def stages_to_cache(chains: Iterable[StageKeys]) -> set[str]:
-    """Keys of the stages that are worth their place on disk, of all runs of a sweep.
+    """Returns the keys of the stages that a sweep stores on disk.
 
-    At least two runs have it; and it is a training, or they part ways after it: what all of them
-    share that share it is found in a later stage. Level 0 has a cache of its own.
+    At least two runs share such a stage, and it is a training or their next stages differ. If all
+    of them share the next stage too, that one is stored. Level 0 has its own cache.
 
     >>> pruned, kept, rewound = (1, "pruned"), (1, "finetuned"), (1, "finetuned")
     >>> stages_to_cache([{pruned: "p", kept: "k"}, {pruned: "p", rewound: "r"}])
@@ -155,7 +154,7 @@ def stages_to_cache(chains: Iterable[StageKeys]) -> set[str]:
 
 
 def is_ours(value: Any) -> bool:
-    """Whether all that is built of it comes from the harness or torch."""
+    """True if all targets in a config are of the harness or torch."""
     if isinstance(value, list):
         return all(map(is_ours, value))
     if not isinstance(value, dict):
@@ -166,9 +165,10 @@ def is_ours(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class SharedStages:
-    """The stages of a run that other runs have too, and where they lie.
+    """Holds the stages that a run shares with other runs, and the folder of each.
 
-    folder: of all stages, two levels above each. keys: full ones, in the run's order.
+    folder: of all shared stages, two levels above each.
+    keys: full keys, in the run's order.
     """
 
     folder: Path
@@ -184,18 +184,22 @@ class SharedStages:
         numerics: Config,
         code: Callable[[Config], str],
     ) -> "SharedStages":
-        """Of the stages whose keys in `chain` are marked.
+        """Selects the stages whose keys are marked.
 
-        numerics: the key under which numbers repeat. code: digest of the sources behind the parts
-        of a config; it is asked for what the stages up to this one read, so that a change in a
-        part that comes later costs nothing.
+        Args:
+            folder: of all shared stages.
+            hashed_config, requested: as for `config_by_stage`.
+            marked: keys of shared stages.
+            numerics: the key under which numbers repeat.
+            code: returns the digest of the sources behind a config. It is called with the config
+                read up to a stage, so that a change in a later part keeps earlier stages.
         """
         wanted, own = set(marked), config_by_stage(hashed_config, requested)
         parts, codes, keys = Config(), dict[int, str](), StageKeys()
         for stage, key in stage_keys(hashed_config, requested).items():
             parts |= own[stage]
             if key in wanted:
-                # Levels add no part, so that their sources are not read again for each.
+                # Later levels read no further part, so the digest is computed once per count.
                 digest = codes[len(parts)] = codes.get(len(parts)) or code(parts)
                 keys[stage] = run_hash({"key": key, "numerics": numerics, "code": digest})
         return cls(folder, keys)

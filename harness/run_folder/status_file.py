@@ -1,4 +1,4 @@
-"""status.json: what a run is doing, and how it ended."""
+"""Reads and writes status.json: the state of a run and the checksums of its files."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from harness.system.git import commit
 from harness.system.loaded_sources import undigested_sources
 from harness.system.processes import is_process_alive
 
-# timings.jsonl, logs and what a tracker wrote may still grow; status.json holds the sums.
+# Files with a checksum in status.json. timings.jsonl, logs and files of a tracker may still grow.
 SUMMED = (
     "records.jsonl", "sensitivity.jsonl", "model.safetensors", "masks.safetensors",
     "config.yaml", "identity.json", "environment.json",
@@ -22,13 +22,16 @@ SUMMED = (
 
 @dataclass(frozen=True)
 class Status:
-    """code: digest of the sources that decide the run's numbers."""
+    """Reads and writes the status.json of a run.
+
+    code: digest of the sources that decide the run's numbers.
+    """
 
     folder: Path
     code: str
 
     def read(self) -> dict[str, Any]:
-        """Empty if there is none.
+        """Returns the content; empty if there is no file.
 
         Raises:
             ValueError: the file is damaged, or holds no object.
@@ -36,10 +39,11 @@ class Status:
         return read_object(self.folder / "status.json")
 
     def damage(self, names: Iterable[str] | None = None, results: Iterable[str] = ()) -> str:
-        """Says which file of a finished run is not as the run has written it; "" if all are, or if
-        it is not finished.
+        """Returns which file of a finished run is missing or changed; "" if none is.
 
-        names: of those to look at; None: all that have a sum, and the results.
+        "" also for a run that is not finished.
+
+        names: files to check; None: all files with a checksum, and the results.
 
         Raises:
             ValueError: status.json is damaged.
@@ -52,12 +56,13 @@ class Status:
         return damage(self.folder, written, names or dict.fromkeys([*results, *written]))
 
     def set(self, state: str, reason: str = "") -> None:
-        """state: running, finished, interrupted or failed; with the sums of its files, which
-        must all be there by then, and the record of harness/system/loaded_sources.py if it is
-        finished.
+        """Writes the state: running, finished, interrupted or failed.
+
+        A finished run also gets the checksums of its files, which must exist, and the record of
+        harness/system/loaded_sources.py.
 
         Raises:
-            CannotWrite
+            CannotWrite: the disk is full or gone.
         """
         who = {
             "host": socket.gethostname(),
@@ -72,13 +77,13 @@ class Status:
 
 
 def is_alive(status: dict[str, Any]) -> bool:
-    """Whether the process that wrote it may still be at work: on another host nobody can tell."""
+    """True if the process that wrote the status may be alive; always on another host."""
     host, pid = status.get("host"), status.get("pid")
     return host != socket.gethostname() or (type(pid) is int and is_process_alive(pid))
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """Name -> SHA-256 in hex, of those of SUMMED that lie in the folder."""
+    """Returns SHA-256 in hex, by name, of the files of SUMMED in the folder."""
     return {name: sha256(folder / name) for name in SUMMED if (folder / name).exists()}
 
 
@@ -88,9 +93,9 @@ def sha256(file: Path) -> str:
 
 
 def damage(folder: Path, written: Mapping[str, object], names: Iterable[str]) -> str:
-    """Says which of these files is not as it was written; "" if all are.
+    """Returns which of these files is missing or changed; "" if none is.
 
-    written: their sums, as status.json holds them.
+    written: their checksums in status.json.
     """
     for name in names:
         file = folder / name

@@ -1,1 +1,1 @@
-"""What names a run beside its config: digests of its data and of the code that it uses."""
+"""Compute digests of the data and of the code that a run uses."""

@@ -1,4 +1,4 @@
-"""Which code decides numbers: what a run imports, the modules of its own parts included."""
+"""Computes the digest of the code that a run imports, own parts included."""
 
 import hashlib
 import os
@@ -12,9 +12,9 @@ from harness.launch.digests.imported_modules import closure, file_of, module_of
 from harness.launch.digests.imports import is_ours
 from harness.system.loaded_sources import mark_digested, source_of
 
-# Where a run begins: all that it imports is followed from here, and from its parts.
+# The imports of a run are followed from these modules and from its parts.
 ROOTS = ("harness.launch.execute", "harness.launch.instantiate")
-# What a run imports and no number depends on, packages with all that is in them.
+# Modules and packages that a run imports and on which no number depends, with the reason.
 EXCEPT = {
     "harness.__main__": "reads the command line; what it says is in the config",
     "harness.cli": "reads the command line; what it says is in the config",
@@ -35,25 +35,24 @@ EXCEPT = {
 }  # fmt: skip
 
 FileTimes = list[tuple[int, int] | None]
-# By targets and where they are searched: how the files stood, which they are, and their digest.
+# (targets, roots, search path) -> times of the files, the files, and their digest.
 _cache: dict[tuple[object, ...], tuple[FileTimes, tuple[Path, ...], str]] = {}
 
 
 def code_of(parts: dict[str, Any]) -> str:
-    """SHA-256 (16 hex digits) over the sources that a run with these parts imports, as this
-    process has loaded them.
+    """Returns SHA-256 (16 hex digits) over the sources that a run with these parts imports.
 
-    What is imported by a name that is computed is in the records of
-    harness/system/loaded_sources.py instead.
+    Sources count as this process has loaded them. Modules that are imported by a computed name
+    are in the records of harness/system/loaded_sources.py instead.
 
-    parts: nodes with `_target_`, at any depth. Libraries count by their version and files, those
-    that a part imports by nothing: the numerics key names torch.
+    parts: nodes with `_target_`, at any depth. The library of a target counts by its version and
+    files. Libraries that a part imports do not count: the numerics key names torch.
     """
     return _code_of(frozenset(_targets(parts)), ROOTS)
 
 
 def code_of_part(node: Mapping[str, Any]) -> str:
-    """The same of a part alone: its modules and what they import."""
+    """Returns the digest of a part alone: of its modules and of all that they import."""
     return _code_of(frozenset(_targets(node)), ())
 
 
@@ -69,7 +68,7 @@ def _code_of(targets: frozenset[str], roots: tuple[str, ...]) -> str:
 
 
 def own_files(parts: dict[str, Any]) -> list[Path]:
-    """Modules of parts, and those that they import, that are not the harness's own."""
+    """Returns the files of parts, and of modules that they import, outside the harness."""
     sources = _sources(frozenset(_targets(parts)), ROOTS)
     return sorted(file for name, file in sources.items() if not is_ours(name))
 
@@ -80,7 +79,7 @@ def _sources(targets: frozenset[str], roots: tuple[str, ...]) -> dict[str, Path]
 
 
 def _file_times(files: Iterable[Path]) -> FileTimes:
-    """Time of change (ns) and size of each; None of one that has gone."""
+    """Returns the time of change (ns) and size of each file; None for a missing one."""
     times: FileTimes = []
     for file in files:
         try:
@@ -109,7 +108,7 @@ def _is_excepted(name: str) -> bool:
 
 
 def _targets(value: Any) -> Iterator[str]:
-    """Dotted names of what is built, and of what Hydra's get_class, get_method take."""
+    """Yields the dotted names of all targets, and the paths of hydra.utils.get_class and others."""
     if isinstance(value, list):
         for inner in value:
             yield from _targets(inner)
@@ -124,7 +123,7 @@ def _targets(value: Any) -> Iterator[str]:
 
 
 def _version(package: str) -> bytes:
-    """Of an installed library: the list of its files with their checksums."""
+    """Returns the list of an installed library's files with their checksums."""
     if file_of(package):
         return b""
     try:

@@ -1,4 +1,4 @@
-"""Which data a run reads: the digest of their content, which is a part of the run's name."""
+"""Computes the digest of the data that a run reads, which is a part of the run's name."""
 
 import hashlib
 import json
@@ -26,16 +26,15 @@ from harness.system.manifest import Manifest, folders_of, names_below
 
 DigestOf = Callable[[RunSpec], str | None]
 
-HOME = ".data"  # below the folder of all results
-# What the harness's own sets in memory are made by.
+HOME = ".data"  # below the output folder
+# Libraries that make the harness's own data sets in memory.
 MAKERS = ("numpy", "scikit-learn", "mlxtend", "pandas", "torch")
 
 
 def cached_digest(config: Config) -> str | None:
-    """Of the data that a run's config names, without reading them; None if they have changed
-    since they were read, or were not read yet, or if the config does not say where they lie.
+    """Returns the cached digest of a config's data, without reading them; needs no torch.
 
-    No torch.
+    None if the data were never read or have changed since, or if the config names no place.
     """
     manifest = Manifest.read(_manifest_file(config))
     return (
@@ -46,8 +45,9 @@ def cached_digest(config: Config) -> str | None:
 
 
 def digest_of(config: Config, part: Any = None) -> str:
-    """The same, read if it is not kept. part: the data set, if it is built already; only that knows
-    for sure which files it reads, here and now.
+    """Returns the digest of a config's data, which are read if it is not cached.
+
+    part: the data set, if it is built already. Only the part knows which files it reads.
 
     Raises:
         ValueError: the data cannot be read.
@@ -56,16 +56,16 @@ def digest_of(config: Config, part: Any = None) -> str:
     files = [Path(path) for path in part.files()] if hasattr(part, "files") else None
     if files:
         return _of_files(config, files)
-    # What another's set reads is not known, so it is loaded each time.
+    # The files that an own data set reads are not known, so it is loaded each time.
     computed = files is not None and "root" not in config["data"]
     return _of_tensors(config, part, keep=computed or is_ours(config["data"]))
 
 
 def with_data_digest(point: RunSpec, part: Any = None) -> RunSpec:
-    """With the digest of its data.
+    """Returns the run with the digest of its data.
 
     Raises:
-        ValueError: the data cannot be read, or are others than when the point was planned.
+        ValueError: the data cannot be read, or have changed since the run was planned.
     """
     sha256 = digest_of(point.config, part)
     if point.data_sha256 not in (None, sha256):
@@ -79,7 +79,7 @@ def with_data_digest(point: RunSpec, part: Any = None) -> RunSpec:
 def with_data_digests(
     numbered: Iterable[tuple[int, RunSpec]], digest: DigestOf
 ) -> Iterator[tuple[int, RunSpec]]:
-    """The points with the digests of their data, each data set asked for once."""
+    """Yields the runs with the digests of their data; `digest` is called once per data set."""
     known: dict[str, str | None] = {}
     for number, point in numbered:
         key = json.dumps(point.config["data"], sort_keys=True)
@@ -89,7 +89,7 @@ def with_data_digests(
 
 
 def digest_if_readable(point: RunSpec) -> str | None:
-    """As `digest_of`; None for data that cannot be read, of which the run itself will say why."""
+    """Returns the digest of a run's data, None if they cannot be read; the run reports why."""
     try:
         return digest_of(point.config)
     except Exception:
@@ -97,7 +97,7 @@ def digest_if_readable(point: RunSpec) -> str | None:
 
 
 def digest_in_subprocess(line: str) -> str | None:
-    """`readable` for the point of this line, in a process of its own, as it takes torch."""
+    """Calls `digest_if_readable` for this run in a subprocess, because it imports torch."""
     command = [sys.executable, "-m", "harness.launch.digests.data"]
     done = subprocess.run(command, input=line, stdout=subprocess.PIPE, text=True)
     return done.stdout.split()[-1] if done.returncode == 0 else None
@@ -120,10 +120,10 @@ def _of_files(config: Config, paths: list[Path]) -> str:
     with ExitStack() as stack:
         with suppress(
             OSError, CannotWrite
-        ):  # where nothing can be written, each process reads for itself
+        ):  # where nothing can be written, each process reads the data itself
             file.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(file.parent))
-        if manifest := kept():  # by whoever had the lock
+        if manifest := kept():  # written by another process that held the lock
             return manifest.sha256
         watched = folders_of(_data_paths(config), os.path.realpath(_output_dir(config)))
         before = Manifest.read(file)
@@ -139,7 +139,7 @@ def _of_tensors(config: Config, part: Any, keep: bool) -> str:
     if manifest and not manifest.files and _is_current(manifest, config):
         return manifest.sha256
     read = digest(part.load())
-    # A folder of results that is not there yet is made by a run that can run, not by this.
+    # Only a run that can execute makes the output folder.
     if keep and _output_dir(config).is_dir():
         Manifest(read, _reader_digest(config), unnamed=_unnamed(config)).write(
             _manifest_file(config)
@@ -160,7 +160,7 @@ def _unnamed(config: Config) -> Record:
 
 
 def _root_of(config: Config, paths: list[Path]) -> Path:
-    """Of the files' names."""
+    """Returns the folder to which the files' names are relative."""
     root = resolved(config["data"].get("root"), "data.root")
     if isinstance(root, str) and os.path.isdir(root):
         return Path(root)
@@ -173,14 +173,16 @@ def _manifest_file(config: Config) -> Path:
 
 
 def _data_paths(config: Config) -> list[str]:
-    """What the config of the data names on the disk, the whole of which is no place of data."""
+    """Returns the paths on disk that the config of the data names, without the root folder."""
     texts = (text for text in _texts(_data_config(config)) if os.path.isabs(text))
     return [text for text in texts if os.path.exists(text) and text != os.sep]
 
 
 def _data_config(config: Config) -> Any:
-    """The values, with each text that names something on the disk as its path without links, for
-    the same text names another place elsewhere, as does a link that has been changed."""
+    """Returns the values, with each text that is a path on disk as its real path.
+
+    In another folder, or after a link was changed, the same text is another path.
+    """
     return _with_paths(resolved(dict(config["data"]), "data"))
 
 
@@ -205,7 +207,7 @@ def _output_dir(config: Config) -> Path:
 
 
 def _reader_digest(config: Config) -> str:
-    """Of what reads the data."""
+    """Returns the digest of the code and libraries that read the data."""
     versions = [python_version(), *(f"{name} {_version(name)}" for name in MAKERS)]
     return hashlib.sha256(" ".join([code_of_part(config["data"]), *versions]).encode()).hexdigest()
 

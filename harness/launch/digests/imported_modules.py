@@ -1,4 +1,4 @@
-"""Which modules a module may import, as its source tells; nothing is imported to find out."""
+"""Finds the modules that a module may import, from its source; imports nothing itself."""
 
 import os
 import sys
@@ -15,10 +15,14 @@ Source = Callable[[str, Path], bytes]
 
 
 def closure(roots: Iterable[str], skip: Callable[[str], bool], source: Source) -> dict[str, Path]:
-    """Files by module: the roots, their packages, and what they import, imports inside functions
-    and of submodules included; without libraries, which versions name.
+    """Returns the files, by module, of the roots, their packages and all that they import.
 
-    skip: modules that are left out and not followed. source: content of (module, file).
+    Imports inside functions and of submodules count. Libraries are left out.
+
+    Args:
+        roots: names of modules.
+        skip: True for modules that are left out and not followed.
+        source: returns the content of (module, file).
     """
     files: dict[str, Path] = {}
     seen: set[str] = set()
@@ -42,19 +46,22 @@ def closure(roots: Iterable[str], skip: Callable[[str], bool], source: Source) -
 
 
 def file_of(name: str) -> Path | None:
-    """The module's file; None for a library's, a package without one, or if there is none."""
+    """Returns a module's file; None for a library, a package without a file, or no module."""
     return _locate(name)[0]
 
 
 def module_of(target: str) -> str:
-    """The module of a dotted name: its longest part that is one; "" if none is."""
+    """Returns the longest head of a dotted name that is a module; "" if none is."""
     parts = target.split(".")
     heads = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     return next((head for head in heads if file_of(head)), "")
 
 
 def _files_by_path(name: str, file: Path, content: bytes) -> Iterator[tuple[str, Path]]:
-    """Files that it names by a path, from here or from its own folder, by what they are called."""
+    """Yields (name, file) for files that a module names by a path.
+
+    A path counts from the current folder or from the module's own folder.
+    """
     if is_ours(name):
         return
     for path in paths(content):
@@ -72,7 +79,7 @@ def _files_by_path(name: str, file: Path, content: bytes) -> Iterator[tuple[str,
 
 
 def _locate(name: str) -> Location:
-    if name == "__main__":  # another one in each process, and a command if it is ours
+    if name == "__main__":  # differs between processes; of the harness it is a command
         return None, ()
     spec = getattr(sys.modules.get(name), "__spec__", None)
     if isinstance(spec, ModuleSpec) and is_ours(name):
@@ -84,7 +91,7 @@ def _locate(name: str) -> Location:
         return _of_spec(spec)
     if name in sys.builtin_module_names or name in sys.stdlib_module_names:
         return None, ()
-    # No part of it is run, as importlib.util.find_spec would its packages.
+    # importlib.util.find_spec would execute the parent packages.
     specs = (finder.find_spec(name, search_paths(), None) for finder in sys.meta_path)
     return _of_spec(next((spec for spec in specs if spec is not None), None))
 
@@ -93,13 +100,13 @@ def _of_spec(spec: ModuleSpec | None) -> Location:
     if spec is None or (spec.origin and is_library(spec.origin)):
         return None, ()
     file = Path(spec.origin) if spec.has_location and spec.origin else None
-    # Of a package its own folder alone: to its __path__ more may be added once it is loaded.
+    # Only a package's own folder counts: its __path__ may grow once it is loaded.
     folders = (str(file.parent),) if file and spec.submodule_search_locations else ()
     return file, folders if file else tuple(spec.submodule_search_locations or ())
 
 
 def _is_searched(spec: ModuleSpec) -> bool:
-    """Whether it was found where digests look."""
+    """True if a module was found on the search path of digests."""
     if not spec.has_location or not spec.origin or is_library(spec.origin):
         return True
     file = Path(spec.origin)
@@ -117,7 +124,11 @@ def _exists(file: str) -> bool:
 
 
 def _below(folders: Iterable[str], last: str) -> Location:
-    """As Python looks: in each folder a package, then a file; a folder alone if nowhere is any."""
+    """Finds a module as Python does.
+
+    A folder is searched for a package, then for a file. If no folder has one, the module is a
+    namespace package of all matching folders.
+    """
     portions = []
     for folder in folders:
         home = os.path.join(folder, last)

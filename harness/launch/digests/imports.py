@@ -1,7 +1,7 @@
-"""What a source names that may be a module; nothing is imported to find out.
+"""Finds names in a source that may be modules; imports nothing itself.
 
-Of our own sources: what their statements import. Of others also whatever text and whatever
-attribute of an imported name may name a module: there are many ways to import by a name.
+In the harness's own sources these are the names in import statements. In other sources they are
+also texts and attributes of imported names, because there are many ways to import by a name.
 """
 
 import ast
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 
 OWN_TOP = "harness"
-# Every import statement of ours, and some text of docstrings.
+# Matches every import statement of the harness, and some text of docstrings.
 STATEMENT = re.compile(
     r"(?:^|[;:])[ \t]*((?:from[ \t]+[.\w]+[ \t]+)?import\b[ \t]*(?:\([^)]*\)|(?:\\\n|[^\n;#])*))",
     re.MULTILINE,
 )
-# Also as in "module:attribute".
+# Matches dotted names, also in "module:attribute".
 NAME = re.compile(r"(\.*[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::[\w.]+)?")
 
 Statement = ast.Import | ast.ImportFrom
@@ -24,7 +24,7 @@ Statement = ast.Import | ast.ImportFrom
 
 @cache
 def imported(name: str, is_package: bool, source: bytes) -> tuple[str, ...]:
-    """Dotted names that may be modules: of `from a import b` both a and a.b."""
+    """Returns dotted names that may be modules; for `from a import b` both a and a.b."""
     package = name if is_package else name.rpartition(".")[0]
     if is_ours(name):
         names = _statement_names(statements_of_ours(source), package)
@@ -39,13 +39,14 @@ def is_ours(module: str) -> bool:
 
 @cache
 def paths(source: bytes) -> tuple[str, ...]:
-    """Texts that may be paths of Python files."""
+    """Returns texts that may be paths of Python files."""
     body = _parsed(source)
     return tuple({t for t in _texts(body) if t.endswith(".py") and "\n" not in t} if body else ())
 
 
 def with_packages(name: str) -> Iterator[str]:
-    """
+    """Yields the packages of a module, then the module.
+
     >>> list(with_packages("a.b.c"))
     ['a', 'a.b', 'a.b.c']
     """
@@ -54,14 +55,14 @@ def with_packages(name: str) -> Iterator[str]:
 
 
 def statements(source: bytes) -> Iterator[Statement]:
-    """All imports of any Python source, in whatever way they are written."""
+    """Yields all import statements of any Python source."""
     for node in ast.walk(_parsed(source) or ast.Module([], [])):
         if isinstance(node, Statement):
             yield node
 
 
 def statements_of_ours(source: bytes) -> Iterator[Statement]:
-    """The same, several times faster, of sources that are written as this project's are."""
+    """Yields the import statements of a source in this project's format, several times faster."""
     try:
         bodies = [ast.parse(match) for match in STATEMENT.findall(source.decode())]
     except SyntaxError:
@@ -100,7 +101,10 @@ def _statement_names(statements: Iterable[Statement], package: str) -> set[str]:
 
 
 def _text_names(texts: Iterable[str], package: str) -> set[str]:
-    """Names below the package too, as those of `__all__`, and relative ones below each other."""
+    """Returns the dotted names in texts, also below the package, as those of `__all__`.
+
+    Relative names are resolved against the package and against every absolute name.
+    """
     names = {match[1] for text in texts if (match := NAME.fullmatch(text))}
     tops = {name for name in names if not name.startswith(".")}
     homes = {package, *tops}
@@ -109,7 +113,7 @@ def _text_names(texts: Iterable[str], package: str) -> set[str]:
 
 
 def _attribute_names(body: ast.Module, statements: Iterable[Statement], package: str) -> set[str]:
-    """`a.b.c` of an imported name a, which may stand for another one."""
+    """Returns chains `a.b.c` of an imported name a, with the full name in place of a."""
     bound = dict(_bindings(statements, package))
     names = set[str]()
     for node in ast.walk(body):
@@ -136,7 +140,8 @@ def _imported_from(node: ast.ImportFrom, package: str) -> str:
 
 
 def _absolute(name: str, package: str) -> str:
-    """
+    """Returns the absolute name of an import in a package.
+
     >>> _absolute("..c", "a.b"), _absolute(".", "a.b"), _absolute("c", "a.b")
     ('a.c', 'a.b', 'c')
     """
@@ -154,7 +159,7 @@ def _texts(body: ast.Module) -> Iterator[str]:
 
 def _parsed(source: bytes) -> ast.Module | None:
     try:
-        with warnings.catch_warnings(action="ignore"):  # of a text such as "\\d"
-            return ast.parse(source)  # of bytes: it reads the encoding's mark itself
-    except (SyntaxError, ValueError):  # its import will say so
+        with warnings.catch_warnings(action="ignore"):  # about a text such as "\\d"
+            return ast.parse(source)  # bytes, so that ast reads the declared encoding
+    except (SyntaxError, ValueError):  # the import itself reports it
         return None

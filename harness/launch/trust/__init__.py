@@ -1,1 +1,1 @@
-"""A folder of runs is data: what of it may be built, and the network that it describes."""
+"""Decide what may be built from a folder of runs, which is data and not code."""

@@ -1,7 +1,7 @@
-"""What a dotted name leads to, and whether it is really of the modules that a user allows.
+"""Checks that a dotted name is defined in the modules that a user allows.
 
-A name below a module is not enough: whatever the module has imported lies below it too, as
-my_pkg.nets.torch.load or my_pkg.nets.Path.unlink do.
+A name below such a module is not enough: all that the module imports lies below it too, such as
+my_pkg.nets.torch.load or my_pkg.nets.Path.unlink.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ CALLABLES = (type, FunctionType, BuiltinFunctionType)
 
 
 def check_defined_in(key: str, target: str, trust: Sequence[str]) -> None:
-    """Imports the trusted module and those below it on the way, as Hydra would.
+    """Checks that the target is a class or function that the trusted modules define.
 
-    The name must lead through modules and classes that are the trusted modules' own, by their
-    `__module__`, to a class or function that is. What a class inherits or has taken over from
-    elsewhere is not its own; what a module takes from another of the trusted ones is.
+    The trusted module and the modules on the path to the target are imported, as by Hydra. Every
+    part of the path must be defined in a trusted module, by its `__module__`. Inherited members
+    and members copied from elsewhere are refused. Imports from another trusted module are allowed.
 
     Raises:
-        ValueError: it does not.
+        ValueError: the target is defined elsewhere, or is no class or function.
     """
     value, path = _imported(key, target.partition(".")[0]), target.partition(".")[0]
     for name in target.split(".")[1:]:
@@ -54,7 +54,7 @@ def _step(key: str, holder: Any, path: str, name: str) -> Any:
 def _imported(key: str, module: str) -> ModuleType:
     try:
         return import_module(module)
-    except Exception as error:  # whatever the module does while it is imported
+    except Exception as error:  # a module may raise anything while it is imported
         why = printable(" ".join(f"{type(error).__name__}: {error}".split()))
         raise ValueError(
             f"{key}: {module} cannot be imported ({why}); start where it lies, or set PYTHONPATH"
@@ -62,7 +62,7 @@ def _imported(key: str, module: str) -> ModuleType:
 
 
 def _check_definition(key: str, target: str, value: Any, path: str, trust: Sequence[str]) -> None:
-    """A package above the trusted module is on the way to it."""
+    """Checks one part of the path; a package above a trusted module is allowed."""
     module = str(value.__name__ if isinstance(value, ModuleType) else _module_of(value))
     above = isinstance(value, ModuleType) and any(
         allowed.startswith(f"{module}.") for allowed in trust

@@ -1,4 +1,4 @@
-"""The network that a run's folder describes, built anew; its config is data of somebody else."""
+"""Builds the model that a run folder describes; its config is data, not trusted code."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from harness.launch.trust.stored_parts import stored_part
 def build_stored_model(
     file: Path, shape: tuple[int, ...], classes: int, trust: str | Sequence[str]
 ) -> nn.Module:
-    """A fresh network of the `model` in a run's config.yaml.
+    """Builds a new model from `model` in a run's config.yaml.
 
     Raises:
         ValueError: the file is no config, its model is not allowed (see
@@ -31,7 +31,7 @@ def build_stored_model(
     part = stored_part(config, "model", trust)
     try:
         model = build_part(part).build(shape, classes)
-    except Exception as error:  # whatever a model does, its own or with keys that it does not know
+    except Exception as error:  # a model may raise anything, and may not know a key
         raise ValueError(
             f"{file}: its model cannot be built ({one_line(error)}); load the run with the code "
             "that made it"

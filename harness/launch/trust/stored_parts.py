@@ -1,11 +1,10 @@
-"""Which parts a config that was read back may build: a folder of runs is data, not code.
+"""Checks which parts a stored config may build: a folder of runs is data, not code.
 
-What a user writes (the command line, --config-dir, files beside the command) needs no trust. What
-is read from a run's folder or from a plan builds only what the shipped conf/ names, and what
-modules that the user allows define themselves. A plan that this user has made carries the trust
-that was given with it: its fingerprint lies outside all folders of runs, in
-$XDG_STATE_HOME/pruning-harness/plans (by default below ~/.local/state), where a folder that comes
-from elsewhere cannot bring its own.
+The user's own input (the command line, --config-dir, files beside the command) needs no trust. A
+config from a run folder or from a plan builds only targets of the shipped conf/, and targets that
+are defined in modules that the user allows. A plan that this user has made keeps its trust: its
+fingerprint lies outside all folders of runs, in $XDG_STATE_HOME/pruning-harness/plans (by default
+below ~/.local/state). A folder that comes from elsewhere cannot bring a fingerprint along.
 """
 
 import hashlib
@@ -24,8 +23,8 @@ from harness.launch.variables import resolved
 from harness.system.atomic_files import CannotWrite, write_atomic
 
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-# The one interpolation that a stored config keeps, so that it holds no secret. What a default says
-# is not decoded: it is the config's, not this user's.
+# The only interpolation in a stored config, so that it holds no secret. A default value is not
+# decoded: it comes from the config, not from this user.
 _NAME = r"\s*[^\W\d]\w*\s*"
 OF_ENVIRONMENT = re.compile(
     rf"\$\{{oc\.env:{_NAME}(,[^${{}}]*)?\}}|\$\{{oc\.decode:\s*\$\{{oc\.env:{_NAME}\}}\s*\}}"
@@ -33,7 +32,9 @@ OF_ENVIRONMENT = re.compile(
 
 
 def check_parts(config: Any, trust: str | Sequence[str] = (), where: str = "config") -> None:
-    """config: plain values as they were stored, without their interpolations resolved.
+    """Checks every target and interpolation of a stored config.
+
+    config: plain values as stored, interpolations unresolved.
 
     Raises:
         ValueError: a `_target_` is neither a component of conf/ nor defined in a module of
@@ -53,28 +54,29 @@ def check_parts(config: Any, trust: str | Sequence[str] = (), where: str = "conf
 def stored_part(
     config: DictConfig | ListConfig, key: str, trust: str | Sequence[str]
 ) -> DictConfig:
-    """A part of a stored config, that may be built.
+    """Returns a part of a stored config after its check.
 
     Raises:
-        ValueError: as of check_parts, or an environment variable that it names is not set.
+        ValueError: as in check_parts, or an environment variable of the part is not set.
     """
     plain = OmegaConf.to_container(config, resolve=False)
     part = plain.get(key) if isinstance(plain, dict) else None
     if not isinstance(part, dict):
         raise ValueError(f"config.yaml has no {key}; it is not that of a run")
     check_parts(part, trust, key)
-    resolved(part, key)  # says which variable is not set
-    # By itself: what it names in the rest of the config would be resolved without a look.
+    resolved(part, key)  # raises if a variable is not set
+    # The part alone: interpolations of the rest of the config were not checked.
     return OmegaConf.create(part)
 
 
 def trusted_modules(trust: str | Sequence[str]) -> tuple[str, ...]:
-    """
+    """Returns the modules of `trust`, checked.
+
     >>> trusted_modules("my_pkg"), trusted_modules(["a.b", "c"])
     (('my_pkg',), ('a.b', 'c'))
 
     Raises:
-        ValueError: one of them is no name of a module.
+        ValueError: a text is no name of a module, or is one of the harness.
     """
     if not isinstance(trust, (str, Sequence)):
         raise ValueError(f"trust must name modules, as in ['my_pkg'], got {trust!r}")
@@ -92,7 +94,7 @@ def trusted_modules(trust: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def record_own_plan(plan: Path, content: bytes) -> None:
-    """Remembers that this user has made the plan; where it cannot, the plan needs --trust."""
+    """Records that this user has made the plan; if nothing can be written, it needs --trust."""
     with suppress(CannotWrite, OSError, RuntimeError):
         file = _fingerprint(plan, content)
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -100,7 +102,7 @@ def record_own_plan(plan: Path, content: bytes) -> None:
 
 
 def is_own_plan(plan: Path, content: bytes) -> bool:
-    """Whether this user has made the plan, in this place and to the byte."""
+    """True if this user has made the plan at this path with this content."""
     with suppress(OSError, RuntimeError):
         return _fingerprint(plan, content).is_file()
     return False
@@ -113,7 +115,7 @@ def _fingerprint(plan: Path, content: bytes) -> Path:
 
 def _state_folder() -> Path:
     configured = Path(os.environ.get("XDG_STATE_HOME") or "")
-    # As the XDG specification has it, a relative one is passed over.
+    # The XDG specification says that a relative path is ignored.
     home = configured if configured.is_absolute() else Path.home() / ".local" / "state"
     return home / "pruning-harness"
 
@@ -136,7 +138,7 @@ def _check_target(key: str, target: Any, trust: Sequence[str]) -> None:
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for name, inner in value.items():
-            # Whatever stands there, it is what would be built.
+            # Of any type: this value would be built.
             yield from [(f"{key}.{name}", inner)] if name == "_target_" else ()
             yield from _leaves(name, f"{key}: a key") if isinstance(name, str) else ()
             yield from _leaves(inner, f"{key}.{name}")
