@@ -108,8 +108,8 @@ def _retry_plan(plan: "Plan") -> int:
         from harness.launch.sweeps.failed_plans import has_failed
 
         signals.stop_on_signals()
-        return run_one_by_one([point for point in plan.points if has_failed(point)])
-    function = "analyse" if plan.points[0].point.command == "analyse" else "run"
+        return run_one_by_one([run for run in plan.runs if has_failed(run)])
+    function = "analyse" if plan.runs[0].spec.command == "analyse" else "run"
     try:
         return run.main([*plan.argv, "launch.action=retry_failed"], function)
     except SystemExit as exit_:

@@ -27,11 +27,11 @@ def _work(folder: Path, socket: int | None = None, terminal: int | None = None) 
     if terminal is not None:
         sys.stderr = os.fdopen(terminal, "w", buffering=1)
     from harness.distributed.store_server import start_store
-    from harness.launch.backends.rank_results import POINT, write_result
+    from harness.launch.backends.rank_results import SPEC_FILE, write_result
     from harness.launch.execute_lazy import execute_spec
     from harness.launch.run_spec import RunSpec
 
-    spec = RunSpec.from_json((folder / POINT).read_text())
+    spec = RunSpec.from_json((folder / SPEC_FILE).read_text())
     kept = start_store(socket, int(os.environ["MASTER_PORT"])) if socket is not None else None
     status = write_result(folder, int(os.environ["RANK"]), spec, lambda: execute_spec(spec))
     del kept

@@ -54,11 +54,11 @@ def read_exported(folder: Path) -> ExportedModel:
     status = Status(folder, "")
     if (state := status.read().get("state")) != "finished":
         raise ValueError(
-            f"{folder / 'status.json'} does not say that the run is finished (state: {state}), so "
-            "its network cannot be checked; give the run's command again, which finishes it"
+            f"{folder / 'status.json'}: state={state}, so the run is not finished and its model "
+            "cannot be checked; repeat the run's command, which finishes it"
         )
     if why := status.damage((MODEL, MASKS, CONFIG)):
-        raise ValueError(f"{why}; give the run's command again, which notices and does it anew")
+        raise ValueError(f"{why}; repeat the run's command, which makes the files again")
     try:
         with safetensors.safe_open(folder / MODEL, framework="pt") as file:
             shape, classes = _network(json.loads(file.metadata()["network"]))

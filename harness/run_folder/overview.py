@@ -66,13 +66,15 @@ def scan(folder: Path) -> RunsStatus:
         ValueError: the folder is missing, holds no run or plan, or a plan is damaged.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; give that of a run, of a sweep or of all runs")
+        raise ValueError(
+            f"RUNS={folder} is not a folder: pass that of a run, of a sweep or of all runs"
+        )
     sweeps = [home for home in (folder, *_below(folder)) if (home / HOME).is_dir()]
     several = folder not in sweeps
     labels = {
         path: f"{home.name}: {text}" if several else text
         for home in sweeps
-        for path, text in _planned(home).items()
+        for path, text in _planned_labels(home).items()
     }
     alone = [run for run in _runs(folder, DEEPEST) if str(run) not in labels]
     labels |= {str(run): str(run.relative_to(folder.parent)) for run in alone}
@@ -130,20 +132,20 @@ def seconds_left(runs: Sequence[RunStatus], now: float | None = None) -> float |
     return max(max(numbers), (sum(numbers) + waiting * (mean or 0.0)) / len(running))
 
 
-def _planned(sweep: Path) -> dict[str, str]:
+def _planned_labels(sweep: Path) -> dict[str, str]:
     """Returns the labels of all runs in the sweep's plans, by folder."""
-    return {path: label for file in plan_files(sweep) for path, label in _points(file, sweep)}
+    return {path: label for file in plan_files(sweep) for path, label in _labels_in(file, sweep)}
 
 
-def _points(file: Path, sweep: Path) -> Iterator[tuple[str, str]]:
+def _labels_in(file: Path, sweep: Path) -> Iterator[tuple[str, str]]:
     try:
         head, *lines = file.read_text().splitlines()
         planned_in = json.loads(head)["folder"]
         for line in lines:
-            point = json.loads(line)
+            run = json.loads(line)
             # The sweep's folder may have been moved since.
-            below = os.path.relpath(point["folder"], planned_in)
-            yield str(sweep / below), point["label"]
+            below = os.path.relpath(run["folder"], planned_in)
+            yield str(sweep / below), run["label"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{file} is no plan of a sweep ({error}); make one with "

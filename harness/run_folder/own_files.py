@@ -61,8 +61,8 @@ class RunFolder:
         for name in self.results:
             if not (self.path / name).exists():
                 raise CannotWrite(
-                    f"{self.path / name} has gone while the run worked; the same command goes on "
-                    "from its last checkpoint and writes it again"
+                    f"{self.path / name} was deleted during the run; the same command resumes "
+                    "from the last checkpoint and writes it again"
                 )
 
     def restore(self, held: Sequence[Record], further: bool = False) -> None:

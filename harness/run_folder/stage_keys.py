@@ -57,7 +57,7 @@ def requested_of(
 ) -> list[float | None]:
     """Returns the requested values of a schedule at level 1, 2, ..., in its unit.
 
-    kept_fractions: the schedule's method of that name. None: the schedule computes with kept fractions,
+    shares: the schedule's method kept_fractions. None: the schedule computes with kept fractions,
     which depend on the model.
 
     >>> from harness.schedule.constant import Constant
@@ -114,8 +114,8 @@ def config_by_stage(
 def stage_keys(hashed_config: Config, requested: Sequence[float | None]) -> StageKeys:
     """Returns one key per stage, SHA-256 in hex; arguments as for `config_by_stage`.
 
-    requested: `requested_of(schedule.kept_fractions)` for the schedule of the config, which is built
-    without torch.
+    requested: `requested_of(schedule.kept_fractions)` for the schedule of the config, which is
+    built without torch.
     """
     keys: StageKeys = {}
     before = ""

@@ -85,7 +85,7 @@ def exiting_on_signals() -> Iterator[None]:
 
 
 def is_rank_zero() -> bool:
-    """All ranks of one command stop alike; one of them says so."""
+    """True if this process prints for all ranks of its command: RANK is 0 or not set."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -66,7 +66,7 @@ def test_a_folder_of_all_runs_of_a_sweep_or_of_one_run_is_read(tmp_path, folder,
 def test_runs_of_plans_and_others_are_told_once_each(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     plan = plan_in(Path("runs"), "seed=0,1,2")
-    finish(plan.points[0])
+    finish(plan.runs[0])
     run(Path("runs/other/ab/run-ab"), "finished")
     run(Path("runs/single/ab/run-ab"), "interrupted", "Stopped: SIGTERM")
 
@@ -82,7 +82,7 @@ def test_runs_of_plans_and_others_are_told_once_each(tmp_path, monkeypatch) -> N
 
 def test_a_sweeps_folder_that_was_moved_is_read_where_it_is(tmp_path) -> None:
     plan = plan_in(tmp_path / "runs", "seed=0,1")
-    finish(plan.points[0])
+    finish(plan.runs[0])
     shutil.move(tmp_path / "runs" / "single", tmp_path / "elsewhere")
     states = [each.state for each in scan(tmp_path / "elsewhere").runs]
     assert states == ["done", "missing"]
@@ -98,8 +98,10 @@ def test_an_analysis_is_done_with_its_own_file(tmp_path) -> None:
 
 def test_wrong_folders_are_refused_in_one_line(tmp_path, capsys) -> None:
     assert shown(capsys, str(tmp_path / "none"))[::2] == (
-        2, f"error: {tmp_path}/none is no folder; give that of a run, of a sweep or of all runs\n",
-    )  # fmt: skip
+        2,
+        f"error: RUNS={tmp_path}/none is not a folder: pass that of a run, of a sweep or of all "
+        "runs\n",
+    )
     code, _, said = shown(capsys, str(tmp_path))
     assert code == 2 and f"error: {tmp_path} holds no run and no plan" in said
     (tmp_path / HOME).mkdir()

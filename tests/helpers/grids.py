@@ -16,7 +16,7 @@ from harness.launch.digests.data import with_data_digests
 from harness.launch.instantiate import build_part
 from harness.launch.paths import CONF
 from harness.launch.run_spec import RunSpec
-from harness.launch.sweeps.grid import effective, points
+from harness.launch.sweeps.grid import compose_runs, effective
 from harness.launch.sweeps.hydra_plugins import register
 from harness.launch.sweeps.planned_run import PlannedRun, plan_runs
 from harness.launch.variables import plain
@@ -46,7 +46,7 @@ def batch_of(*grid: str) -> list[list[str]]:
 def points_of(batch: list[list[str]], command: str = "run") -> list[RunSpec]:
     with loading() as loader:
         master = loader.load_configuration("config", [], RunMode.MULTIRUN)
-        return [point for _, point in sorted(points(batch, master, loader, command))]
+        return [point for _, point in sorted(compose_runs(batch, master, loader, command))]
 
 
 def planned_of(*grid: str) -> list[PlannedRun]:

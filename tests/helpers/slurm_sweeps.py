@@ -39,11 +39,11 @@ class Sweep:
     def arrays(self) -> list[str]:
         """Ids of what it has submitted, in order."""
         jobs = self.folder / NAME / ".sweep" / "jobs"
-        return sorted((file.parent.name for file in jobs.glob("*/points.json")), key=int)
+        return sorted((file.parent.name for file in jobs.glob("*/keys.json")), key=int)
 
     def job_of(self, point: str) -> str:
         """Returns the newest job of that run in the newest array."""
-        file = self.folder / NAME / ".sweep" / "jobs" / self.arrays[-1] / "points.json"
+        file = self.folder / NAME / ".sweep" / "jobs" / self.arrays[-1] / "keys.json"
         return {does: job for job, does in json.loads(file.read_text()).items()}[f"run {point}"]
 
     def command(self, *arguments: str) -> list[str]:

@@ -210,17 +210,17 @@ def plan_of(place: Path) -> Plan:
 def test_a_plan_reads_no_data_and_its_runs_are_named_once_they_are_read(place) -> None:
     plan = plan_of(place)
     asked: list[str] = []
-    assert plan.unread == 2 == len({point.folder for point in plan.points})
+    assert plan.unread == 2 == len({point.folder for point in plan.runs})
     assert plan.with_data(lambda point: cached_digest(point.config)) is plan
     # What became of a run whose data could not be read stays known.
-    before = Path(plan.points[1].folder)
+    before = Path(plan.runs[1].folder)
     before.mkdir(parents=True)
     (before / "status.json").write_text("{}")
 
     read = plan.with_data(
         lambda p: (asked.append(p.config["data"]["root"]), digest_of(p.config))[1]
     )
-    (point,) = read.points
+    (point,) = read.runs
     assert read.unread == 0 and len(asked) == 2
     assert (Path(point.folder) / "status.json").exists() and not before.exists()
     assert read.with_data(lambda point: digest_of(point.config)) is read

@@ -38,8 +38,8 @@ def test_a_plan_is_read_as_it_was_written(tmp_path) -> None:
 
     assert Plan.read(plan.file) == plan
     assert load_or_create(plan.file, _never) == plan
-    assert [point.label for point in plan.points][0] == "seed=0 method=random"
-    assert [point.point.config["seed"] for point in plan.points] == [0, 0, 1, 1]
+    assert [point.label for point in plan.runs][0] == "seed=0 method=random"
+    assert [point.spec.config["seed"] for point in plan.runs] == [0, 0, 1, 1]
 
 
 def test_a_run_that_a_grid_names_twice_is_planned_once() -> None:
@@ -57,7 +57,7 @@ def test_a_plan_with_a_file_that_changed_is_made_again(tmp_path) -> None:
     plan = _plan(tmp_path, "seed=0")
     weights = tmp_path / "weights.pt"
     weights.write_bytes(b"1")
-    own = replace(plan, points=[replace(plan.points[0], files=[str(weights)])])
+    own = replace(plan, runs=[replace(plan.runs[0], files=[str(weights)])])
     own.write()
     assert load_or_create(own.file, _never) == own
 
@@ -136,7 +136,7 @@ def test_files_of_a_point_are_its_own_parts_and_its_weights(tmp_path) -> None:
 
 def test_points_of_another_folder_are_refused() -> None:
     (each,) = planned_of(*TINY, "sweep_name=a")
-    found: list[tuple[int, RunSpec]] = [(0, each.point)]
+    found: list[tuple[int, RunSpec]] = [(0, each.spec)]
 
     assert list(check_same_sweep(Path("runs/a"), found)) == found
     with pytest.raises(ValueError, match="would be in runs/a and not in runs/b; start a sweep"):
@@ -151,8 +151,8 @@ def test_a_plan_is_read_from_any_folder_and_started_where_it_was_made(tmp_path, 
     monkeypatch.chdir("/")
     read = Plan.read(tmp_path / plan.file)
 
-    run = Path(plan.points[0].folder).relative_to("results")
-    assert read.points[0].folder == str(tmp_path / "results" / run)
+    run = Path(plan.runs[0].folder).relative_to("results")
+    assert read.runs[0].folder == str(tmp_path / "results" / run)
     with pytest.raises(ValueError, match="start the command in the folder where the plan was"):
         read.check_home()
 
@@ -162,8 +162,8 @@ def test_what_runs_share_is_marked_unless_it_is_not_wanted() -> None:
     two = planned_of(*grid)
 
     assert all(point.shared for point in two)
-    assert two[0].point.shared_stages == list(two[0].shared) == two[1].point.shared_stages
-    alone = plan_runs(enumerate(p.point for p in two), [[], []], share_stages=False)
+    assert two[0].spec.shared_stages == list(two[0].shared) == two[1].spec.shared_stages
+    alone = plan_runs(enumerate(p.spec for p in two), [[], []], share_stages=False)
     assert not any(point.shared or point.folder == "" for point in alone)
 
 
@@ -175,7 +175,7 @@ sys.argv[1:] = {["-m", *TINY, f"output_dir={tmp_path}", "seed=0,1", "launch.acti
 from harness.cli.main import main
 if {{broken}}:
     import harness.launch.sweeps.hydra_plugins as plugins
-    plugins.points = None
+    plugins.compose_runs = None
 main()
 assert "torch" not in sys.modules
 """

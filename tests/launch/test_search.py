@@ -10,6 +10,7 @@ from command import TINY, harness, records_of
 from conftest import cases
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from harness.launch.sweeps.hydra_plugins import SEARCH_ONLY_RUNS
 from harness.launch.sweeps.optuna_search import Search
 from harness.run_folder.outcome import Outcome, finished
 from harness.run_folder.status_file import Status
@@ -77,8 +78,8 @@ def test_without_a_result_there_is_no_best() -> None:
 
 @cases(
     "overrides, message",
-    (["rate=0.1"], "a search has nothing to choose; write interval"),
-    (["rate=glob(*)"], r"rate=glob\(\*\): a search cannot choose from that; write interval"),
+    (["rate=0.1"], "hydra/sweeper=search: no key has a range; write interval"),
+    (["rate=glob(*)"], r"rate=glob\(\*\): no range that can be searched; write interval"),
     (["rate=interval(3,1)"], "rate: .*low"),
     (["rate=tag(log,interval(0,1))"], "rate: .*low"),
     (["rate=int(tag(log,interval(0,8)))"], "rate: .*low"),
@@ -149,4 +150,4 @@ def test_only_runs_are_searched(tmp_path) -> None:
     )  # fmt: skip
 
     assert done.returncode == 2
-    assert done.stderr == ("harness: a search is of runs, and starts failed ones again by itself\n")
+    assert done.stderr == f"harness: {SEARCH_ONLY_RUNS}\n"

@@ -10,7 +10,7 @@ from slurm_cluster import wait_until
 from slurm_sweeps import METHODS, NAME, RUN, Sweep, ended, resumed
 from wandb_log import logs
 
-WAITED_FOR = "sweep: 1 jobs of an earlier start are waited for\n"
+WAITED_FOR = "sweep: waiting for 1 jobs of an earlier start\n"
 TWO_NODES = (METHODS, "hydra.launcher.nodes=2")
 
 
@@ -108,7 +108,7 @@ def test_after_ctrl_c_jobs_have_saved_themselves_and_the_same_command_goes_on(sw
         status, out, err = ended(parent)
         assert not sweep.slurm.call("squeue", "--noheader", "--name=run").stdout
     assert status == 130
-    assert "sweep: 2 jobs are cancelled; those under way save themselves" in out
+    assert "sweep: 2 jobs are cancelled; active ones save a checkpoint" in out
     assert "harness: SIGINT; the same command goes on where it stopped" in err
 
     status, out, err = ended(sweep.go_on(*TWO_NODES))

@@ -43,7 +43,7 @@ def test_without_sbatch_it_says_where_to_start(tmp_path) -> None:
 
     assert done.returncode == 2
     assert done.stderr.startswith(
-        "harness: hydra/launcher=slurm hands jobs to sbatch, and this machine has none; start from"
+        "harness: hydra/launcher=slurm needs sbatch and srun, which this machine lacks; start from"
     )
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()

@@ -72,7 +72,7 @@ def test_every_point_is_carried_out_once_and_told_in_the_order_of_the_grid(tmp_p
 
 
 def test_what_is_finished_is_not_begun_and_what_is_new_is(tmp_path) -> None:
-    for point in _plan(tmp_path, "seed=0,1", "method=random").points:
+    for point in _plan(tmp_path, "seed=0,1", "method=random").runs:
         finish(point)
     engine = Said()
 
@@ -106,8 +106,8 @@ def test_failed_points_are_tried_again_unless_their_input_is_wrong(tmp_path) -> 
 
 def test_only_failed_points_are_begun_where_that_is_asked(tmp_path) -> None:
     plan = _plan(tmp_path, "seed=0,1,2")
-    finish(plan.points[0])
-    finish(plan.points[1], "failed")
+    finish(plan.runs[0])
+    finish(plan.runs[1], "failed")
     engine = Said()
 
     ended = Sweep(plan, engine, action="retry_failed").run()
@@ -141,9 +141,7 @@ def test_the_folder_of_another_sweep_is_refused_for_ever(tmp_path) -> None:
     Sweep(_plan(tmp_path, "seed=0", name="mine"), Said()).run()
     engine = Said()
 
-    with pytest.raises(
-        ValueError, match="single holds sweep=mine, and sweep=other would mix with it"
-    ):
+    with pytest.raises(ValueError, match="single belongs to sweep=mine, not to sweep=other"):
         Sweep(_plan(tmp_path, "seed=0", name="other"), engine).run()
     assert engine.begun == []
     Sweep(_plan(tmp_path, "seed=0"), engine).run()  # one of the command line belongs to any
@@ -157,7 +155,7 @@ def test_two_sweeps_at_once_are_refused_with_who_is_there(tmp_path) -> None:
     with locked(tmp_path / "single" / HOME):
         for start in (Sweep(plan, Said()).run, Sweep(plan, Said()).write):
             with pytest.raises(
-                Busy, match=f"another sweep is at work: .* process {os.getpid()} on"
+                Busy, match=f"another sweep uses this folder: .* process {os.getpid()} on"
             ):
                 start()
 
@@ -210,7 +208,7 @@ def test_costs_that_cannot_be_written_down_cost_no_result(tmp_path, monkeypatch)
 
 
 def test_the_summary_lists_what_failed_and_decides_the_status(tmp_path, capsys) -> None:
-    first, second = _plan(tmp_path, "seed=0,1").points
+    first, second = _plan(tmp_path, "seed=0,1").runs
     good, bad = Outcome("finished", "f"), Outcome("failed", "g", "no luck", log="g/error.log")
 
     assert print_summary([(first, good)]) == 0
@@ -223,7 +221,7 @@ def test_the_summary_lists_what_failed_and_decides_the_status(tmp_path, capsys) 
 
 
 def test_wrong_settings_name_the_key(tmp_path) -> None:
-    plan = replace(_plan(tmp_path), points=[])
+    plan = replace(_plan(tmp_path), runs=[])
     for retries in (-1, 1.0, True, None, "1"):
         with pytest.raises(ValueError, match="launch.retries must be a whole number >= 0"):
             Sweep(plan, Said(), retries)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ def plan_in(runs: Path, own: bool, model: Any = None, **changes: Any) -> Plan:
     """One failed point, as the user or somebody else has made it; changes: behind its folder."""
     folder = runs / "grid"
     (point,) = planned_of(*TINY, f"output_dir={runs}", "sweep_name=grid", "seed=0")
-    changed = replace(point.point, config=point.point.config | ({"model": model} if model else {}))
+    changed = replace(point.spec, config=point.spec.config | ({"model": model} if model else {}))
     line = replace(changed, config=changed.config | changes).to_json()
     home = folder / HOME
     home.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def test_retrying_a_plan_of_others_does_not_give_its_command(tmp_path, tried, mo
 @pytest.mark.parametrize("changes", [{"name": "elsewhere"}, {"sweep_name": "other"}, {"seed": 5}])
 def test_a_plan_of_others_leads_to_no_other_folder(tmp_path, changes, tried) -> None:
     plan = plan_in(tmp_path, False, **changes)
-    with pytest.raises(ValueError, match="somebody has changed this plan"):
+    with pytest.raises(ValueError, match="the plan was changed"):
         array_task.run_array_task(plan.file, "0/1")
     assert tried == []
 

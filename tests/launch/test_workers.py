@@ -135,7 +135,7 @@ def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(tmp_path, tempora
     assert run.returncode == 1
     assert errors.splitlines() == [
         f"harness: rank {victim} (pid {ranks[victim]}) was killed by SIGKILL (out of memory?); "
-        "the same command goes on from the last checkpoint"
+        "the same command resumes from the last checkpoint"
     ]
     assert_none_is_left(ranks, temporary)
 

@@ -77,7 +77,7 @@ def test_a_finished_run_with_a_changed_file_is_not_skipped(copy, name, damage) -
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_changed_network_is_not_loaded(copy, name, damage) -> None:
     (copy / name).write_bytes(DAMAGES[damage]((copy / name).read_bytes()))
-    with pytest.raises(ValueError, match=f"{name} is damaged: .*; give the run's command again"):
+    with pytest.raises(ValueError, match=f"{name} is damaged: .*; repeat the run's command"):
         harness.load(copy)
 
 
@@ -195,7 +195,7 @@ def test_a_network_that_goes_before_the_run_ends_makes_it_fail_and_the_next_star
         assert run_main(once, *COMMAND, f"output_dir={tmp_path}") == 1
     folder = only_run(tmp_path)
     last = capfd.readouterr().err.splitlines()[-1]
-    assert f"{folder / MASKS} has gone while the run worked" in last
+    assert f"{folder / MASKS} was deleted during the run" in last
     assert Status(folder, "").read()["state"] == "failed"
 
     assert run_main(monkeypatch, *COMMAND, f"output_dir={tmp_path}") == 0

@@ -41,7 +41,7 @@ LEVEL_1: list[LevelStage] = [(1, "penalised"), (1, "pruned"), (1, "recalibrated"
 PENALISED, PRUNED, RECALIBRATED, FINETUNED = LEVEL_1
 # The first stage that reads each field of an experiment; None: no stage does.
 FIRST: dict[str, LevelStage | None] = {
-    **dict.fromkeys(("seed", "model", "data", "task", "training", "prune_at", "steps"), DENSE),
+    **dict.fromkeys(("seed", "model", "data", "task", "training", "prune_at", "gradual"), DENSE),
     **dict.fromkeys(("dtype", "weights", "sync_batch_norm", "gradient_dtype"), DENSE),
     # Parts from outside: they may know more than their protocol says.
     **dict.fromkeys(("pruning_order", "compaction"), DENSE),
@@ -153,7 +153,7 @@ def test_an_initial_network_is_another_than_a_trained_one() -> None:
 
 @cases("start, stage", ("trained", "dense"), ("init", "initial"))
 def test_masks_that_shrink_inside_one_training_have_no_stages(start, stage) -> None:
-    inside = {**FULL, "prune_at": "steps", "steps": {"start": start}}
+    inside = {**FULL, "prune_at": "during_training", "gradual": {"start_from": start}}
     assert list(stage_keys(inside, [])) == [(0, stage)]
     for field in FIRST:
         assert first_other(stage_keys(inside, []), stage_keys(changed(inside, field), [])) == (

@@ -36,7 +36,7 @@ def _state(point: PlannedRun) -> str:
 
 def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path) -> None:
     plan = plan_in(tmp_path, "seed=0,1,2,3,4,5")
-    done, running, killed, failed, stopped, _ = plan.points
+    done, running, killed, failed, stopped, _ = plan.runs
     finish(done)
     for point in (running, killed):
         finish(point, "running")
@@ -60,7 +60,7 @@ def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path) -> None:
 def test_a_run_of_another_host_is_at_work_unless_its_lock_was_seen_to_be_silent_for_a_lease(
     tmp_path, monkeypatch
 ) -> None:
-    (point,) = plan_in(tmp_path, "seed=0").points
+    (point,) = plan_in(tmp_path, "seed=0").runs
     finish(point, "running")
     clock, lock = Clock(monkeypatch), lock_left_by(ELSEWHERE, Path(point.folder))
     for number in range(3):
@@ -75,7 +75,7 @@ def test_a_run_of_another_host_is_at_work_unless_its_lock_was_seen_to_be_silent_
 
 def test_a_run_is_done_whatever_rerun_says_of_doing_it_again(tmp_path) -> None:
     for rerun in ("always", "changed"):
-        (point,) = plan_in(tmp_path, "seed=0", f"rerun={rerun}").points
+        (point,) = plan_in(tmp_path, "seed=0", f"rerun={rerun}").runs
         finish(point)
         Status(Path(point.folder), "other code").set("finished")
 
@@ -84,7 +84,7 @@ def test_a_run_is_done_whatever_rerun_says_of_doing_it_again(tmp_path) -> None:
 
 
 def test_a_finished_run_without_its_results_is_missing(tmp_path) -> None:
-    (point,) = plan_in(tmp_path, "seed=0").points
+    (point,) = plan_in(tmp_path, "seed=0").runs
     finish(point)
     (Path(point.folder) / RESULTS[1]).unlink()
 
@@ -92,7 +92,7 @@ def test_a_finished_run_without_its_results_is_missing(tmp_path) -> None:
 
 
 def test_a_damaged_status_is_one_failed_point(tmp_path) -> None:
-    first, second = plan_in(tmp_path, "seed=0,1").points
+    first, second = plan_in(tmp_path, "seed=0,1").runs
     finish(first)
     finish(second)
     (Path(first.folder) / "status.json").write_text("{")
@@ -108,9 +108,9 @@ def test_a_failed_point_is_tried_by_the_newest_plan_that_has_it(tmp_path) -> Non
     new = plan_in(tmp_path, "seed=1,2", file="plan-a.jsonl")
     os.utime(old.file, (1, 1))
     assert failed_plans(tmp_path / "single") == []
-    finish(old.points[1], "failed")
+    finish(old.runs[1], "failed")
     assert [plan.file for plan in failed_plans(tmp_path / "single")] == [new.file]
-    finish(old.points[0], "failed")
+    finish(old.runs[0], "failed")
     assert [plan.file for plan in failed_plans(tmp_path / "single")] == [new.file, old.file]
 
 
@@ -123,7 +123,7 @@ def _main(*arguments: str) -> int:
 
 
 def test_status_says_by_its_own_whether_a_point_failed(tmp_path, capsys) -> None:
-    (point,) = plan_in(tmp_path, "seed=0").points
+    (point,) = plan_in(tmp_path, "seed=0").runs
     assert _main("status", str(tmp_path / "single")) == 0
     finish(point, "failed", "why")
     assert _main("status", str(tmp_path / "single")) == 1
@@ -139,7 +139,7 @@ def test_status_says_by_its_own_whether_a_point_failed(tmp_path, capsys) -> None
 
 def test_parts_cover_every_point_once(tmp_path, monkeypatch) -> None:
     plan = plan_in(tmp_path, "seed=0,1,2,3,4", "method=random")
-    finish(plan.points[3])
+    finish(plan.runs[3])
     begun: list[str] = []
 
     def begin(line: str) -> Outcome:
@@ -154,7 +154,7 @@ def test_parts_cover_every_point_once(tmp_path, monkeypatch) -> None:
         counts.append(len(begun) - before)
 
     assert counts == [1, 2, 1]  # of 2, 2 and 1, without the finished one
-    assert sorted(begun) == sorted(p.line for p in plan.points if p != plan.points[3])
+    assert sorted(begun) == sorted(p.line for p in plan.runs if p != plan.runs[3])
     assert _main("run", str(plan.file), "--part", "8/9") == 0
 
 
@@ -183,7 +183,7 @@ def test_a_part_that_is_none_is_refused(wrong, tmp_path, capsys) -> None:
 def test_a_plan_of_elsewhere_is_not_started(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     plan = plan_in(Path("results"), "seed=0")
-    finish(plan.points[0], "failed", "why")
+    finish(plan.runs[0], "failed", "why")
     monkeypatch.chdir("/")
 
     assert _main("run", str(tmp_path / plan.file)) == 2
@@ -198,8 +198,8 @@ def test_retry_gives_the_command_again_for_failed_points_only(tmp_path, monkeypa
     os.utime(first.file, (1, 1))
     assert _main("retry", str(tmp_path / "single")) == 0
     assert "has failed" in capsys.readouterr().out
-    finish(first.points[0], "failed")
-    finish(other.points[0], "failed")
+    finish(first.runs[0], "failed")
+    finish(other.runs[0], "failed")
     started: list[tuple[str, list[str]]] = []
     ends = iter([1, 0, 130])
 

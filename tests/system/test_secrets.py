@@ -110,7 +110,7 @@ def test_neither_a_plan_nor_what_is_said_of_a_failed_run_holds_the_value(run, mo
     tokens = "model.token='refused ${oc.env:KEY}','${oc.env:KEY}'"
     assert run_main(monkeypatch, "-m", *run, tokens, "launch.action=plan") == 0
     (file,) = (Path("runs") / "single" / HOME).glob("plan-*.jsonl")
-    refused, fine = Plan.read(file).points
+    refused, fine = Plan.read(file).runs
     outcome = try_execute_line(refused.line)
     assert outcome.reason == "model: RuntimeError: no access with 'refused ${oc.env:KEY}'"
     assert "'refused ${oc.env:KEY}'" in Path(outcome.log).read_text()
@@ -153,7 +153,7 @@ def planned_again(point: PlannedRun) -> PlannedRun:
     """As a sweep plans it whose data have been read, where KEY says SECRET."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KEY", SECRET)
-        return PlannedRun.of(replace(point.point, data_sha256="da7a"), point.label)
+        return PlannedRun.of(replace(point.spec, data_sha256="da7a"), point.label)
 
 
 def test_w_and_b_keeps_no_value_offline_and_syncs_to_where_the_environment_says(
@@ -210,5 +210,5 @@ def test_values_are_hidden_in_every_form_and_short_ones_as_whole_words(monkeypat
 
 def test_lines_of_a_slurm_script_name_the_variable_and_the_job_reads_it() -> None:
     assert shell_lines(["login ${oc.env:KEY}", "ls"]) == ["login ${KEY:?}", "ls"]
-    with pytest.raises(ValueError, match="setup: echo '.*between single quotes"):
+    with pytest.raises(ValueError, match="setup: echo '.*in single quotes"):
         shell_lines(["echo '${oc.env:KEY}'"])

@@ -22,15 +22,15 @@ class Backend(Protocol):
     def workers(self) -> int:
         """Returns how many runs are executed at once."""
 
-    def prestart(self, points: int) -> None:
+    def prestart(self, runs: int) -> None:
         """Starts workers in the background while this many runs are planned."""
         return None
 
-    def benchmark(self, line: str, points: int) -> RunCost | None:
-        """Measures the cost of one of `points` runs; None if the backend cannot measure it."""
+    def benchmark(self, line: str, runs: int) -> RunCost | None:
+        """Measures the cost of one of `runs` runs; None if the backend cannot measure it."""
         return None
 
-    def digest(self, line: str, points: int) -> str | None:
+    def digest(self, line: str, runs: int) -> str | None:
         """Returns the digest of a run's data, which are read; None if they cannot be read."""
         return digest_in_subprocess(line)
 
@@ -57,8 +57,8 @@ def try_execute_line(line: str) -> Outcome:
 
     from harness.launch.execute_lazy import try_execute
 
-    point = RunSpec.from_json(line)
-    return try_execute(replace(point, config={**point.config, "progress": "none"}))
+    spec = RunSpec.from_json(line)
+    return try_execute(replace(spec, config={**spec.config, "progress": "none"}))
 
 
 def process_has_died(line: str) -> bool:

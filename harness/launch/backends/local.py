@@ -28,7 +28,7 @@ from harness.system.signals import SIGNALS, TRY_AGAIN
 from harness.vocabulary.checks import check
 
 NumberedOutcome = tuple[int, Outcome]
-_prestarted: list[Any] = []  # executors whose workers import while points are planned
+_prestarted: list[Any] = []  # executors whose workers import while runs are planned
 LOST = "its worker process was killed (out of memory?)"
 IDLE_S = 600.0  # after this time without a run a worker process exits
 SAVING_S = 30.0  # time for a stopped run to save its checkpoint
@@ -60,27 +60,27 @@ class LocalBackend(Backend):
     def workers(self) -> int:
         return self.n_jobs if self.n_jobs > 0 else self.devices.slots or cpu_count()
 
-    def prestart(self, points: int) -> None:
-        count = min(self.workers(), points)
+    def prestart(self, runs: int) -> None:
+        count = min(self.workers(), runs)
         with _deferred_signals():
             _prestarted.append(_executor(count))
             for _ in range(count):
                 _prestarted[-1].submit(_prepare_worker, os.getpid())
 
-    def benchmark(self, line: str, points: int) -> RunCost | None:
-        cost: RunCost | None = self._call(points, _benchmark, line, self.devices, os.getpid())
+    def benchmark(self, line: str, runs: int) -> RunCost | None:
+        cost: RunCost | None = self._call(runs, _benchmark, line, self.devices, os.getpid())
         return cost
 
-    def digest(self, line: str, points: int) -> str | None:
-        digest: str | None = self._call(points, _digest, line, os.getpid())
+    def digest(self, line: str, runs: int) -> str | None:
+        digest: str | None = self._call(runs, _digest, line, os.getpid())
         return digest
 
-    def _call(self, points: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _call(self, runs: int, function: Callable[..., Any], *arguments: Any) -> Any:
         """Calls the function in a worker and returns its result; None if the worker dies."""
         executor: Any = None
         try:
             with _deferred_signals():
-                executor = _executor(min(self.workers(), points))
+                executor = _executor(min(self.workers(), runs))
                 job = executor.submit(function, *arguments)
             return job.result()
         except TerminatedWorkerError:

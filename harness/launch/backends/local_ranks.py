@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, Self
 
 from harness.launch.backends.rank_env import launcher_name
-from harness.launch.backends.rank_results import POINT, log_of, read_result
+from harness.launch.backends.rank_results import SPEC_FILE, log_of, read_result
 from harness.launch.run_spec import RunSpec
 from harness.run_folder.outcome import Outcome
 from harness.system.atomic_files import write_atomic
@@ -51,7 +51,7 @@ def rank_count(config: dict[str, Any]) -> int:
     return 1
 
 
-def spawn_ranks(point: RunSpec, count: int) -> Outcome:
+def spawn_ranks(spec: RunSpec, count: int) -> Outcome:
     """Executes a run on `count` new ranks and returns the outcome of rank 0.
 
     Raises:
@@ -61,7 +61,7 @@ def spawn_ranks(point: RunSpec, count: int) -> Outcome:
     """
     with tempfile.TemporaryDirectory(prefix="pruning-harness-") as home:
         folder = Path(home)
-        write_atomic(folder / POINT, point.to_json())
+        write_atomic(folder / SPEC_FILE, spec.to_json())
         with RankProcesses(folder, count) as processes:
             processes.start()
             first = processes.wait()

@@ -17,9 +17,9 @@ from harness.system.errors import RankLost, WorkersFailed
 from harness.system.redaction import redact
 from harness.system.signals import INTERRUPTED, Stopped
 
-POINT = "point.jsonl"
+SPEC_FILE = "spec.json"
 RAISED = {kind.__name__: kind for kind in FAILURES}
-RESUMES = "the same command goes on from the last checkpoint"
+RESUMES = "the same command resumes from the last checkpoint"
 
 
 def log_of(folder: Path, rank: int) -> Path:
@@ -27,9 +27,9 @@ def log_of(folder: Path, rank: int) -> Path:
     return folder / f"rank-{rank}.log"
 
 
-def write_result(folder: Path, rank: int, point: RunSpec, work: Callable[[], Outcome]) -> int:
+def write_result(folder: Path, rank: int, spec: RunSpec, work: Callable[[], Outcome]) -> int:
     """Does the work, writes its result into the folder and returns the exit status."""
-    content, status = _execute(point, work)
+    content, status = _execute(spec, work)
     write_json(_file(folder, rank), content)
     return status
 
@@ -71,7 +71,7 @@ def read_result(
     raise _no_result(folder, rank, *ended[rank])
 
 
-def _execute(point: RunSpec, work: Callable[[], Outcome]) -> tuple[dict[str, Any], int]:
+def _execute(spec: RunSpec, work: Callable[[], Outcome]) -> tuple[dict[str, Any], int]:
     try:
         return {"outcome": asdict(work())}, 0
     except Stopped as stopped:
@@ -82,7 +82,7 @@ def _execute(point: RunSpec, work: Callable[[], Outcome]) -> tuple[dict[str, Any
         content = {
             "error": type(error).__name__,
             "is_wrong_input": isinstance(error, WRONG_INPUT),
-            "line": one_line(error, OmegaConf.create(point.config)),
+            "line": one_line(error, OmegaConf.create(spec.config)),
             "traceback": redact(traceback.format_exc()),
         }
         return content, exit_status(error)
@@ -97,8 +97,8 @@ def _killed(rank: int, pid: int, status: int) -> WorkersFailed:
     killed = f"rank {rank} (pid {pid}) was killed by {by}"
     if by == "SIGABRT":
         return WorkersFailed(
-            f"{killed}: a library gave up, as gloo does on a rank that waits for other tensors "
-            "than come; another rank may be the cause: look for code that sends on some ranks only"
+            f"{killed}: a library aborted, as gloo does if ranks send different tensors; another "
+            "rank may be the cause; look for collectives that only some ranks call"
         )
     why = " (out of memory?)" if by == "SIGKILL" else ""
     return WorkersFailed(f"{killed}{why}; {RESUMES}")

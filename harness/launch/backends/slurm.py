@@ -32,7 +32,7 @@ Jobs = dict[int, "PendingJob"]  # by index of their run
 # A network file system may show a result this much later than its job ends.
 LATE_S = 15.0
 PATTERN = {"%", "\\"}
-POINTS = "points.json"  # job id -> key of its run, in the folder of each array
+KEYS_FILE = "keys.json"  # job id -> key of its run, in the folder of each array
 # Files of jobs that SLURM has given no id yet, named by submitit's own id.
 OF_SUBMITIT = (Mark(r"[0-9a-f]{32}\.pkl"), Mark(r"\.submission_file_[0-9a-f]{32}\.sh"))
 # Variables of the job in which a sweep was started must not reach the jobs that it submits.
@@ -57,14 +57,14 @@ class SlurmBackend(Backend):
     def __post_init__(self) -> None:
         if not (shutil.which("sbatch") and shutil.which("srun")):
             raise ValueError(
-                "hydra/launcher=slurm hands jobs to sbatch, and this machine has none; start from "
-                "a login node of the cluster, or leave hydra/launcher away to run here"
+                "hydra/launcher=slurm needs sbatch and srun, which this machine lacks; start from "
+                "a login node of the cluster, or remove hydra/launcher to run here"
             )
 
         check_line("output_dir", self.folder)
         if PATTERN & set(str(self.folder)):
             raise ValueError(
-                f"{self.folder}: SLURM reads % and \\ in the path of a log as patterns; choose "
+                f"{self.folder}: % and \\ in the path of a SLURM log are patterns; choose "
                 "another folder with output_dir=PATH"
             )
 
@@ -78,7 +78,7 @@ class SlurmBackend(Backend):
         """
         left = self._jobs_in_queue(lines)
         if left:
-            print(f"sweep: {len(left)} jobs of an earlier start are waited for", flush=True)
+            print(f"sweep: waiting for {len(left)} jobs of an earlier start", flush=True)
         waiting = [number for number in range(len(lines)) if number not in left]
         refused = False
         try:
@@ -90,7 +90,7 @@ class SlurmBackend(Backend):
                 yield from _pop_ended(left, lines)
         except (KeyboardInterrupt, GeneratorExit):
             print(
-                f"sweep: {len(left)} jobs are cancelled; those under way save themselves",
+                f"sweep: {len(left)} jobs are cancelled; active ones save a checkpoint",
                 flush=True,
             )
             slurm_queue.cancel(job.id for job in left.values())
@@ -115,7 +115,7 @@ class SlurmBackend(Backend):
                 jobs = executor.map_array(run_task, [lines[number] for number in numbers])
                 left.update(zip(numbers, map(PendingJob, jobs), strict=True))
                 keys = {job.job_id: _key(lines[n]) for n, job in zip(numbers, jobs, strict=True)}
-                write_json(self.folder / slurm_queue.array_of(jobs[0].job_id) / POINTS, keys)
+                write_json(self.folder / slurm_queue.array_of(jobs[0].job_id) / KEYS_FILE, keys)
         except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
             self._delete_refused()
             if left:
@@ -136,7 +136,7 @@ class SlurmBackend(Backend):
         """Returns waiting and running jobs of an earlier start, by index of their run."""
         import submitit
 
-        recorded = (read_json(file) for file in self.folder.glob(f"*/{POINTS}"))
+        recorded = (read_json(file) for file in self.folder.glob(f"*/{KEYS_FILE}"))
         keys = {job: key for content in recorded for job, key in content.items()}
         queue = slurm_queue.in_queue(keys) or set()
         jobs = {
@@ -232,8 +232,8 @@ def _read_result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
 
 
 def _key(line: str) -> str:
-    point = RunSpec.from_json(line)
-    return f"{point.command} {point.folder.absolute()}"
+    spec = RunSpec.from_json(line)
+    return f"{spec.command} {spec.folder.absolute()}"
 
 
 @contextmanager

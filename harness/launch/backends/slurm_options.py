@@ -135,8 +135,8 @@ def _shell_line(line: Any) -> Any:
         return line
     if "'" in line:
         raise ValueError(
-            f"{WHERE}.setup: {line}: the shell reads no variable between single quotes; write "
-            "double ones"
+            f"{WHERE}.setup: {line}: the shell expands no variable in single quotes; use "
+            "double quotes"
         )
     return REFERENCE.sub(r"${\1:?}", line)
 

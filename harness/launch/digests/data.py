@@ -61,19 +61,19 @@ def digest_of(config: Config, part: Any = None) -> str:
     return _of_tensors(config, part, keep=computed or is_ours(config["data"]))
 
 
-def with_data_digest(point: RunSpec, part: Any = None) -> RunSpec:
+def with_data_digest(spec: RunSpec, part: Any = None) -> RunSpec:
     """Returns the run with the digest of its data.
 
     Raises:
         ValueError: the data cannot be read, or have changed since the run was planned.
     """
-    sha256 = digest_of(point.config, part)
-    if point.data_sha256 not in (None, sha256):
+    sha256 = digest_of(spec.config, part)
+    if spec.data_sha256 not in (None, sha256):
         raise ValueError(
-            f"data={point.choices.get('data')} has changed since this run was planned, and would "
+            f"data={spec.choices.get('data')} has changed since this run was planned, and would "
             "be another run; start the command again, which plans it anew"
         )
-    return replace(point, data_sha256=sha256)
+    return replace(spec, data_sha256=sha256)
 
 
 def with_data_digests(
@@ -81,17 +81,17 @@ def with_data_digests(
 ) -> Iterator[tuple[int, RunSpec]]:
     """Yields the runs with the digests of their data; `digest` is called once per data set."""
     known: dict[str, str | None] = {}
-    for number, point in numbered:
-        key = json.dumps(point.config["data"], sort_keys=True)
+    for number, spec in numbered:
+        key = json.dumps(spec.config["data"], sort_keys=True)
         if key not in known:
-            known[key] = digest(point)
-        yield number, replace(point, data_sha256=known[key])
+            known[key] = digest(spec)
+        yield number, replace(spec, data_sha256=known[key])
 
 
-def digest_if_readable(point: RunSpec) -> str | None:
+def digest_if_readable(spec: RunSpec) -> str | None:
     """Returns the digest of a run's data, None if they cannot be read; the run reports why."""
     try:
-        return digest_of(point.config)
+        return digest_of(spec.config)
     except Exception:
         return None
 

@@ -37,42 +37,42 @@ def run_array_task(file: Path, part: str, dense: bool = False, trust: Sequence[s
     plan = Plan.read(file, trust)
     plan.check_home()
     if plan.unread:
-        plan = plan.with_data(lambda point: point.data_sha256 or digest_if_readable(point))
+        plan = plan.with_data(lambda spec: spec.data_sha256 or digest_if_readable(spec))
         plan.write()
-    points = [p.only_dense() for p in one_per_dense_training(plan.points)] if dense else plan.points
-    return run_one_by_one(points[_slice(part)])
+    runs = [p.only_dense() for p in one_per_dense_training(plan.runs)] if dense else plan.runs
+    return run_one_by_one(runs[_slice(part)])
 
 
-def run_one_by_one(points: Sequence[PlannedRun]) -> int:
+def run_one_by_one(runs: Sequence[PlannedRun]) -> int:
     """Executes runs in turn and prints a summary; returns 1 if any failed, else 0."""
     ended = []
-    for point, outcome in _outcomes(points):
-        print(format_result(point, outcome), flush=True)
-        ended.append((point, outcome))
+    for run, outcome in _outcomes(runs):
+        print(format_result(run, outcome), flush=True)
+        ended.append((run, outcome))
     return print_summary(ended)
 
 
-def _outcomes(points: Sequence[PlannedRun]) -> Iterator[RunOutcome]:
+def _outcomes(runs: Sequence[PlannedRun]) -> Iterator[RunOutcome]:
     """Yields the outcome of every run; runs that another process executes come last.
 
     Those exist if a plan was submitted twice, or if a sweep's parent died and its jobs run on.
     """
-    left = list(points)
+    left = list(runs)
     while left:
-        point = next((point for point in left if not _is_taken(point)), None)
-        if point is None:
+        run = next((run for run in left if not _is_taken(run)), None)
+        if run is None:
             time.sleep(POLL_S)
             continue
-        left.remove(point)
-        outcome = point.finished() or try_execute_line(point.line)
-        if outcome.state == "failed" and _is_taken(point):
-            left.append(point)
+        left.remove(run)
+        outcome = run.finished() or try_execute_line(run.line)
+        if outcome.state == "failed" and _is_taken(run):
+            left.append(run)
         else:
-            yield point, outcome
+            yield run, outcome
 
 
-def _is_taken(point: PlannedRun) -> bool:
-    return is_held(Path(point.folder))
+def _is_taken(run: PlannedRun) -> bool:
+    return is_held(Path(run.folder))
 
 
 def _slice(part: str) -> slice:

@@ -17,31 +17,31 @@ def estimate_line(
     plan: Plan,
     left: Sequence[PlannedRun],
     workers: int,
-    benchmark: Callable[[str, int], RunCost | None] = lambda line, points: None,
+    benchmark: Callable[[str, int], RunCost | None] = lambda line, runs: None,
 ) -> str:
     """Returns one line about the runs that are left to do.
 
     benchmark: measures the cost of a run. It is called for kinds without a finished run.
     """
-    runs = f"sweep: {len(plan.points)} runs, {len(left)} of them to do"
+    line = f"sweep: {len(plan.runs)} runs, {len(left)} of them to do"
     if not left:
-        return runs
-    dense = len({point.dense for point in left if point.dense})
+        return line
+    dense = len({run.dense for run in left if run.dense})
     trainings = f"{dense} dense training{'s' if dense != 1 else ''}"
-    counted = f"{runs}: {trainings}, {count_epochs(left)} epochs in all"
+    counted = f"{line}: {trainings}, {count_epochs(left)} epochs in all"
     costs = read_costs(plan.folder)
-    new = {point.kind: point.line for point in reversed(left) if point.kind not in costs}
+    new = {run.kind: run.line for run in reversed(left) if run.kind not in costs}
     measured = {name: cost for name, line in new.items() if (cost := benchmark(line, len(left)))}
     return f"{counted}; {_time_and_disk(costs | measured, left, workers)}"
 
 
-def count_epochs(points: Sequence[PlannedRun]) -> int:
+def count_epochs(runs: Sequence[PlannedRun]) -> int:
     """Returns the number of epochs; stages that several of these runs share count once."""
-    dense = {point.dense: point.dense_epochs for point in points}
-    counts = Counter(key for point in points for key in point.shared)
-    epochs = {key: epochs for point in points for key, epochs in point.shared.items()}
+    dense = {run.dense: run.dense_epochs for run in runs}
+    counts = Counter(key for run in runs for key in run.shared)
+    epochs = {key: epochs for run in runs for key, epochs in run.shared.items()}
     saved = sum((count - 1) * epochs[key] for key, count in counts.items())
-    return sum(point.epochs for point in points) + sum(dense.values()) - saved
+    return sum(run.epochs for run in runs) + sum(dense.values()) - saved
 
 
 def _time_and_disk(costs: dict[str, RunCost], left: Sequence[PlannedRun], workers: int) -> str:
@@ -49,9 +49,9 @@ def _time_and_disk(costs: dict[str, RunCost], left: Sequence[PlannedRun], worker
     if not costs.keys() >= alike.keys():
         return "time and disk are known once runs like these have finished"
     seconds = sum(
-        costs[name].seconds_per_epoch * count_epochs(points) for name, points in alike.items()
+        costs[name].seconds_per_epoch * count_epochs(runs) for name, runs in alike.items()
     )
-    megabytes = sum(costs[point.kind].megabytes for point in left)
+    megabytes = sum(costs[run.kind].megabytes for run in left)
     parallel = min(workers, len(left))
     on = f"{parallel} workers" if parallel > 1 else "1 worker"
     return (
@@ -59,10 +59,10 @@ def _time_and_disk(costs: dict[str, RunCost], left: Sequence[PlannedRun], worker
     )
 
 
-def _by_kind(points: Iterable[PlannedRun]) -> dict[str, list[PlannedRun]]:
+def _by_kind(runs: Iterable[PlannedRun]) -> dict[str, list[PlannedRun]]:
     alike: dict[str, list[PlannedRun]] = {}
-    for point in points:
-        alike.setdefault(point.kind, []).append(point)
+    for run in runs:
+        alike.setdefault(run.kind, []).append(run)
     return alike
 
 
@@ -77,14 +77,14 @@ def read_costs(sweep: Path) -> dict[str, RunCost]:
 
 def write_costs(sweep: Path, finished: Iterable[tuple[PlannedRun, float]]) -> None:
     """Updates the stored costs from finished runs and their seconds."""
-    ended = [(point, seconds) for point, seconds in finished if point.epochs]
-    spent = {point.folder: seconds for point, seconds in ended}
+    ended = [(run, seconds) for run, seconds in finished if run.epochs]
+    spent = {run.folder: seconds for run, seconds in ended}
     costs = {
         name: RunCost(
-            round(sum(spent[point.folder] for point in points) / count_epochs(points), 4),
-            round(_bytes(Path(points[0].folder)) / 1e6, 3),
+            round(sum(spent[run.folder] for run in runs) / count_epochs(runs), 4),
+            round(_bytes(Path(runs[0].folder)) / 1e6, 3),
         )
-        for name, points in _by_kind(point for point, _ in ended).items()
+        for name, runs in _by_kind(run for run, _ in ended).items()
     }
     if costs:
         file = sweep.parent / COSTS

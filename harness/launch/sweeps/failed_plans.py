@@ -28,11 +28,11 @@ def failed_plans(sweep: Path, trust: Sequence[str] = ()) -> list[Plan]:
     plans_left: list[Plan] = []
     seen = set[str]()
     for plan in reversed(plans(sweep, trust)):
-        failed = {point.folder for point in plan.points if has_failed(point)} - seen
+        failed = {run.folder for run in plan.runs if has_failed(run)} - seen
         plans_left += [plan] if failed else []
         seen |= failed
     return plans_left
 
 
-def has_failed(point: PlannedRun) -> bool:
-    return run_status(Path(point.folder), point.label).state == "failed"
+def has_failed(run: PlannedRun) -> bool:
+    return run_status(Path(run.folder), run.label).state == "failed"

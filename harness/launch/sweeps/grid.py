@@ -1,4 +1,4 @@
-"""From a grid of overrides to points, in a fraction of the time that Hydra takes."""
+"""Composes the runs of a grid of overrides, in a fraction of the time that Hydra takes."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,17 +14,17 @@ from harness.launch.run_spec import RunSpec, build_run_spec
 Overrides = Sequence[str]
 
 
-def points(
+def compose_runs(
     batch: Sequence[Overrides], master: DictConfig, loader: ConfigLoader, command: str = "run"
 ) -> Iterator[tuple[int, RunSpec]]:
-    """(number in the batch, point) for each list of overrides, those of one shape together.
+    """Yields (index in the batch, run) for each list of overrides, those of one shape together.
 
-    Whether a config composes, and from which files, depends on the choices of groups and on the
-    names of keys. Hydra composes one point of each such shape; values are then set in its place.
+    Choices of groups and names of keys form the shape: they decide from which files a config
+    composes. Hydra composes one run of each shape, in which the values of the others are set.
 
     Raises:
         HydraException: a choice or a key of the grid does not exist.
-        ValueError: two of a point's choices contradict each other.
+        ValueError: two choices of a run contradict each other.
     """
     parser = OverridesParser.create(config_loader=loader)
     parsed = [parser.parse_overrides(list(overrides)) for overrides in batch]
@@ -42,7 +42,7 @@ def points(
 
 
 def shape(overrides: Sequence[Override], is_group: Callable[[str], bool]) -> tuple[str, ...]:
-    """Returns the overrides, without the values of keys that `points` sets itself."""
+    """Returns the overrides, without the values of keys that `compose_runs` sets itself."""
     free = _free(overrides, is_group)
     return tuple(
         str(override.key_or_group) if override in free else str(override.input_line)

@@ -29,7 +29,7 @@ from harness.launch.error_messages import RunFailed, exit_on_expected_errors
 from harness.launch.run_spec import RunSpec, sweep_folder
 from harness.launch.sweeps import optuna_search, sweep
 from harness.launch.sweeps.earlier_plans import load_or_create, plan_key
-from harness.launch.sweeps.grid import effective, points
+from harness.launch.sweeps.grid import compose_runs, effective
 from harness.launch.sweeps.plan import Plan, check_same_sweep
 from harness.launch.sweeps.planned_run import plan_runs
 from harness.launch.variables import plain, unresolved
@@ -38,6 +38,10 @@ from harness.run_folder.overview import HOME
 from harness.system.atomic_files import write_json
 from harness.system.names import check_name
 
+SEARCH_ONLY_RUNS = (
+    "hydra/sweeper=search takes neither the command sensitivity nor launch.action; start it again "
+    "with the same command, which also retries failed runs"
+)
 PACKAGE = "hydra_plugins.pruning_harness"  # Hydra takes plugins of that root package only
 
 
@@ -84,15 +88,13 @@ class Grid(Sweeper):
         key = plan_key([*hydra.overrides.hydra, *overrides], self.command, sources)
         file = folder / HOME / f"plan-{key}.jsonl"
         plan = load_or_create(file, lambda: self._new(file, folder, overrides))
-        return plan.with_data(self._digest(len(plan.points)))
+        return plan.with_data(self._digest(len(plan.runs)))
 
-    def _digest(self, points: int) -> DigestOf:
+    def _digest(self, runs: int) -> DigestOf:
         """Returns the function for digests of data; data are not read for a plan alone."""
         if self.values["launch"]["action"] == "plan":
             return lambda spec: cached_digest(spec.config)
-        return lambda spec: (
-            cached_digest(spec.config) or self.backend.digest(spec.to_json(), points)
-        )
+        return lambda spec: cached_digest(spec.config) or self.backend.digest(spec.to_json(), runs)
 
     def _new(self, file: Path, folder: Path, given: list[str]) -> Plan:
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(given)
@@ -100,7 +102,7 @@ class Grid(Sweeper):
         batch = [nulls_as_deletions(overrides_of_run) for overrides_of_run in lists]
         if self.values["launch"]["action"] == "run":
             self.backend.prestart(len(batch))
-        specs = points(batch, self.master, self.loader, self.command)
+        specs = compose_runs(batch, self.master, self.loader, self.command)
         read = with_data_digests(specs, self._digest(len(batch)))
         return self._plan(file, folder, check_same_sweep(folder, read), batch)
 
@@ -109,8 +111,8 @@ class Grid(Sweeper):
     ) -> Plan:
         name = self.master.hydra.runtime.choices.get("sweep")
         argv = _without_action(sys.argv[1:])
-        points = plan_runs(specs, batch, self.values["launch"]["share_stages"])
-        return Plan(file, name or "", folder, argv, points)
+        runs = plan_runs(specs, batch, self.values["launch"]["share_stages"])
+        return Plan(file, name or "", folder, argv, runs)
 
 
 class Search(Grid):
@@ -131,7 +133,7 @@ class Search(Grid):
         with exit_on_expected_errors():
             folder = sweep_folder(self.values)
             if self.command != "run" or self.values["launch"]["action"] != "run":
-                raise ValueError("a search is of runs, and starts failed ones again by itself")
+                raise ValueError(SEARCH_ONLY_RUNS)
             search = optuna_search.Search(*self.size)
             given = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
             overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(given)
@@ -142,7 +144,8 @@ class Search(Grid):
             sys.exit(1)
 
     def _run_batch(self, folder: Path, batch: list[list[str]]) -> list[Outcome]:
-        read = with_data_digests(points(batch, self.master, self.loader), self._digest(len(batch)))
+        composed = compose_runs(batch, self.master, self.loader)
+        read = with_data_digests(composed, self._digest(len(batch)))
         specs = dict(read)
         file = folder / HOME / "plan-search.jsonl"
         plan = self._plan(file, folder, specs.items(), batch)
@@ -167,12 +170,13 @@ class LauncherPlugin(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         with exit_on_expected_errors():
-            specs = points(job_overrides, self.config, self.context.config_loader, self.command)
+            loader = self.context.config_loader
+            specs = compose_runs(job_overrides, self.config, loader, self.command)
             backend, count = self.backend(), len(job_overrides)
             read = with_data_digests(
                 specs, lambda p: cached_digest(p.config) or backend.digest(p.to_json(), count)
             )
-            lines = [point.to_json() for _, point in sorted(read, key=lambda pair: pair[0])]
+            lines = [spec.to_json() for _, spec in sorted(read, key=lambda pair: pair[0])]
             ended = dict(backend.run(lines))
         return [_returned(RunSpec.from_json(line), ended[n]) for n, line in enumerate(lines)]
 
@@ -240,9 +244,9 @@ def register() -> None:
         Plugins.instance().register(named)
 
 
-def _returned(point: RunSpec, outcome: Outcome) -> JobReturn:
+def _returned(spec: RunSpec, outcome: Outcome) -> JobReturn:
     failed = outcome.state == "failed"
-    job = JobReturn(list(point.overrides), OmegaConf.create(point.config))
+    job = JobReturn(list(spec.overrides), OmegaConf.create(spec.config))
     job.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
     job.return_value = RunFailed(outcome.reason) if failed else outcome.validation
     return job

@@ -81,7 +81,9 @@ class Search:
             if override.is_sweep_override()
         }
         if not ranges:
-            raise ValueError(f"a search has nothing to choose; {WAYS} for at least one key")
+            raise ValueError(
+                f"hydra/sweeper=search: no key has a range; {WAYS} for at least one key"
+            )
         while left := self.trials - len(self.done):
             trials = [study.ask(ranges) for _ in range(min(self.batch_size, left))]
             chosen = [[f"{key}={trial.params[key]}" for key in ranges] for trial in trials]
@@ -131,7 +133,7 @@ def range_of(override: Override) -> "BaseDistribution":
     if override.is_discrete_sweep() and not isinstance(value, Glob):
         return distributions.CategoricalDistribution(list(override.sweep_string_iterator()))
     if not isinstance(value, IntervalSweep):
-        raise ValueError(f"{override.input_line}: a search cannot choose from that; {WAYS}")
+        raise ValueError(f"{override.input_line}: no range that can be searched; {WAYS}")
     low, high, log = value.start, value.end, "log" in value.tags
     try:
         if isinstance(low, int) and isinstance(high, int):

@@ -37,7 +37,7 @@ class Plan:
     name: str
     folder: Path  # of the sweep
     argv: list[str]
-    points: list[PlannedRun]
+    runs: list[PlannedRun]
     own: bool = True
 
     def write(self) -> None:
@@ -47,8 +47,8 @@ class Plan:
             CannotWrite: the disk is full or read-only.
         """
         head = {"sweep": self.name, "folder": str(self.folder), "argv": self.argv}
-        files = {file: sha256_of(file) for point in self.points for file in point.files}
-        lines = [{**head, "files": files}, *map(asdict, self.points)]
+        files = {file: sha256_of(file) for run in self.runs for file in run.files}
+        lines = [{**head, "files": files}, *map(asdict, self.runs)]
         content = "".join(json.dumps(line) + "\n" for line in lines).encode()
         write_atomic(self.file, content)
         if self.own:
@@ -59,25 +59,25 @@ class Plan:
 
         The folder of a run that started before its data could be read moves to its new name.
         """
-        before = [point.point for point in self.points]
-        after = [point for _, point in with_data_digests(enumerate(before), digest)]
+        before = [run.spec for run in self.runs]
+        after = [spec for _, spec in with_data_digests(enumerate(before), digest)]
         if before == after:
             return self
-        whole = zip(self.points, before, after, strict=True)
+        whole = zip(self.runs, before, after, strict=True)
         for planned, old, new in whole:
             if old.data_sha256 is None and new.data_sha256:
                 _move_run(Path(planned.folder), new.folder)
-        labels = [point.label for point in self.points]
-        plain = [replace(point, shared_stages=[]) for point in after]
+        labels = [run.label for run in self.runs]
+        plain = [replace(spec, shared_stages=[]) for spec in after]
         numbered = zip(range(len(labels)), labels, plain, strict=True)
         return replace(
-            self, points=mark_shared_stages(numbered, plain[0].values["launch"]["share_stages"])
+            self, runs=mark_shared_stages(numbered, plain[0].values["launch"]["share_stages"])
         )
 
     @property
     def unread(self) -> int:
         """Returns the number of runs without a final name, because their data are not read yet."""
-        return sum(point.point.data_sha256 is None for point in self.points)
+        return sum(run.spec.data_sha256 is None for run in self.runs)
 
     def check_home(self) -> None:
         """Checks that the runs lie below the sweep's folder, which holds the plan.
@@ -91,11 +91,11 @@ class Plan:
                 f"{self.file} was made for runs in {self.folder}, which is not {home} as seen "
                 "from here; start the command in the folder where the plan was made"
             )
-        for run in self.points if not self.own else []:
-            if run.point.folder.resolve() != Path(run.folder).resolve():
+        for run in self.runs if not self.own else []:
+            if run.spec.folder.resolve() != Path(run.folder).resolve():
                 raise ValueError(
-                    f"{self.file}: the run {run.label} would lie in {run.point.folder}, not in "
-                    f"{run.folder}; somebody has changed this plan"
+                    f"{self.file}: the run {run.label} would lie in {run.spec.folder}, not in "
+                    f"{run.folder}; the plan was changed, so make a new one"
                 )
 
     @classmethod
@@ -115,10 +115,10 @@ class Plan:
             first_line, *lines = content.decode().splitlines()
             header = json.loads(first_line)
             folder, home = Path(header["folder"]), path.parent.parent
-            points = [_read_point(line, folder, home) for line in lines]
+            runs = [_read_run(line, folder, home) for line in lines]
             own = is_own_plan(path, content)
-            plan = cls(path, header["sweep"], folder, header["argv"], points, own)
-            configs = [run.point.config for run in points if not own]
+            plan = cls(path, header["sweep"], folder, header["argv"], runs, own)
+            configs = [run.spec.config for run in runs if not own]
         except (OSError, *DAMAGED) as error:
             raise ValueError(
                 f"{path} is no plan of a sweep ({error}); make one with "
@@ -137,13 +137,13 @@ def check_same_sweep(
     Raises:
         ValueError: a run lies in another folder.
     """
-    for number, point in numbered:
-        if point.sweep_folder != folder:
+    for number, spec in numbered:
+        if spec.sweep_folder != folder:
             raise ValueError(
-                f"runs and sweep_name are those of a whole sweep, but one of its runs would be in "
-                f"{point.sweep_folder} and not in {folder}; start a sweep for each"
+                "output_dir and sweep_name must be equal in all runs of a sweep, but one run is in "
+                f"{spec.sweep_folder} and not in {folder}; start a sweep for each"
             )
-        yield number, point
+        yield number, spec
 
 
 def _move_run(old: Path, new: Path) -> None:
@@ -153,9 +153,9 @@ def _move_run(old: Path, new: Path) -> None:
             old.rename(new)
 
 
-def _read_point(line: str, planned_in: Path, home: Path) -> PlannedRun:
-    point = PlannedRun(**json.loads(line))
-    return replace(point, folder=str(home / Path(point.folder).relative_to(planned_in)))
+def _read_run(line: str, planned_in: Path, home: Path) -> PlannedRun:
+    run = PlannedRun(**json.loads(line))
+    return replace(run, folder=str(home / Path(run.folder).relative_to(planned_in)))
 
 
 def sha256_of(name: str) -> str:

@@ -38,29 +38,29 @@ class PlannedRun:
     line: str
 
     @classmethod
-    def of(cls, point: RunSpec, label: str) -> "PlannedRun":
-        config, trained = point.values, _trains_dense(point)
+    def of(cls, spec: RunSpec, label: str) -> "PlannedRun":
+        config, trained = spec.values, _trains_dense(spec)
         return cls(
-            folder=str(point.folder),
-            code=point.code,
+            folder=str(spec.folder),
+            code=spec.code,
             label=label,
-            dense=dense_hash(point.hashed_config, {}) if trained else "",
+            dense=dense_hash(spec.hashed_config, {}) if trained else "",
             dense_epochs=config["training"]["epochs"] if trained else 0,
-            epochs=_epochs(point),
-            kind=kind(point.config),
+            epochs=_epochs(spec),
+            kind=kind(spec.config),
             shared={},
-            files=_files(point),
-            line=point.for_plan().to_json(),
+            files=_files(spec),
+            line=spec.for_plan().to_json(),
         )
 
     @property
-    def point(self) -> RunSpec:
+    def spec(self) -> RunSpec:
         return RunSpec.from_json(self.line)
 
     def finished(self) -> Outcome | None:
         """Returns the outcome of a finished run, None if the run is to be done."""
         with suppress(ValueError):  # a damaged status.json; the run itself reports it
-            return self.finished_before(self.point.values["rerun"])
+            return self.finished_before(self.spec.values["rerun"])
         return None
 
     def finished_before(self, rerun: str) -> Outcome | None:
@@ -71,7 +71,7 @@ class PlannedRun:
         Raises:
             ValueError: status.json is damaged.
         """
-        results = self.point.result_files
+        results = self.spec.result_files
         return finished(Path(self.folder), self.code, rerun, results) if results else None
 
     def with_shared_stages(self, own: StageKeys, marked: set[str]) -> "PlannedRun":
@@ -79,13 +79,13 @@ class PlannedRun:
         shared = {stage: key for stage, key in own.items() if key in marked}
         if not shared:
             return self
-        line = replace(self.point, shared_stages=list(shared.values())).to_json()
-        epochs = epochs_of(self.point.values)
+        line = replace(self.spec, shared_stages=list(shared.values())).to_json()
+        epochs = epochs_of(self.spec.values)
         return replace(self, line=line, shared={k: epochs.get(p[1], 0) for p, k in shared.items()})
 
     def only_dense(self) -> "PlannedRun":
         """Returns the run's dense training alone, which fills the cache."""
-        line = replace(self.point, command="dense").to_json()
+        line = replace(self.spec, command="dense").to_json()
         return replace(self, line=line, label=f"dense training of {self.label}")
 
 
@@ -104,9 +104,9 @@ def plan_runs(
     counts = Counter(text for overrides in batch for text in set(overrides))
 
     def labelled() -> Iterator[tuple[int, str, RunSpec]]:
-        for number, point in numbered:
-            apart = [text for text in point.overrides if counts[text] < len(batch)]
-            yield number, " ".join(apart or point.overrides), point
+        for number, spec in numbered:
+            apart = [text for text in spec.overrides if counts[text] < len(batch)]
+            yield number, " ".join(apart or spec.overrides), spec
 
     return mark_shared_stages(labelled(), share_stages)
 
@@ -117,29 +117,29 @@ def mark_shared_stages(
     """Returns the runs of (index, label, run), with their shared stages if `share` is set."""
     ordered: dict[int, PlannedRun] = {}
     chains: dict[str, StageKeys] = {}
-    for number, label, point in labelled:
-        run = ordered[number] = PlannedRun.of(point, label)
-        if share_stages and point.command == "run":
-            chains[run.folder] = stage_keys(point.hashed_config, point.requested)
+    for number, label, spec in labelled:
+        run = ordered[number] = PlannedRun.of(spec, label)
+        if share_stages and spec.command == "run":
+            chains[run.folder] = stage_keys(spec.hashed_config, spec.requested)
     marked = stages_to_cache(chains.values())
     runs = {run.folder: run for _, run in sorted(ordered.items())}
     return [run.with_shared_stages(chains.get(run.folder, {}), marked) for run in runs.values()]
 
 
-def _trains_dense(point: RunSpec) -> bool:
-    config = point.values
+def _trains_dense(spec: RunSpec) -> bool:
+    config = spec.values
     inside = (
         config["prune_at"] == "during_training" and config["gradual"]["start_from"] == "trained"
     )
     return bool(config["prune_at"] == "after_training" or inside)
 
 
-def _epochs(point: RunSpec) -> int:
+def _epochs(spec: RunSpec) -> int:
     """Returns the epochs after dense training, of all levels; an analysis has none."""
-    per_level = sum(epochs_of(point.values).values())
-    return per_level * max(1, len(point.requested)) if point.command == "run" else 0
+    per_level = sum(epochs_of(spec.values).values())
+    return per_level * max(1, len(spec.requested)) if spec.command == "run" else 0
 
 
-def _files(point: RunSpec) -> list[str]:
-    weights = point.config["weights"]
-    return [*map(str, own_files(point.hashed_config)), *([weights] if weights else [])]
+def _files(spec: RunSpec) -> list[str]:
+    weights = spec.config["weights"]
+    return [*map(str, own_files(spec.hashed_config)), *([weights] if weights else [])]

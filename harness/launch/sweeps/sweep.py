@@ -57,9 +57,9 @@ class Sweep:
         with sweep_lock(self.plan):
             self.plan.write()
             failed_only = self.action == "retry_failed"
-            points = [point for point in self.plan.points if not failed_only or has_failed(point)]
-            done = {point.folder: point.finished() for point in points}
-            left = [point for point in points if not done[point.folder]]
+            runs = [run for run in self.plan.runs if not failed_only or has_failed(run)]
+            done = {run.folder: run.finished() for run in runs}
+            left = [run for run in runs if not done[run.folder]]
             backend = self.backend
             print(estimate_line(self.plan, left, backend.workers(), backend.benchmark), flush=True)
             tried = self._run_with_retries(left)
@@ -67,60 +67,60 @@ class Sweep:
                 write_costs(
                     self.plan.folder, [(p, o.seconds) for p, o in tried if o.state == "finished"]
                 )
-        ends = {**done, **{point.folder: outcome for point, outcome in tried}}
-        return [(point, outcome) for point in points if (outcome := ends[point.folder])]
+        ends = {**done, **{run.folder: outcome for run, outcome in tried}}
+        return [(run, outcome) for run in runs if (outcome := ends[run.folder])]
 
     def write(self) -> int:
         """Writes the plan alone and prints the estimated cost; returns 0."""
         with sweep_lock(self.plan):
             self.plan.write()
-        left = [point for point in self.plan.points if not point.finished()]
+        left = [run for run in self.plan.runs if not run.finished()]
         print(estimate_line(self.plan, left, self.backend.workers()))
         if self.plan.unread:
             print(
-                f"{self.plan.unread} runs get their names when they begin: their data have not "
-                "been read yet, and a plan alone does not"
+                f"{self.plan.unread} runs get their final names when they begin: their data have "
+                "not been read yet, and launch.action=plan reads none"
             )
         print(printable(f"plan: {self.plan.file}"))
         return 0
 
-    def _run_with_retries(self, points: Sequence[PlannedRun]) -> list[RunOutcome]:
+    def _run_with_retries(self, runs: Sequence[PlannedRun]) -> list[RunOutcome]:
         ended: dict[str, RunOutcome] = {}
         for attempt in range(1 + self.retries):
             if attempt:
-                points = [point for point, outcome in ended.values() if outcome.retryable]
-            for phase in filter(None, self._phases(points)):
+                runs = [run for run, outcome in ended.values() if outcome.retryable]
+            for phase in filter(None, self._phases(runs)):
                 ended |= self._run_phase(phase)
         return list(ended.values())
 
-    def _phases(self, points: Sequence[PlannedRun]) -> Iterator[list[PlannedRun]]:
+    def _phases(self, runs: Sequence[PlannedRun]) -> Iterator[list[PlannedRun]]:
         """Yields groups of runs; a group begins after the one before has ended.
 
         Runs with the most shared stages come first. Where runs begin in order, one group is
         enough: later runs load shared stages from disk or wait for them.
         """
-        ordered = sorted(points, key=lambda point: -len(point.shared))
+        ordered = sorted(runs, key=lambda run: -len(run.shared))
         if self.backend.in_order:
             yield ordered
             return
-        yield [point.only_dense() for point in one_per_dense_training(points)]
-        first = {key: point.folder for point in reversed(ordered) for key in point.shared}
+        yield [run.only_dense() for run in one_per_dense_training(runs)]
+        first = {key: run.folder for run in reversed(ordered) for key in run.shared}
         leaders = set(first.values())
-        yield [point for point in ordered if point.folder in leaders]
-        yield [point for point in ordered if point.folder not in leaders]
+        yield [run for run in ordered if run.folder in leaders]
+        yield [run for run in ordered if run.folder not in leaders]
 
-    def _run_phase(self, points: Sequence[PlannedRun]) -> dict[str, RunOutcome]:
+    def _run_phase(self, runs: Sequence[PlannedRun]) -> dict[str, RunOutcome]:
         """Executes a group of runs and returns their outcomes by folder."""
         began = time.monotonic()
         ended: dict[str, RunOutcome] = {}
         # Closed also by a signal between two outcomes: workers must not run on.
-        with closing(self.backend.run([point.line for point in points])) as outcomes:
+        with closing(self.backend.run([run.line for run in runs])) as outcomes:
             for count, (number, outcome) in enumerate(outcomes, start=1):
-                point = points[number]
-                left = (time.monotonic() - began) / count * (len(points) - count)
+                run = runs[number]
+                left = (time.monotonic() - began) / count * (len(runs) - count)
                 about = f"; about {format_duration(left)} left" if left >= 1 else ""
-                print(f"[{count}/{len(points)}] {format_result(point, outcome)}{about}", flush=True)
-                ended[point.folder] = point, outcome
+                print(f"[{count}/{len(runs)}] {format_result(run, outcome)}{about}", flush=True)
+                ended[run.folder] = run, outcome
         return ended
 
 
@@ -137,7 +137,7 @@ def sweep_lock(plan: Plan) -> Iterator[None]:
         try:
             stack.enter_context(locked(home, wait=False))
         except Busy as busy:
-            raise Busy(f"another sweep is at work: {busy}", busy.is_alive) from busy
+            raise Busy(f"another sweep uses this folder: {busy}", busy.is_alive) from busy
         _check_sweep_name(home / "sweep.json", plan)
         yield
 
@@ -148,22 +148,22 @@ def _check_sweep_name(file: Path, plan: Plan) -> None:
         return
     if before and before["sweep"] != plan.name:
         raise ValueError(
-            f"{plan.folder} holds sweep={before['sweep']}, and sweep={plan.name} would mix with "
-            f"it; choose another folder with sweep_name=NAME"
+            f"{plan.folder} belongs to sweep={before['sweep']}, not to sweep={plan.name}; choose "
+            "another folder with sweep_name=NAME"
         )
     if not before:
         write_json(file, {"sweep": plan.name})
 
 
-def one_per_dense_training(points: Iterable[PlannedRun]) -> list[PlannedRun]:
+def one_per_dense_training(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
     """Returns one run for each dense training."""
-    first = {point.dense: point for point in reversed(list(points)) if point.dense}
+    first = {run.dense: run for run in reversed(list(runs)) if run.dense}
     return list(reversed(first.values()))
 
 
-def format_result(point: PlannedRun, outcome: Outcome) -> str:
+def format_result(run: PlannedRun, outcome: Outcome) -> str:
     result = f"top-1 {100 * outcome.top1:.2f} %" if outcome.top1 is not None else outcome.reason
-    text = f"{outcome.state} in {outcome.seconds:.1f} s: {point.label}"
+    text = f"{outcome.state} in {outcome.seconds:.1f} s: {run.label}"
     return printable(f"{text}: {result}" if result else text)
 
 
@@ -178,7 +178,7 @@ def summary(ended: Sequence[RunOutcome]) -> list[str]:
     return [
         f"sweep: {len(ended)} runs: {counts}",
         *(f"  {o.folder}: {o.reason}; rerun=changed redoes it" for o in stale),
-        *(printable(f"  failed: {point.label}: {_why(o)}") for point, o in of["failed"]),
+        *(printable(f"  failed: {run.label}: {_why(o)}") for run, o in of["failed"]),
     ]
 
 

@@ -26,7 +26,7 @@ def build_stored_model(
         config = OmegaConf.load(file)
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError) as error:
         raise ValueError(
-            f"{file} cannot be read ({one_line(error)}); give the run's command again"
+            f"{file} cannot be read ({one_line(error)}); repeat the run's command"
         ) from error
     part = stored_part(config, "model", trust)
     try:

@@ -128,8 +128,8 @@ def _check_target(key: str, target: Any, trust: Sequence[str]) -> None:
             return check_defined_in(key, target, trust)
         module = target.partition(".")[0]
         raise ValueError(
-            f"{key}={target} is no component of the harness, and what a folder of runs holds is "
-            f"data: if you know who wrote it, allow its module with --trust {module} "
+            f"{key}={target} is no component of the harness, and a folder of runs is data, not "
+            f"code; if you know its author, allow the module with --trust {module} "
             f"(harness.load: trust=[{module!r}])"
         )
     raise ValueError(f"{key} must name a component, as harness.models.mlp.MLP, got {target!r}")
