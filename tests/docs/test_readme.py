@@ -10,6 +10,8 @@ README = ROOT / "README.md"
 OUTSIDE = [page for page in PAGES if "docs" not in page.relative_to(ROOT).parts]
 LINK = re.compile(r"\]\(([^)#]+)(?:#[\w-]+)?\)")
 NAMED = re.compile(r"`((?:harness|scripts|tests|examples|slurm|docs)/[a-z_\d./]+)`")
+# `NAME`, `NAME` and `NAME` in `harness/FILE.py`
+PLACED = re.compile(r"((?:`[\w.]+`(?:, | and ))*`[\w.]+`) in `(harness/[\w/]+\.py)`")
 TO_BE_WRITTEN = {"harness/saliency/squared.py"}
 
 
@@ -28,3 +30,10 @@ def test_links_lead_to_a_file(page) -> None:
 def test_files_that_a_page_names_are_there(page) -> None:
     named = set(NAMED.findall(page.read_text())) - TO_BE_WRITTEN
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_file_holds_the_names_that_a_page_places_there(page) -> None:
+    for names, file in PLACED.findall(page.read_text()):
+        words = set(re.findall(r"\w+", (ROOT / file).read_text()))
+        assert {name.rpartition(".")[2] for name in re.findall(r"`([\w.]+)`", names)} <= words

@@ -47,7 +47,7 @@ _STARTERS = (
     "subprocess", "multiprocessing", "fork_server", "harness.launch.backends.local", _RANKS,
 )  # fmt: skip
 _RUNNERS = ("harness.cli.main", "harness.experiment.runner")
-_SEVERAL = ("torch.distributed.run", "nproc")
+_SEVERAL = ("torch.distributed.run", "nproc", "ranks_per_run")
 
 
 def of(item: pytest.Item) -> set[str]:
