@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reference.configs import CONF, Config, keys_of, kind_of, read, rule_in, shown
 from reference.markdown import code, escaped, paragraph, paragraphs, prose, table
-from reference.sources import class_of, fields_of, parsed
+from reference.sources import ROOT, class_of, fields_of, parsed
 
 # Named combinations of parts, not parts.
 NAMED = ("method", "experiment", "sweep", "controls")
@@ -72,9 +72,9 @@ def _group(group: Path) -> str:
         counts[row] = counts.get(row, 0) + 1
     common = [row for row, count in counts.items() if count == len(files) > 1]
     choice = f"Chosen by `{override(group)}NAME`."
-    parts = [f"# {escaped(str(group))}", choice]
     if str(group) in INSIDE:
-        parts[1] += f" For retraining: `{str(group)}@retraining.{group}=NAME`."
+        choice += f" For retraining: `{group}@retraining.{group}=NAME`."
+    parts = [f"# {escaped(str(group))}", *_protocol(group.name), choice]
     if common:
         parts += ["Every part of this group has these keys:", table(HEAD, common)]
     for file in files:
@@ -82,6 +82,20 @@ def _group(group: Path) -> str:
         if own := [row for row in rows[file.stem] if row not in common]:
             parts.append(table(HEAD, own))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _protocol(group: str) -> list[str]:
+    """Returns what the base class of a group says of it, and where that class is."""
+    package = {"model": "models"}.get(group, group)
+    file = f"harness/{package}/base.py"
+    name = "".join(word.capitalize() for word in group.split("_"))
+    found = class_of(f"harness.{package}.base.{name}") if (ROOT / file).exists() else None
+    doc = ast.get_docstring(found[1]) if found else None
+    return (
+        [paragraph(paragraphs(doc)[0]), f"A part has the methods of `{name}` in `{file}`."]
+        if doc
+        else []
+    )
 
 
 def _part(group: Path, config: Config) -> list[str]:
