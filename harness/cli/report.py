@@ -90,9 +90,9 @@ def _report(options: argparse.Namespace, out: Path) -> int:
     from harness.report.write import get_ready, write
 
     get_ready()
-    instead = parse_published_for(options.published_for)
+    published_for = parse_published_for(options.published_for)
     test = options.test or "t"
-    survey = load(options.runs, options.against, test, options.published, instead)
+    survey = load(options.runs, options.against, test, options.published, published_for)
     from harness.report.console import print_text
     from harness.report.tables import print_tables
 

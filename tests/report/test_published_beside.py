@@ -115,10 +115,14 @@ def test_another_data_set_gets_no_figures_unless_asked_for(tmp_path) -> None:
     assert rows.empty
     assert len(notes) == 1 and "is another data set" in notes[0] and "mnist5k=mnist" in notes[0]
 
-    rows, notes = match_figures("lenet_300_100", "mnist5k", figures, instead={"mnist5k": "mnist"})
+    rows, notes = match_figures(
+        "lenet_300_100", "mnist5k", figures, published_for={"mnist5k": "mnist"}
+    )
     assert rows["label"].tolist() == ["A (Me 2026) on mnist"]
     assert "as requested" in notes[0]
-    rows, notes = match_figures("lenet_300_100", "mnist5k", figures, instead={"mnist5k": "minst"})
+    rows, notes = match_figures(
+        "lenet_300_100", "mnist5k", figures, published_for={"mnist5k": "minst"}
+    )
     assert rows.empty and notes == ["there are no published figures of lenet_300_100 on minst"]
 
     none = ["there are no published figures of mlp on blobs"]
@@ -146,8 +150,8 @@ def test_a_config_of_another_name_gets_the_figures_of_what_it_declares(tmp_path)
     rows, _ = match_figures("my_net", "digits_of_mine", mine(tmp_path, ONE), known=known)
     assert rows["label"].tolist() == ["A (Me 2026)"]
     # Asked for by the name of the config, whatever it declares.
-    instead, none = {"digits_of_mine": "mnist"}, LiteratureNames("lenet_300_100", None)
-    rows, _ = match_figures("my_net", "digits_of_mine", mine(tmp_path, ONE), instead, none)
+    published_for, none = {"digits_of_mine": "mnist"}, LiteratureNames("lenet_300_100", None)
+    rows, _ = match_figures("my_net", "digits_of_mine", mine(tmp_path, ONE), published_for, none)
     assert rows["label"].tolist() == ["A (Me 2026) on mnist"]
 
 

@@ -79,12 +79,12 @@ def _command(survey: Survey, out: Path) -> str:
     against = [] if survey.against is None else ["--against", survey.against]
     test = [] if survey.test == "t" else ["--test", survey.test]
     figures = [word for file in survey.figures for word in ("--published", str(file))]
-    instead = [
+    published_for = [
         word
-        for own, shown in survey.instead.items()
+        for own, shown in survey.published_for.items()
         for word in ("--published-for", f"{own}={shown}")
     ]
-    options = [*where, *against, *test, *figures, *instead]
+    options = [*where, *against, *test, *figures, *published_for]
     return shlex.join(["pruning-harness", "report", str(survey.runs), *options])
 
 

@@ -132,7 +132,7 @@ def _all(section: Section) -> str:
 
 def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
     units = row["dead_units_count_mean"]
-    shares = ("density_of_weights_share_mean", "effective_density_share_mean")
+    densities = ("density_of_weights_share_mean", "effective_density_share_mean")
     cells = [
         *(Cell(times(row[name]), number(row[name])) for name in _RATIOS),
         Cell(cell(row), number(row["top1_share_mean"])),
@@ -142,7 +142,7 @@ def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
         Cell(cell(row, "top5_share"), number(row["top5_share_mean"])),
         Cell(percent(row["density_share_mean"]), number(row["density_share_mean"])),
         row["density_of"],
-        *(Cell(percent(row[name]), number(row[name])) for name in shares),
+        *(Cell(percent(row[name]), number(row[name])) for name in densities),
         Cell("-" if pd.isna(units) else f"{units:.4g}", number(units)),
         row["empty_layers"],
         "yes" if on_front else "",

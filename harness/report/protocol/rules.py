@@ -60,24 +60,22 @@ def same_seeds(survey: Survey) -> Finding:
 
 def both_ratios(survey: Survey) -> Finding:
     rows = pruned(survey)
-    lacks = rows[rows[["compression", "speedup"]].isna().any(axis=1)]
+    gaps = rows[rows[["compression", "speedup"]].isna().any(axis=1)]
     good = f"compression and theoretical speed-up are recorded in {len(rows)} results"
-    problems = (
-        [f"{len(lacks)} results lack one: {name_some(lacks['folder'])}"] if len(lacks) else []
-    )
+    problems = [f"{len(gaps)} results lack one: {name_some(gaps['folder'])}"] if len(gaps) else []
     way_out = "see uncounted_operators of records.csv; a model without a weight has no ratio"
     return to_finding(problems, good, way_out, "missing")
 
 
 def relative_accuracy(survey: Survey) -> Finding:
     rows = pruned(survey)
-    lacks = rows[rows["dense_top1"].isna()]
+    gaps = rows[rows["dense_top1"].isna()]
     good = f"top-1 and its change against the dense model are known for {len(rows)} results"
-    problems = [f"{len(lacks)} of {len(rows)} results: {name_some(lacks['folder'])}"]
+    problems = [f"{len(gaps)} of {len(rows)} results: {name_some(gaps['folder'])}"]
     way_out = (
         "train the dense model of the same data and seed: any run with prune_at=after_training"
     )
-    return to_finding(problems if len(lacks) else [], good, way_out, "missing")
+    return to_finding(problems if len(gaps) else [], good, way_out, "missing")
 
 
 def dense_baseline(survey: Survey) -> Finding:
@@ -130,9 +128,9 @@ def same_dense(survey: Survey) -> Finding:
 
 def validation_and_test(survey: Survey) -> Finding:
     rows = pruned(survey)
-    lacks = rows[rows[["validation_top1", "validation_loss"]].isna().any(axis=1) & ~rows["failed"]]
-    if len(lacks):
-        evidence = f"{len(lacks)} results have no validation metrics: {name_some(lacks['folder'])}"
+    gaps = rows[rows[["validation_top1", "validation_loss"]].isna().any(axis=1) & ~rows["failed"]]
+    if len(gaps):
+        evidence = f"{len(gaps)} results have no validation metrics: {name_some(gaps['folder'])}"
         return Finding("missing", evidence, "give the data set validation samples")
     # Losses of two sets of samples do not agree to the last digit, except by chance, or where a
     # model with an empty layer has one output for all samples: ln 10 for ten classes.
@@ -147,11 +145,11 @@ def validation_and_test(survey: Survey) -> Finding:
 def hardware(survey: Survey) -> Finding:
     folders = sorted(set(pruned(survey)["folder"]))
     devices = {folder: device(survey.runs / folder) for folder in folders}
-    lacks = [folder for folder, name in devices.items() if not name]
+    gaps = [folder for folder, name in devices.items() if not name]
     good = "all runs name their device: " + ", ".join(sorted(set(devices.values())))
-    problems = [f"{len(lacks)} of {len(folders)} runs do not name a device: {name_some(lacks)}"]
+    problems = [f"{len(gaps)} of {len(folders)} runs do not name a device: {name_some(gaps)}"]
     way_out = "repeat these runs, or copy environment.json beside their records"
-    return to_finding(problems if lacks else [], good, way_out, "missing")
+    return to_finding(problems if gaps else [], good, way_out, "missing")
 
 
 def latency(survey: Survey) -> Finding:
@@ -162,10 +160,10 @@ def latency(survey: Survey) -> Finding:
         for line in timings(survey.runs / folder)
         if line.get("event") == "latency"
     ]
-    bare = [path for path, line in measurements if not all(map(line.get, _OF_LATENCY))]
+    unlabelled = [path for path, line in measurements if not all(map(line.get, _OF_LATENCY))]
     good = f"{len(measurements)} measurements name theirs" if measurements else "no measurement"
-    problems = [f"{len(bare)} measurements lack one: {name_some(bare)}"]
-    return to_finding(problems if bare else [], good, "measure again with latency=...")
+    problems = [f"{len(unlabelled)} measurements lack one: {name_some(unlabelled)}"]
+    return to_finding(problems if unlabelled else [], good, "measure again with latency=...")
 
 
 CHECKS: dict[str, Callable[[Survey], Finding]] = {

@@ -22,9 +22,9 @@ def retraining_budget(survey: Survey) -> Finding:
     before = survey.records[survey.records["level"] == 0].groupby("folder")[totals].last()
     at_first = before.reindex(rows["folder"]).fillna(0).to_numpy()
     spent = (rows[totals] - at_first).round(6).set_axis(units, axis="columns")
-    lacks = rows[spent.isna().any(axis=1)]
-    if len(lacks):
-        evidence = f"{len(lacks)} results lack epochs or steps: {name_some(lacks['folder'])}"
+    gaps = rows[spent.isna().any(axis=1)]
+    if len(gaps):
+        evidence = f"{len(gaps)} results lack epochs or steps: {name_some(gaps['folder'])}"
         return Finding("missing", evidence, "repeat these runs")
     dense = at_first[:, 0] > 0
     rescored = ~dense & (_trained_before_pruning(rows, survey.records) > 0)

@@ -35,7 +35,7 @@ def match_figures(
     model: str,
     data: str,
     figures: pd.DataFrame | None = None,
-    instead: Mapping[str, str] | None = None,
+    published_for: Mapping[str, str] | None = None,
     known: LiteratureNames | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Returns the figures of a model on a data set, a row each (COLUMNS), and notes on the rest.
@@ -47,12 +47,12 @@ def match_figures(
         model: Name of the model in the own results.
         data: Name of the data set in the own results.
         figures: Figures of `load`; by default those that come with the harness.
-        instead: Maps an own data set to another, as {"mnist5k": "mnist"}; labels name the other.
+        published_for: Maps an own data set to another, as {"mnist5k": "mnist"}; labels name it.
         known: Names in the literature; by default `model` and `data`.
     """
     figures = load() if figures is None else figures
     known = known or LiteratureNames(model, data)
-    requested = (instead or {}).get(data)
+    requested = (published_for or {}).get(data)
     if note := _undeclared(model, data, known, requested):
         return pd.DataFrame(columns=COLUMNS), [note]
     shown = str(requested or known.data)

@@ -40,7 +40,7 @@ def union(seeds: Iterable[object]) -> str:
     return ", ".join(name.removesuffix(".weight") for name in names)
 
 
-def percent(share: float) -> str:
+def percent(fraction: float) -> str:
     """Formats a fraction in %, "-" where it was not measured.
 
     Four digits tell even the few weights of a collapsed model.
@@ -48,7 +48,7 @@ def percent(share: float) -> str:
     >>> percent(0.25), percent(0.000123), percent(float("nan"))
     ('25', '0.0123', '-')
     """
-    return "-" if np.isnan(share) else f"{100 * share:.4g}"
+    return "-" if np.isnan(fraction) else f"{100 * fraction:.4g}"
 
 
 def notes(summary: pd.DataFrame) -> list[str]:

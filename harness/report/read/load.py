@@ -25,7 +25,7 @@ def load(
     against: str | None = None,
     test: str = "t",
     figures: Sequence[Path] = (),
-    instead: Mapping[str, str] | None = None,
+    published_for: Mapping[str, str] | None = None,
 ) -> Survey:
     """Loads the survey of all runs below a folder.
 
@@ -34,19 +34,19 @@ def load(
         against: The label with which all other labels are compared, seed by seed.
         test: One of stats.TESTS.
         figures: Files of published results, in addition to those of the harness.
-        instead: Maps an own data set to the one whose published results are shown.
+        published_for: Maps an own data set to the one whose published results are shown.
 
     Raises:
         ValueError: `runs` is not a folder, or has neither a result of a pruned model nor a
             sensitivity analysis. No result has the label `against`, or is on a data set of
-            `instead`. The test is unknown.
+            `published_for`. The test is unknown.
     """
     left_out: list[str] = []
     analyses = layer_curves.load(runs, left_out)
     try:
         survey = _load_runs(runs, against, test)
         survey.notes.extend(left_out)
-        survey = replace(survey, figures=figures, instead=instead or {})
+        survey = replace(survey, figures=figures, published_for=published_for or {})
         _check_instead(survey)
         survey = replace(survey, published=_published(survey))
     except NoResults as error:
@@ -105,10 +105,10 @@ def _unfinished(runs: Path, records: pd.DataFrame) -> list[str]:
 
 def _check_instead(survey: Survey) -> None:
     data = sorted(set(survey.results["data"]))
-    for own, other in survey.instead.items():
+    for own, literature in survey.published_for.items():
         if own not in data:
             raise ValueError(
-                f"--published-for {own}={other}: no result is on data={own}; use one of: "
+                f"--published-for {own}={literature}: no result is on data={own}; use one of: "
                 f"{', '.join(data)}"
             )
 
@@ -123,7 +123,7 @@ def _published(survey: Survey) -> pd.DataFrame:
             *(values.pop() if len(values) == 1 else None for values in names)
         )
         rows, notes = published.match_figures(
-            section.model, section.data, figures, survey.instead, known
+            section.model, section.data, figures, survey.published_for, known
         )
         tables.append(rows.assign(model=section.model, data=section.data))
         survey.notes.extend(notes)

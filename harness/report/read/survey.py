@@ -80,7 +80,7 @@ class Survey:
     published: pd.DataFrame = field(default_factory=lambda: _empty())
     ranks: list[Ranks] = field(default_factory=list)
     figures: Sequence[Path] = ()
-    instead: Mapping[str, str] = field(default_factory=dict)
+    published_for: Mapping[str, str] = field(default_factory=dict)
 
     def sections(self) -> Iterator["Section"]:
         """Yields a section per model and data set; sections share no table and no figure."""
