@@ -1,1 +1,1 @@
-"""The generated pages of docs/reference, read from conf/ and from sources that are not imported."""
+"""Generates the pages of docs/reference from conf/ and from sources that are not imported."""

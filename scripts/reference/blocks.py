@@ -1,4 +1,4 @@
-"""Command blocks of the pages: each says how it is checked. Also the hook of mkdocs.
+"""Reads the command blocks of the pages and how each is checked; also the hook of mkdocs.
 
 A block of commands is written as ```bash {.CLASS}, one of Python as ```python {.CLASS}:
 run: the tests run it; a line `# tests add: KEY=VALUE ...` shortens its runs.

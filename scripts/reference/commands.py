@@ -1,4 +1,4 @@
-"""The page of the commands, from their parsers; none of these loads torch."""
+"""Generates the page of the commands from their parsers, without torch."""
 
 import argparse
 import re

@@ -1,4 +1,4 @@
-"""Markdown of docstrings and tables."""
+"""Formats docstrings and tables as Markdown."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The pages: groups and their parts, methods, config keys, fields of a record, the Python API."""
+"""Generates the pages: components, methods, config keys, fields of a record, the Python API."""
 
 import ast
 import re
@@ -99,7 +99,7 @@ def _protocol(group: str) -> list[str]:
 
 
 def _part(group: Path, config: Config) -> list[str]:
-    """Returns what a part's class says of it: its rule and the sources."""
+    """Returns the docstring of a component's class: its rule and the sources."""
     texts = [escaped(config.head)] if config.head else []
     found = class_of(config.target) if config.target else None
     doc = ast.get_docstring(found[1]) if found else None
