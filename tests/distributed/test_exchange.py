@@ -128,7 +128,7 @@ def test_index_lists_are_made_again_only_if_buckets_change_or_masks_are_replaced
 
 
 def test_a_bucket_whose_parameters_change_places_keeps_their_masks(found) -> None:
-    for gradient in found[2][0]["turned"]:
+    for gradient in found[2][0]["reversed_bucket"]:
         assert gradient.flatten().tolist() == [1, 0] * 7 + [1]
 
 

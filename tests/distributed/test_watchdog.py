@@ -38,8 +38,8 @@ class Job:
         deadline = time.monotonic() + SOON_S
         return [self.ranks[rank].ends(deadline) for rank in chosen or range(self.count)]
 
-    def said(self) -> str:
-        return "".join(rank.said(2) for rank in self.ranks)
+    def output(self) -> str:
+        return "".join(rank.output(2) for rank in self.ranks)
 
     def why(self) -> set[str]:
         """What the callbacks were given."""
@@ -59,7 +59,7 @@ class UnderTorchrun(Job):
         super().__init__([], count, out)
         self.torchrun = torchrun
 
-    def said(self) -> str:
+    def output(self) -> str:
         return (self.out / "stderr").read_text()
 
 
@@ -101,8 +101,10 @@ def test_a_killed_rank_is_named_by_four_ranks_that_were_started_by_hand(tmp_path
         os.kill(pids[1], signal.SIGKILL)
 
         assert job.ends(0, 2, 3) == [1, 1, 1]
-        assert f"rank 1 (host {os.uname().nodename}, pid {pids[1]}) has given no sign" in job.said()
-        assert "the same command goes on from the last checkpoint" in job.said()
+        assert (
+            f"rank 1 (host {os.uname().nodename}, pid {pids[1]}) has given no sign" in job.output()
+        )
+        assert "the same command goes on from the last checkpoint" in job.output()
 
 
 def test_a_killed_rank_is_named_under_torchrun(tmp_path) -> None:
@@ -111,8 +113,8 @@ def test_a_killed_rank_is_named_under_torchrun(tmp_path) -> None:
         os.kill(pids[1], signal.SIGKILL)
 
         assert job.torchrun.wait(SOON_S) == 1
-        assert f"RankLost: rank 1 (host {os.uname().nodename}, pid {pids[1]}) has" in job.said()
-        assert "KeyboardInterrupt" not in job.said()
+        assert f"RankLost: rank 1 (host {os.uname().nodename}, pid {pids[1]}) has" in job.output()
+        assert "KeyboardInterrupt" not in job.output()
         wait_for(lambda: not any(is_ours(pid) for pid in pids), SOON_S)
 
 
@@ -121,8 +123,8 @@ def test_a_killed_rank_0_takes_the_store_with_it_and_is_named(tmp_path) -> None:
         os.kill(job.pids()[0], signal.SIGKILL)
 
         assert job.ends(1) == [1]
-        assert "rank 0 (host" in job.said()
-        assert ", which keeps the store of the ranks at MASTER_ADDR:MASTER_PORT 127" in job.said()
+        assert "rank 0 (host" in job.output()
+        assert ", which keeps the store of the ranks at MASTER_ADDR:MASTER_PORT 127" in job.output()
 
 
 def test_ranks_do_not_outlive_torchrun(tmp_path) -> None:
@@ -131,7 +133,7 @@ def test_ranks_do_not_outlive_torchrun(tmp_path) -> None:
         job.torchrun.kill()
 
         wait_for(lambda: not any(is_ours(pid) for pid in pids), SOON_S)
-        assert "harness: torchrun, which keeps the store of the ranks at" in job.said()
+        assert "harness: torchrun, which keeps the store of the ranks at" in job.output()
 
 
 def test_a_stopped_rank_is_named_and_ends_when_it_wakes_up(tmp_path) -> None:
@@ -142,7 +144,7 @@ def test_a_stopped_rank_is_named_and_ends_when_it_wakes_up(tmp_path) -> None:
         assert job.ends(0) == [1]
         (why,) = job.why()
         assert why.startswith("rank 1 (host") and "no sign of life for 4 s" in why
-        assert job.said().count("harness: ") == 1
+        assert job.output().count("harness: ") == 1
 
         os.kill(stopped, signal.SIGCONT)
         assert job.ends(1) == [1]
@@ -153,8 +155,8 @@ def test_a_stopped_rank_0_stops_the_store_and_is_named(tmp_path) -> None:
         os.kill(job.pids()[0], signal.SIGSTOP)
 
         assert job.ends(1) == [1]
-        assert "rank 0 (host" in job.said() and "127.0.0.1" in job.said()
-        assert "does not answer; so rank 1 ends" in job.said()
+        assert "rank 0 (host" in job.output() and "127.0.0.1" in job.output()
+        assert "does not answer; so rank 1 ends" in job.output()
 
 
 def test_a_hanging_rank_is_named_and_ended(tmp_path) -> None:
@@ -162,37 +164,37 @@ def test_a_hanging_rank_is_named_and_ended(tmp_path) -> None:
         job.pids()
 
         assert job.ends() == [1, 1]
-        assert "rank 1 (host" in job.said()
-        assert "has made no progress for 4 s while other ranks wait for it" in job.said()
+        assert "rank 1 (host" in job.output()
+        assert "has made no progress for 4 s while other ranks wait for it" in job.output()
 
 
 def test_a_rank_that_leaves_with_an_error_is_named_with_it(tmp_path) -> None:
     with by_hand(3, "fail_on_rank_1", tmp_path, timeout_s=60) as job:
         assert job.ends() == [1, 1, 1]
         for rank in (0, 2):
-            said = job.ranks[rank].said(2)
+            said = job.ranks[rank].output(2)
             assert "rank 1 (host" in said and "left with ValueError: the batch is bad;" in said
-        assert "RankLost" not in job.ranks[1].said(2)
+        assert "RankLost" not in job.ranks[1].output(2)
 
 
 def test_an_error_on_every_rank_stays_what_it_is(tmp_path) -> None:
     with by_hand(2, "fail_on_every_rank", tmp_path) as job:
         assert job.ends() == [1, 1]
-        assert job.said().count("ValueError: every batch is bad") == 2
-        assert "rank 0 (host" not in job.said() and "rank 1 (host" not in job.said()
+        assert job.output().count("ValueError: every batch is bad") == 2
+        assert "rank 0 (host" not in job.output() and "rank 1 (host" not in job.output()
         assert job.why() == set()
 
 
 def test_long_work_of_one_rank_or_all_and_a_normal_end_are_silent(tmp_path) -> None:
     with by_hand(2, "work_on_rank_0", tmp_path, timeout_s=2) as job:
         assert job.ends() == [0, 0]
-        assert job.said() == ""
+        assert job.output() == ""
 
 
 def test_a_process_that_hangs_on_its_way_out_is_ended(tmp_path) -> None:
     with by_hand(1, "hang_on_the_way_out", tmp_path) as job:
         assert job.ends() == [1]
-        assert "hangs on its way out, 1 s after: all was done" in job.said()
+        assert "hangs on its way out, 1 s after: all was done" in job.output()
 
 
 def test_a_rank_that_holds_the_interpreter_is_named_and_ends_too(tmp_path) -> None:
@@ -201,7 +203,7 @@ def test_a_rank_that_holds_the_interpreter_is_named_and_ends_too(tmp_path) -> No
 
         assert job.ends() == [1, -signal.SIGABRT]
         assert f"pid {pids[1]}) has given no sign of life for 4 s" in "".join(job.why())
-        said = job.ranks[1].said(2)
+        said = job.ranks[1].output(2)
         assert f"pid {pids[1]}) holds its interpreter for 5 s" in said
         assert "in hold_the_interpreter_on_rank_1" in said  # of the traceback
 
@@ -209,8 +211,10 @@ def test_a_rank_that_holds_the_interpreter_is_named_and_ends_too(tmp_path) -> No
 def test_ranks_that_wait_for_each_other_in_different_places_end_in_time(tmp_path) -> None:
     with by_hand(2, "speak_past_the_ranks_on_rank_1", tmp_path) as job:
         assert job.ends() == [1, 1]
-        assert "rank 0 waits in mean of 1 tensors (tests/helpers/watchdog_program.py:" in job.said()
-        assert "rank 1 came to none yet" in job.said()
+        assert (
+            "rank 0 waits in mean of 1 tensors (tests/helpers/watchdog_program.py:" in job.output()
+        )
+        assert "rank 1 came to none yet" in job.output()
 
 
 def test_a_collective_of_a_part_beside_a_training_step_ends_in_time_with_both_places(tmp_path):
@@ -220,7 +224,7 @@ def test_a_collective_of_a_part_beside_a_training_step_ends_in_time_with_both_pl
         assert re.search(
             rf"\(rank 0 was last in mean of gradients {place}; rank 1 waits in all_reduce, asked "
             rf"of torch by a part {place}\); so rank \d ends; let the part call it on every rank",
-            job.said(),
+            job.output(),
         )
 
 
@@ -228,6 +232,6 @@ def test_a_rank_that_is_done_earlier_is_told_with_the_place_of_the_other(tmp_pat
     with by_hand(2, "leave_with_fewer_collectives_on_rank_1", tmp_path) as job:
         assert job.ends() == [1, 1]
         for rank in (0, 1):
-            said = job.ranks[rank].said(2)
+            said = job.ranks[rank].output(2)
             assert "RanksDisagree: ranks came to different collectives: rank 0: mean of 1" in said
             assert "; rank 1: barrier (" in said

@@ -163,7 +163,7 @@ def messages(ranks: Ranks) -> dict[str, Any]:
     return found
 
 
-class Turned(nn.Module):
+class ReversedBucket(nn.Module):
     """Has one bucket that DDP lays out in this order first, then in that of gradients, reversed."""
 
     def __init__(self) -> None:
@@ -176,9 +176,9 @@ class Turned(nn.Module):
         return (x * self.short) @ self.weight.T * self.long
 
 
-def turned(ranks: Ranks) -> list[Tensor]:
+def reversed_bucket(ranks: Ranks) -> list[Tensor]:
     """Returns the weight's gradients before and after. The weight has the only mask."""
-    model, mask = Turned(), torch.arange(15).view(5, 3) % 2 == 0
+    model, mask = ReversedBucket(), torch.arange(15).view(5, 3) % 2 == 0
     replica = replica_of(model, EXCHANGES["sparse"], lambda: {"weight": mask})
     found = []
     for _ in range(2):
@@ -242,5 +242,5 @@ def leftovers(ranks: Ranks) -> bool:
 
 
 def all_cases(ranks: Ranks) -> dict[str, Any]:
-    cases = (gradients, rounded, messages, turned, training, leftovers)
+    cases = (gradients, rounded, messages, reversed_bucket, training, leftovers)
     return {case.__name__: case(ranks) for case in cases}

@@ -62,7 +62,7 @@ class Rank:
             why = "took too long"
         except EOFError:
             why = f"ended with status {self.ends(deadline)}"
-        raise AssertionError(f"{why}\n{self.said(2)}")
+        raise AssertionError(f"{why}\n{self.output(2)}")
 
     def ends(self, deadline: float) -> int:
         """Waits for the end, and returns the exit status, below 0 for a signal.
@@ -71,10 +71,10 @@ class Rank:
             AssertionError: the process took too long.
         """
         self._process.join(max(deadline - time.monotonic(), 0))
-        assert self._process.exitcode is not None, f"took too long\n{self.said(2)}"
+        assert self._process.exitcode is not None, f"took too long\n{self.output(2)}"
         return self._process.exitcode
 
-    def said(self, number: int) -> str:
+    def output(self, number: int) -> str:
         """Returns what the process wrote to stdout (1) or stderr (2)."""
         return Path(f"{self._log}-{number}").read_text()
 
@@ -135,7 +135,7 @@ def harness_on_ranks(count: int, *arguments: str, command: str = "run") -> "Comp
     with forked(count, at_work, command, *arguments, group=count > 1) as ranks:
         deadline = time.monotonic() + TIMEOUT_S
         status = max((rank.ends(deadline) for rank in ranks), key=abs)
-        out, err = ("".join(rank.said(number) for rank in ranks) for number in (1, 2))
+        out, err = ("".join(rank.output(number) for rank in ranks) for number in (1, 2))
     return CompletedProcess(arguments, status, out, err)
 
 

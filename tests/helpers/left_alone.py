@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 
-def everything(model: nn.Module) -> dict[str, Any]:
+def snapshot(model: nn.Module) -> dict[str, Any]:
     """Returns all of a model that a saliency might change, and the global random state."""
     return {
         "state": {name: value.clone() for name, value in model.state_dict().items()},

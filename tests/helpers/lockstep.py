@@ -9,7 +9,7 @@ from harness.saliency.base import CalibrationData, Saliency
 from harness.vocabulary.tensors import Batch, Loss, Tensors, local_mean
 
 
-class Asked(Exception):
+class MeanRequested(Exception):
     """Signals that a rank has reached a mean whose result is not known yet."""
 
     def __init__(self, sums: Tensors, samples: int):
@@ -22,26 +22,26 @@ def on_ranks(
     """Returns the statistics of every rank with its shard; all must compute the same means."""
     known: list[Tensors] = []
     while True:
-        asked, done = [], []
+        waiting, done = [], []
         for share in shares:
             results = iter(known)
 
             def mean(sums: Tensors, samples: int, results: Any = results) -> Tensors:
                 for result in results:
                     return {name: value.clone() for name, value in result.items()}
-                raise Asked({name: value.clone() for name, value in sums.items()}, samples)
+                raise MeanRequested({name: value.clone() for name, value in sums.items()}, samples)
 
             try:
                 done.append(saliency.statistics(CalibrationData(model, iter(share), loss, mean)))
-            except Asked as one:
-                asked.append(one)
-        if not asked:
+            except MeanRequested as request:
+                waiting.append(request)
+        if not waiting:
             return done
         assert not done
-        first = asked[0].sums
-        assert all(list(one.sums) == list(first) for one in asked)
-        sums = {name: sum(one.sums[name] for one in asked) for name in first}
-        known.append(local_mean(sums, sum(one.samples for one in asked)))
+        first = waiting[0].sums
+        assert all(list(request.sums) == list(first) for request in waiting)
+        sums = {name: sum(request.sums[name] for request in waiting) for name in first}
+        known.append(local_mean(sums, sum(request.samples for request in waiting)))
 
 
 def cut(batch: Batch, *sizes: int) -> list[Batch]:

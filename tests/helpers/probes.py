@@ -8,19 +8,19 @@ from torch import Tensor, nn
 
 from harness.vocabulary.tensors import Batch, Tensors
 
-Way = Callable[[Tensor, Tensor], Any]
+Use = Callable[[Tensor, Tensor], Any]
 
 
-class By(nn.Module):
+class ByFunction(nn.Module):
     """Has a layer of 8 x 4 weights, used by a given function."""
 
-    def __init__(self, way: Way):
+    def __init__(self, use: Use):
         super().__init__()
-        self.layer, self.way = nn.Linear(4, 8, bias=False), way
+        self.layer, self.use = nn.Linear(4, 8, bias=False), use
         nn.init.ones_(self.layer.weight)
 
     def forward(self, inputs: Tensor) -> Any:
-        return self.way(inputs, self.layer.weight)
+        return self.use(inputs, self.layer.weight)
 
 
 class Net(nn.Module):

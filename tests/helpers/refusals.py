@@ -10,7 +10,7 @@ from command import run_main
 def refused(tmp_path, monkeypatch, capfd) -> Callable[..., str]:
     """Gives the one line about wrong input, which ends with status 2 and leaves no file."""
 
-    def said(*arguments: str) -> str:
+    def refusal(*arguments: str) -> str:
         monkeypatch.chdir(tmp_path)
         status = run_main(monkeypatch, *arguments)
         lines = capfd.readouterr().err.strip().splitlines()
@@ -18,4 +18,4 @@ def refused(tmp_path, monkeypatch, capfd) -> Callable[..., str]:
         assert list(tmp_path.rglob("*")) == []
         return lines[0]
 
-    return said
+    return refusal

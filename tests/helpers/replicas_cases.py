@@ -38,7 +38,7 @@ SPLIT = Split(torch.randn(9, 2, 4, 4), torch.arange(9) % 4)
 CALLS = ("statistics", "score", "solve", "compensate")
 
 
-class Odd(Magnitude):
+class DifferentScores(Magnitude):
     """Changes a weight of the model on rank 1 in its `call`; can solve or compensate."""
 
     network: nn.Module | None = None
@@ -71,7 +71,7 @@ class Odd(Magnitude):
 
 
 @dataclass(frozen=True)
-class OddStatistics:
+class DifferentRecalibration:
     """Recalibrates the model differently on rank 1."""
 
     change: Callable[[nn.Module], object]
@@ -135,7 +135,7 @@ def sent(ranks: Ranks) -> None:
 
 def pruned(ranks: Ranks, call: str) -> None:
     model = Small()
-    pruner = Pruner(Odd(ranks.rank, call), Element(), Uniform())
+    pruner = Pruner(DifferentScores(ranks.rank, call), Element(), Uniform())
     units = pruner.structure.units(model, SPLIT.inputs[:2])
     store = MaskStore({name: model.get_parameter(name) for name in units})
     batches = small_batches()[ranks.rank :: 2]
@@ -149,7 +149,7 @@ def run(ranks: Ranks, out: Path, overrides: tuple[str, ...] = (), **parts: Any) 
     runner.run(Recorder(*runner.prepare(what, ranks, out / "dense"), ME, Silent()))
 
 
-def said(work: Callable[[], object]) -> str:
+def error_of(work: Callable[[], object]) -> str:
     try:
         work()
     except RanksDisagree as error:
@@ -158,7 +158,7 @@ def said(work: Callable[[], object]) -> str:
 
 
 def asked_for(ranks: Ranks, here: Callable[[], object], there: Callable[[], object]) -> str:
-    return said(here if ranks.rank == 0 else there)
+    return error_of(here if ranks.rank == 0 else there)
 
 
 def apart(ranks: Ranks) -> dict[str, str]:
@@ -198,7 +198,7 @@ def apart(ranks: Ranks) -> dict[str, str]:
     }
 
 
-def alike() -> str:
+def own_collectives() -> str:
     """Returns own collectives of all ranks, and one of a part of the ranks."""
     ones, alone = torch.ones(2), dist.new_group([0])
     dist.all_reduce(ones)
@@ -212,26 +212,30 @@ def all_cases(ranks: Ranks, out: Path) -> dict[str, str]:
     torch.manual_seed(0)
     none = ("finetune=none",)
     found = {
-        "measured": said(lambda: evaluated(ranks, nudged)),
-        "constant": said(lambda: evaluated(ranks, lambda m: m.scale.add_(1))),
-        "wrapped": said(lambda: wrapped(ranks)),
-        "statistics of a norm": said(lambda: sent(ranks)),
-        **{call: said(lambda call=call: pruned(ranks, call)) for call in CALLS},
-        "run": said(lambda: run(ranks, out, none, saliency=Odd(ranks.rank, "statistics"))),
-        "recalibration": said(
-            lambda: run(ranks, out, none, recalibration=OddStatistics(nudged_first, ranks.rank))
+        "measured": error_of(lambda: evaluated(ranks, nudged)),
+        "constant": error_of(lambda: evaluated(ranks, lambda m: m.scale.add_(1))),
+        "wrapped": error_of(lambda: wrapped(ranks)),
+        "statistics of a norm": error_of(lambda: sent(ranks)),
+        **{call: error_of(lambda call=call: pruned(ranks, call)) for call in CALLS},
+        "run": error_of(
+            lambda: run(ranks, out, none, saliency=DifferentScores(ranks.rank, "statistics"))
         ),
-        "recalibration hooks": said(
-            lambda: run(ranks, out, none, recalibration=OddStatistics(hook, ranks.rank))
+        "recalibration": error_of(
+            lambda: run(
+                ranks, out, none, recalibration=DifferentRecalibration(nudged_first, ranks.rank)
+            )
         ),
-        "penalty hooks": said(
+        "recalibration hooks": error_of(
+            lambda: run(ranks, out, none, recalibration=DifferentRecalibration(hook, ranks.rank))
+        ),
+        "penalty hooks": error_of(
             lambda: run(ranks, out, none, penalty=OddPenalty(rank=ranks.rank, hooks=True))
         ),
         **{
-            f"manner: {name}": said(lambda change=change: evaluated(ranks, change))
+            f"manner: {name}": error_of(lambda change=change: evaluated(ranks, change))
             for name, change in MANNERS.items()
         },
-        "penalty": said(lambda: run(ranks, out, penalty=OddPenalty(rank=ranks.rank))),
-        "nothing": said(lambda: run(ranks, out, none)),
+        "penalty": error_of(lambda: run(ranks, out, penalty=OddPenalty(rank=ranks.rank))),
+        "nothing": error_of(lambda: run(ranks, out, none)),
     }
-    return {**found, **apart(ranks), "alike": alike()}
+    return {**found, **apart(ranks), "alike": own_collectives()}

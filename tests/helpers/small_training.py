@@ -34,10 +34,10 @@ class Steps:
     """Records its arguments, and returns the learning rate of `rule`."""
 
     rule: Callable[[int], float] = lambda step: 1.0
-    asked: list[tuple[int, int, int]] = field(default_factory=list)
+    calls: list[tuple[int, int, int]] = field(default_factory=list)
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
-        self.asked.append((step, steps_per_epoch, epochs))
+        self.calls.append((step, steps_per_epoch, epochs))
         return self.rule(step)
 
 

@@ -40,7 +40,7 @@ class Stub:
         self.reports: list[dict[str, Any]] = []
         self.files: dict[str, bytes] = {}
         self.unknown: list[str] = []
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.lock = threading.Lock()
         self._server = Quiet(("127.0.0.1", 0), _handler(self))
 
@@ -60,15 +60,15 @@ class Stub:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
-        self.asked.append(operation)
-        asked = {**asked, **(asked.get("input") or {})}
+    def answer(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
+        self.requests.append(operation)
+        variables = {**variables, **(variables.get("input") or {})}
         known: Callable[[dict[str, Any]], dict[str, Any]] | None
         known = getattr(self, f"_{operation}", None)
         if known is None:
             self.unknown.append(operation)
             return {}
-        return known(asked)
+        return known(variables)
 
     def stream(self, project: str, name: str, body: dict[str, Any]) -> None:
         run = self.runs.setdefault(name, StubRun(project))
@@ -88,9 +88,9 @@ class Stub:
     def _ServerFeaturesQuery(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"serverInfo": {"features": []}}
 
-    def _ProjectInternalId(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def _ProjectInternalId(self, variables: dict[str, Any]) -> dict[str, Any]:
         known = {run.project for run in self.runs.values()}
-        if asked["projectName"] not in known:
+        if variables["projectName"] not in known:
             return {"project": None}
         # Base64 of "Project:1".
         return {"project": {"id": "1", "internalId": "UHJvamVjdDox"}}
@@ -104,58 +104,60 @@ class Stub:
         page = {"endCursor": None, "hasNextPage": False}
         return {"models": {"pageInfo": page, "edges": [{"node": node} for node in nodes]}}
 
-    def _upsertView(self, asked: dict[str, Any]) -> dict[str, Any]:
-        self.reports.append(asked)
-        where = {"id": "UHJvamVjdDox", "name": asked["projectName"], "entityName": "me"}
-        view = {name: asked[name] for name in ("name", "displayName", "description", "spec")}
+    def _upsertView(self, variables: dict[str, Any]) -> dict[str, Any]:
+        self.reports.append(variables)
+        where = {"id": "UHJvamVjdDox", "name": variables["projectName"], "entityName": "me"}
+        view = {name: variables[name] for name in ("name", "displayName", "description", "spec")}
         return {"upsertView": {"view": {**view, "id": "Vmlldzox", "project": where}}}
 
-    def _UpsertBucket(self, asked: dict[str, Any]) -> dict[str, Any]:
-        name, project = asked["name"], asked.get("project") or "uncategorized"
+    def _UpsertBucket(self, variables: dict[str, Any]) -> dict[str, Any]:
+        name, project = variables["name"], variables.get("project") or "uncategorized"
         new = name not in self.runs
         run = self.runs.setdefault(name, StubRun(project))
-        run.sent |= {key: value for key, value in asked.items() if value is not None}
+        run.sent |= {key: value for key, value in variables.items() if value is not None}
         where = {"id": project, "name": project, "entity": OWNER}
         bucket = {**run.state(name), "description": "", "sweepName": None, "project": where}
         return {"upsertBucket": {"bucket": bucket, "inserted": new}}
 
-    def _RunResumeStatus(self, asked: dict[str, Any]) -> dict[str, Any]:
-        name, project = asked["name"], asked.get("project")
+    def _RunResumeStatus(self, variables: dict[str, Any]) -> dict[str, Any]:
+        name, project = variables["name"], variables.get("project")
         run = self.runs.get(name)
         bucket = run.state(name) if run else None
         return {"model": {"id": project, "name": project, "entity": OWNER, "bucket": bucket}}
 
-    def _CreateRunFiles(self, asked: dict[str, Any]) -> dict[str, Any]:
-        run = asked["run"]
-        files = [{"name": name, "uploadUrl": self._put(run, name)} for name in asked["files"]]
+    def _CreateRunFiles(self, variables: dict[str, Any]) -> dict[str, Any]:
+        run = variables["run"]
+        files = [{"name": name, "uploadUrl": self._put(run, name)} for name in variables["files"]]
         return {"createRunFiles": {"runID": run, "uploadHeaders": [], "files": files}}
 
     def _ArtifactType(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"project": {"artifact": None}}
 
-    def _CreateArtifact(self, asked: dict[str, Any]) -> dict[str, Any]:
-        collections = asked.get("artifactCollectionNames") or [asked.get("artifactCollectionName")]
-        key = f"{collections[0]}-{asked['digest']}"
+    def _CreateArtifact(self, variables: dict[str, Any]) -> dict[str, Any]:
+        collections = variables.get("artifactCollectionNames") or [
+            variables.get("artifactCollectionName")
+        ]
+        key = f"{collections[0]}-{variables['digest']}"
         found = self.artifacts.setdefault(
             key,
             StubArtifact(
                 name=collections[0],
-                type=asked["artifactTypeName"],
-                metadata=json.loads(asked.get("metadata") or "{}"),
-                digest=asked["digest"],
+                type=variables["artifactTypeName"],
+                metadata=json.loads(variables.get("metadata") or "{}"),
+                digest=variables["digest"],
             ),
         )
-        if asked.get("runName"):
-            found.logged_by.append(asked["runName"])
+        if variables.get("runName"):
+            found.logged_by.append(variables["runName"])
         sequence = {"id": key, "latestArtifact": None}
         artifact = {"id": key, "state": "PENDING", "digest": found.digest}
         return {"createArtifact": {"artifact": {**artifact, "artifactSequence": sequence}}}
 
-    def _CreateArtifactManifest(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return {"createArtifactManifest": self._manifest(asked["artifactID"])}
+    def _CreateArtifactManifest(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {"createArtifactManifest": self._manifest(variables["artifactID"])}
 
-    def _UpdateArtifactManifest(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return {"updateArtifactManifest": self._manifest(asked["artifactManifestID"])}
+    def _UpdateArtifactManifest(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {"updateArtifactManifest": self._manifest(variables["artifactManifestID"])}
 
     def _manifest(self, artifact: str) -> dict[str, Any]:
         name = "wandb_manifest.json"
@@ -163,8 +165,8 @@ class Stub:
         url = self._put(artifact, name)
         return {"artifactManifest": {"id": artifact, "file": {**file, "uploadUrl": url}}}
 
-    def _CreateArtifactFiles(self, asked: dict[str, Any]) -> dict[str, Any]:
-        nodes = [self._file(one["artifactID"], one["name"]) for one in asked["artifactFiles"]]
+    def _CreateArtifactFiles(self, variables: dict[str, Any]) -> dict[str, Any]:
+        nodes = [self._file(one["artifactID"], one["name"]) for one in variables["artifactFiles"]]
         edges = [{"node": node} for node in nodes]
         return {"createArtifactFiles": {"files": {"edges": edges}}}
 
@@ -175,12 +177,12 @@ class Stub:
             "artifact": {"id": artifact},
         }  # fmt: skip
 
-    def _CommitArtifact(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return {"commitArtifact": {"artifact": {"id": asked["artifactID"], "digest": ""}}}
+    def _CommitArtifact(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {"commitArtifact": {"artifact": {"id": variables["artifactID"], "digest": ""}}}
 
-    def _UseArtifact(self, asked: dict[str, Any]) -> dict[str, Any]:
-        self.artifacts[asked["artifactID"]].used_by.append(asked["runName"])
-        return {"useArtifact": {"artifact": {"id": asked["artifactID"]}}}
+    def _UseArtifact(self, variables: dict[str, Any]) -> dict[str, Any]:
+        self.artifacts[variables["artifactID"]].used_by.append(variables["runName"])
+        return {"useArtifact": {"artifact": {"id": variables["artifactID"]}}}
 
     def _put(self, owner: str, name: str) -> str:
         return f"{self.url}/put/{owner}/{name}"

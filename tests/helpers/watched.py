@@ -67,18 +67,22 @@ def experiment(*overrides: str) -> Experiment:
     return build(compose_config([*SMALL, *overrides]))
 
 
-def optimized(what: Experiment, optimizer: Callable[..., Optimizer], **more: Any) -> Experiment:
+def optimized(
+    experiment: Experiment, optimizer: Callable[..., Optimizer], **more: Any
+) -> Experiment:
     """Returns an experiment that retrains with this optimizer."""
-    return replace(what, retraining=replace(what.retraining, optimizer=optimizer, **more))
+    return replace(
+        experiment, retraining=replace(experiment.retraining, optimizer=optimizer, **more)
+    )
 
 
-def levels_of(folder: Path, what: Experiment) -> runner.Prepared:
-    return runner.prepare(what, Ranks(), folder)
+def levels_of(folder: Path, experiment: Experiment) -> runner.Prepared:
+    return runner.prepare(experiment, Ranks(), folder)
 
 
-def run(folder: Path, what: Experiment, levels: runner.Prepared | None = None) -> Run:
+def run(folder: Path, experiment: Experiment, levels: runner.Prepared | None = None) -> Run:
     """Runs it to its end; folder: of dense training's cache."""
-    levels, watcher, steps = levels or levels_of(folder, what), Silent(), list[Step]()
+    levels, watcher, steps = levels or levels_of(folder, experiment), Silent(), list[Step]()
     update = Loop._update
 
     def watching(loop: Loop) -> None:
@@ -112,7 +116,7 @@ def shaped(loop: Loop, name: str) -> list[torch.Tensor]:
 def before_steps(
     patch: pytest.MonkeyPatch, look: Callable[[TrainHooks, int, Optimizer], None]
 ) -> None:
-    """Calls `look` when a step of a retraining begins, after what happens to masks before it."""
+    """Calls `look` when a step of a retraining begins, after changes of masks before it."""
     real = TrainHooks.before_step
 
     def looking(inside: TrainHooks, number: int, optimizer: Optimizer) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import cases
-from probes import By, Way
+from probes import ByFunction, Use
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -32,8 +32,8 @@ class Attending(nn.Module):
         return self.attention(inputs, inputs, inputs)[0]
 
 
-def by(way: Way) -> Macs:
-    return count_macs(By(way), torch.zeros(1, 4))
+def by(way: Use) -> Macs:
+    return count_macs(ByFunction(way), torch.zeros(1, 4))
 
 
 # 5 positions of width 8: q, k, v and the output; q k^T and attention x v of 5 x 5 positions.
@@ -75,7 +75,7 @@ def test_a_recurrent_layer_of_half_precision_costs_the_same(dtype) -> None:
 
 
 # Of inputs x (1, 4) and weights w (8, 4): each of 32 weights once, if nothing else is said.
-ONCE: dict[str, Way] = {
+ONCE: dict[str, Use] = {
     "linear": F.linear,
     "x w^T": lambda x, w: x @ w.T,
     "matrix times vector": lambda x, w: torch.mv(w, x[0]),

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import cases
-from probes import By, Way
+from probes import ByFunction, Use
 from torch import Tensor, nn
 
 from harness.metrics.macs import count_macs, macs
@@ -15,7 +15,7 @@ NEW_IN_TORCH = pytest.mark.filterwarnings(
 )
 
 
-UNKNOWN: dict[str, tuple[str, Way]] = {
+UNKNOWN: dict[str, tuple[str, Use]] = {
     "an operator without a formula": ("_cdist_forward", torch.cdist),
     "a distance to its rows": ("sub", lambda x, w: (x[..., None, :] - w).square().sum(-1)),
     "a distance by torch": ("sub", lambda x, w: F.pairwise_distance(x[..., None, :], w)),
@@ -35,12 +35,12 @@ UNKNOWN: dict[str, tuple[str, Way]] = {
 
 @pytest.mark.parametrize(("operator", "way"), UNKNOWN.values(), ids=UNKNOWN.keys())
 def test_a_weight_whose_products_are_not_known_is_named_with_the_operator(operator, way) -> None:
-    found = count_macs(By(way), torch.zeros(1, 4))
+    found = count_macs(ByFunction(way), torch.zeros(1, 4))
     (name,) = found.uncounted
     assert operator in name
     assert found.uncounted[name] == (["layer.weight"] if operator != "cond" else [])
     with pytest.raises(ValueError, match=rf"how often .*{operator}.* multiplies .* is not known"):
-        macs(By(way), (4,))
+        macs(ByFunction(way), (4,))
 
 
 def test_weights_that_cannot_be_pruned_are_named_too_but_no_scale_is() -> None:
@@ -67,7 +67,7 @@ def test_operators_that_take_packed_weights_are_named() -> None:
 
 
 class Scaled(nn.Module):
-    def __init__(self, made: Way, scale: tuple[int, ...]):
+    def __init__(self, made: Use, scale: tuple[int, ...]):
         super().__init__()
         self.layer, self.made = nn.Linear(4, 8, bias=False), made
         self.scale = nn.Parameter(torch.full(scale, 2.0))
@@ -103,7 +103,7 @@ def test_what_divides_by_a_weight_or_multiplies_two_does_not(made, scale) -> Non
 class Between(nn.Module):
     """A square weight that `made` multiplies the input by, before a layer of 4 x 2."""
 
-    def __init__(self, made: Way):
+    def __init__(self, made: Use):
         super().__init__()
         self.inner, self.last, self.made = nn.Linear(4, 4), nn.Linear(4, 2), made
 

@@ -44,8 +44,8 @@ def test_every_chart_is_drawn_with_a_point_per_result(reader) -> None:
 
 
 def test_the_page_says_nothing_in_the_console_and_asks_the_network_for_nothing(reader, page_file):
-    assert reader.said == []
-    assert [url for url in reader.asked if not url.startswith("blob:")] == [page_file.as_uri()]
+    assert reader.messages == []
+    assert [url for url in reader.requests if not url.startswith("blob:")] == [page_file.as_uri()]
 
 
 def test_a_method_that_is_unchecked_leaves_charts_and_tables(reader) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fair_survey import DEVICE, Change, said, verdicts, write
+from fair_survey import DEVICE, Change, evidence_of, verdicts, write
 
 from harness.cli.report import main
 from harness.report.protocol.lint import check
@@ -115,7 +115,7 @@ def test_pruning_at_initialisation_has_an_equal_budget_and_its_whole_cost_is_tol
 
     write(tmp_path, at_init)
     assert verdicts(tmp_path) == {}
-    evidence = said(tmp_path, "same retraining budget")
+    evidence = evidence_of(tmp_path, "same retraining budget")
     assert (
         "dense training included: Global Magnitude 2, Layerwise Magnitude 2, Random 1" in evidence
     )
@@ -136,14 +136,14 @@ def test_a_collapsed_network_that_loses_the_same_on_both_is_no_fault(tmp_path) -
 def test_runs_without_a_device_are_counted(tmp_path) -> None:
     write(tmp_path, device=None)
     assert verdicts(tmp_path) == {"hardware named": "missing"}
-    assert "45 of 45 runs do not name a device" in said(tmp_path, "hardware named")
+    assert "45 of 45 runs do not name a device" in evidence_of(tmp_path, "hardware named")
 
 
 def test_a_processor_is_named_by_its_model_beside_a_gpu_it_is_not(tmp_path) -> None:
     write(tmp_path, device={**DEVICE, "hardware": {"cpu": "AMD EPYC"}})
     other = {"numerics_key": {"device": "NVIDIA H100"}, "hardware": {"cpu": "AMD EPYC"}}
     (tmp_path / "random-2-0" / "environment.json").write_text(json.dumps(other))
-    evidence = said(tmp_path, "hardware named")
+    evidence = evidence_of(tmp_path, "hardware named")
     assert evidence == "all runs name their device: AMD EPYC (cpu x86_64), NVIDIA H100"
 
 
@@ -151,7 +151,7 @@ def test_a_damaged_environment_names_no_device(tmp_path) -> None:
     write(tmp_path)
     (tmp_path / "random-2-0" / "environment.json").write_text("{")
     (tmp_path / "random-2-1" / "environment.json").write_text("[]")
-    evidence = said(tmp_path, "hardware named")
+    evidence = evidence_of(tmp_path, "hardware named")
     assert evidence == "2 of 45 runs do not name a device: random-2-0, random-2-1"
 
 

@@ -68,7 +68,7 @@ def test_wilcoxon_says_where_it_cannot_reach_the_level(tmp_path) -> None:
     assert survey.paired["p"].tolist() == [2 / 32, 2 / 64]
     (said,) = [note for note in survey.notes if "cannot reach" in note]
     assert "in 1 of 2 comparisons Wilcoxon's test cannot reach 0.05" in said
-    assert "of 5 seeds its smallest p is 0.0625" in said
+    assert "with 5 seeds its smallest p is 0.0625" in said
 
 
 def test_wilcoxon_says_where_only_the_correction_keeps_it_from_the_level(tmp_path) -> None:
@@ -90,7 +90,7 @@ def test_equal_differences_have_no_p_of_t_and_it_is_told(tmp_path) -> None:
     rows = survey.paired.set_index("label")
     assert math.isnan(rows.loc["A", "p_holm"]) and math.isnan(rows.loc["A", "d_z"])
     assert (rows.loc["B", "p_holm"], rows.loc["B", "d_z"]) == (1, 0)
-    assert any("no p in 1 comparisons, all differences are equal" in note for note in survey.notes)
+    assert any("no p in 1 comparisons with equal differences" in note for note in survey.notes)
 
 
 def test_fewer_than_three_common_seeds_are_flagged(tmp_path) -> None:

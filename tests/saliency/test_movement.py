@@ -1,6 +1,6 @@
 import pytest
 import torch
-from left_alone import check_same, everything
+from left_alone import check_same, snapshot
 from lockstep import cut, on_ranks
 from probes import Net, batches, check_close, data, inputs, smooth
 from simulated import cross_entropy, squared
@@ -105,9 +105,9 @@ def test_frozen_weights_are_scored_as_any_other() -> None:
 
 def test_the_model_itself_does_not_move() -> None:
     model = Net().train()
-    before = everything(model)
+    before = snapshot(model)
     Movement().statistics(CalibrationData(model, batches(), cross_entropy))
-    check_same(everything(model), before)
+    check_same(snapshot(model), before)
 
 
 def test_no_calibration_samples_at_all_are_refused() -> None:

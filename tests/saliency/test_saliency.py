@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 import torch
 from conftest import every
-from left_alone import check_same, everything
+from left_alone import check_same, snapshot
 from probes import Net, batches, inputs, line
 from simulated import cross_entropy, total
 from torch import Tensor, nn
@@ -175,12 +175,12 @@ def test_saliency_does_not_see_how_the_samples_are_cut_into_batches(saliency) ->
 def test_saliency_leaves_the_model_alone(saliency) -> None:
     model = Net().train()
     model.norm.eval()
-    before = everything(model)
+    before = snapshot(model)
     weights = {name: model.get_parameter(name).detach() for name in units_of(saliency, model)}
     statistics = statistics_of(saliency, model, batches())
     kept = copy.deepcopy(statistics)
     saliency.score(weights, statistics)
-    check_same(everything(model), before)
+    check_same(snapshot(model), before)
     check_same(statistics, kept)
 
 
@@ -188,7 +188,7 @@ def test_saliency_leaves_the_model_alone(saliency) -> None:
 def test_saliency_leaves_the_model_alone_when_the_loss_fails(saliency) -> None:
     model = Net().train()
     model.norm.eval()
-    before = everything(model)
+    before = snapshot(model)
 
     def failing(outputs: Tensor, labels: Tensor) -> Tensor:
         raise ZeroDivisionError
@@ -196,19 +196,19 @@ def test_saliency_leaves_the_model_alone_when_the_loss_fails(saliency) -> None:
     # A saliency that needs no data, or no loss, never meets the error.
     with suppress(ZeroDivisionError):
         statistics_of(saliency, model, batches(), failing)
-    check_same(everything(model), before)
+    check_same(snapshot(model), before)
 
 
 @every("saliency")
 def test_saliency_leaves_the_model_alone_when_the_model_fails(saliency) -> None:
     model = Net().train()
-    before = everything(model)
+    before = snapshot(model)
     units = units_of(saliency, model)
     more = {} if saliency.granularity == "weight" else {"units": units}
     wrong: list[Batch] = [(torch.zeros(2, 1, 9, 9), torch.zeros(2, dtype=torch.int64))]
     with suppress(RuntimeError):
         saliency.statistics(CalibrationData(model, wrong, cross_entropy, **more))
-    check_same(everything(model), before)
+    check_same(snapshot(model), before)
 
 
 @every("saliency")

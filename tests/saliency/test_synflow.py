@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import cases
-from left_alone import check_same, everything
+from left_alone import check_same, snapshot
 from lockstep import on_ranks
 from probes import Net, batches, check_close, inputs
 from simulated import cross_entropy
@@ -139,9 +139,9 @@ def test_token_ids_are_ones(given, taken) -> None:
 
 def test_the_model_keeps_everything_and_lends_no_memory() -> None:
     model = Net().train()
-    before = everything(model)
+    before = snapshot(model)
     kept = copy.deepcopy(scores(model, batches()[0]))
-    check_same(everything(model), before)
+    check_same(snapshot(model), before)
     check_same(scores(model, batches()[0]), kept)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import cases, component
-from left_alone import check_same, everything
+from left_alone import check_same, snapshot
 from torch import Tensor, nn
 
 from harness.models.lenet_5 import LeNet5
@@ -202,11 +202,11 @@ def test_the_model_comes_back_as_it_was_also_after_an_error() -> None:
     model = conv_net(nn.BatchNorm2d(4)).train()
     model[0].weight.requires_grad_(False)
     model[1].eval()
-    before = everything(model)
+    before = snapshot(model)
     Filter().units(model, IMAGES)
     with pytest.raises(RuntimeError):
         Filter().units(model, torch.zeros(2, 99, 8, 8))
-    check_same(everything(model), before)
+    check_same(snapshot(model), before)
 
 
 def test_pooling_is_chosen_in_the_config() -> None:

@@ -5,7 +5,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from conftest import every
-from left_alone import check_same, everything
+from left_alone import check_same, snapshot
 from torch import nn
 
 from harness.vocabulary.tensors import prunable_weights
@@ -28,9 +28,9 @@ def both() -> nn.Sequential:
 def test_structure_finds_units_of_prunable_weights_and_leaves_the_model_alone(structure) -> None:
     model = both().train()
     model.bn1.eval()
-    before = everything(model)
+    before = snapshot(model)
     units = structure.units(model, IMAGES)
-    check_same(everything(model), before)
+    check_same(snapshot(model), before)
     names = list(prunable_weights(model))
     assert units and [name for name in names if name in units] == list(units)
 

@@ -90,13 +90,13 @@ def test_sync_links_every_other_run_with_the_dense_training(runs, stub) -> None:
 def test_sync_uploads_nothing_twice(runs, stub, capfd) -> None:
     offline(runs, "a1", level=1)
     assert main(["sync", str(runs)]) == 0
-    asked = len(stub.asked)
+    asked = len(stub.requests)
     capfd.readouterr()
 
     assert main(["sync", str(runs)]) == 0
 
     assert capfd.readouterr().out == f"nothing to upload below {runs}\n"
-    assert len(stub.asked) == asked
+    assert len(stub.requests) == asked
 
 
 def test_sync_of_a_folder_without_offline_runs_is_done(tmp_path, capfd) -> None:
@@ -151,7 +151,7 @@ def test_sync_says_what_it_would_do(runs, stub, capfd) -> None:
     head, folder = capfd.readouterr().out.splitlines()
     assert head == f"would upload {run_id(me)}:"
     assert Path(folder.strip()).parent == me.folder / "wandb"
-    assert not stub.asked
+    assert not stub.requests
 
 
 def test_sync_goes_on_after_a_failure_and_lists_it(runs, stub, capfd) -> None:

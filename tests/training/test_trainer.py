@@ -84,14 +84,14 @@ def test_a_later_first_epoch_goes_on_with_the_schedule_and_the_order_of_that_epo
     done: list[int] = []
     hooks = Hooks(epoch_end=lambda epoch, _: done.append(epoch))
     recipe.fit(line(), context(points(*[[0.0, 0.0]] * 5)), hooks, begin=StepIndex(2))
-    assert steps.asked == [(6, 3, 3), (7, 3, 3), (8, 3, 3)]
+    assert steps.calls == [(6, 3, 3), (7, 3, 3), (8, 3, 3)]
     assert done == [3]
 
 
 def test_training_may_stop_before_the_recipes_end_without_changing_its_schedule() -> None:
     steps = Steps()
     trainer(steps, epochs=5).fit(line(), context(points([1.0, 0.0])), Hooks(), stop=StepIndex(2))
-    assert steps.asked == [(0, 1, 5), (1, 1, 5)]
+    assert steps.calls == [(0, 1, 5), (1, 1, 5)]
 
 
 def test_no_epochs_leave_the_model_alone() -> None:
