@@ -8,16 +8,16 @@ DIFFER = {
     "measured": "the network before a measurement: ranks 0 and 1 differ (1.fc1.weight);",
     "constant": "the network before a measurement: ranks 0 and 1 differ (scale);",
     "wrapped": "the network before a training: ranks 0 and 1 differ (1.fc1.weight);",
-    "statistics": "the model after statistics of DifferentScores: ranks 0 and 1 differ (conv.weight);",
-    "score": "the model after score of DifferentScores: ranks 0 and 1 differ (conv.weight);",
-    "solve": "the model after solve of DifferentScores: ranks 0 and 1 differ (conv.weight);",
-    "compensate": "the model after compensate of DifferentScores: ranks 0 and 1 differ (conv.weight);",
-    "run": "the model after statistics of DifferentScores: ranks 0 and 1 differ (fc1.weight);",
+    "statistics": "the model after statistics of RankFault: ranks 0 and 1 differ (conv.weight);",
+    "score": "the model after score of RankFault: ranks 0 and 1 differ (conv.weight);",
+    "solve": "the model after solve of RankFault: ranks 0 and 1 differ (conv.weight);",
+    "compensate": "the model after compensate of RankFault: ranks 0 and 1 differ (conv.weight);",
+    "run": "the model after statistics of RankFault: ranks 0 and 1 differ (fc1.weight);",
     "recalibration": (
-        "the model after recalibration by DifferentRecalibration: ranks 0 and 1 differ (fc1.weight);"
+        "the model after recalibration by RecalibrationFault: ranks 0 and 1 differ (fc1.weight);"
     ),
     "recalibration hooks": (
-        "the model after recalibration by DifferentRecalibration: ranks 0 and 1 differ "
+        "the model after recalibration by RecalibrationFault: ranks 0 and 1 differ "
         "(hooks of module fc1);"
     ),
     "penalty hooks": (

@@ -38,7 +38,7 @@ SPLIT = Split(torch.randn(9, 2, 4, 4), torch.arange(9) % 4)
 CALLS = ("statistics", "score", "solve", "compensate")
 
 
-class DifferentScores(Magnitude):
+class RankFault(Magnitude):
     """Changes a weight of the model on rank 1 in its `call`; can solve or compensate."""
 
     network: nn.Module | None = None
@@ -71,7 +71,7 @@ class DifferentScores(Magnitude):
 
 
 @dataclass(frozen=True)
-class DifferentRecalibration:
+class RecalibrationFault:
     """Recalibrates the model differently on rank 1."""
 
     change: Callable[[nn.Module], object]
@@ -135,7 +135,7 @@ def sent(ranks: Ranks) -> None:
 
 def pruned(ranks: Ranks, call: str) -> None:
     model = Small()
-    pruner = Pruner(DifferentScores(ranks.rank, call), Element(), Uniform())
+    pruner = Pruner(RankFault(ranks.rank, call), Element(), Uniform())
     units = pruner.structure.units(model, SPLIT.inputs[:2])
     store = MaskStore({name: model.get_parameter(name) for name in units})
     batches = small_batches()[ranks.rank :: 2]
@@ -218,15 +218,15 @@ def all_cases(ranks: Ranks, out: Path) -> dict[str, str]:
         "statistics of a norm": error_of(lambda: sent(ranks)),
         **{call: error_of(lambda call=call: pruned(ranks, call)) for call in CALLS},
         "run": error_of(
-            lambda: run(ranks, out, none, saliency=DifferentScores(ranks.rank, "statistics"))
+            lambda: run(ranks, out, none, saliency=RankFault(ranks.rank, "statistics"))
         ),
         "recalibration": error_of(
             lambda: run(
-                ranks, out, none, recalibration=DifferentRecalibration(nudged_first, ranks.rank)
+                ranks, out, none, recalibration=RecalibrationFault(nudged_first, ranks.rank)
             )
         ),
         "recalibration hooks": error_of(
-            lambda: run(ranks, out, none, recalibration=DifferentRecalibration(hook, ranks.rank))
+            lambda: run(ranks, out, none, recalibration=RecalibrationFault(hook, ranks.rank))
         ),
         "penalty hooks": error_of(
             lambda: run(ranks, out, none, penalty=OddPenalty(rank=ranks.rank, hooks=True))
