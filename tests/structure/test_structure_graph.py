@@ -187,6 +187,8 @@ class Between(nn.Module):
             x = x.roll(1, 1)
         if self.way == "index":
             x = x[:, [3, 2, 1, 0]]
+        if self.way == "whole":
+            x = torch.ops.aten.slice(x, 1)
         if self.way == "last":
             # Every step keeps each filter in its place.
             x = F.pad(F.max_pool2d(x.relu(), 2), (1, 1)).flatten(2).transpose(1, 2)
@@ -204,7 +206,7 @@ def test_filters_whose_norm_is_in_another_order_stay_whole_and_are_named(way, ca
     assert "conv" in caplog.text and "units reach norm.bias by a way" in caplog.text
 
 
-@pytest.mark.parametrize("way", ["straight", "last"])
+@pytest.mark.parametrize("way", ["straight", "last", "whole"])
 def test_filters_whose_norm_is_in_their_order_take_it_along(way) -> None:
     model = Between(way).eval()
     masks = harness.prune(model, 0.5, structure="filter", example_input=IMAGES)

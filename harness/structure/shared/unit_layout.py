@@ -69,7 +69,8 @@ def output_layout(
         return _concatenated_layout(inputs, out.shape)
     (first, layout), shape = inputs[0], out.shape
     assert layout is not None
-    if name in SAME_ORDER or ("norm" in name and shape == first.shape):
+    # A slice can be all of a dimension: older versions of torch write x[:, None] with such ones.
+    if name in SAME_ORDER or (shape == first.shape and ("norm" in name or name == "slice")):
         return layout if out.numel() == first.numel() else None
     if name == "as_strided":
         return layout if _same_strides(first, out) else None
