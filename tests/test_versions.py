@@ -43,6 +43,7 @@ def test_the_table_stands_between_the_markers_and_is_replaced_by_the_next(
     assert lines[0] == versions.BEGIN and lines[-1] == versions.END
     assert lines.count("| 3.11 | 2.6.0 | 5 passed | 3 finished | abc | 4 |") == 1
     assert "masks and counts of the runs are equal in all rows" in lines[1]
+    assert versions._written() == {("3.11", "2.6.0"): row}
 
 
 def test_readme_has_the_markers(versions) -> None:
