@@ -48,7 +48,7 @@ def lines(runs: RunsStatus) -> list[str]:
 
 def _line(run: RunStatus) -> str:
     reason = f": {run.reason}" if run.reason else ""
-    progress = f"  {_progress(run.position)}" if run.position else ""
+    progress = f"  {_progress(run.progress)}" if run.progress else ""
     log = f" (see {run.log})" if run.log else ""
     return "  " + printable(f"{run.state}: {run.label}{progress}{reason}{log}")
 

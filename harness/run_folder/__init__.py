@@ -1,1 +1,1 @@
-"""Define the files of one run: their names, how they are written and how they are read."""
+"""Defines the files of one run: their names, how they are written and how they are read."""

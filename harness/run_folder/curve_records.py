@@ -39,12 +39,12 @@ class Sensitivity:
     data: str
     seed: int
     layer: str  # name of the weight
-    density: float  # asked: kept share of the layer's units, in (0, 1]
+    density: float  # requested: kept fraction of the layer's units, in (0, 1]
     kept: int  # units
     units: int  # of the layer
-    top1: float  # share of samples in [0, 1]
+    top1: float  # fraction of samples in [0, 1]
     loss: float | None  # mean per sample
-    dense_top1: float  # of the network in which nothing is pruned
+    dense_top1: float  # of the unpruned model
     dense_loss: float | None
     schema: int = SCHEMA
 
@@ -56,7 +56,8 @@ def to_lines(curves: Iterable[Sensitivity]) -> str:
 
 
 def read(path: Path) -> list[Sensitivity]:
-    """
+    """Returns the records of a file.
+
     Raises:
         ValueError: a line is of another schema, or none of these records; it names file and line.
     """

@@ -30,11 +30,11 @@ class ExportedModel:
     classes: int
 
 
-def export_model(folder: Path, delivery: ExportedModel) -> None:
+def export_model(folder: Path, exported: ExportedModel) -> None:
     """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
     # One entry: the order of several entries in a file of safetensors varies from run to run.
-    facts = {"network": json.dumps({"shape": delivery.shape, "classes": delivery.classes})}
-    state, masks = clone_tensors(delivery.state), clone_tensors(delivery.masks)
+    facts = {"network": json.dumps({"shape": exported.shape, "classes": exported.classes})}
+    state, masks = clone_tensors(exported.state), clone_tensors(exported.masks)
     write_atomic(folder / MODEL, safetensors.torch.save(state, metadata=facts))
     write_atomic(folder / MASKS, safetensors.torch.save(masks))
 
@@ -61,7 +61,7 @@ def read_exported(folder: Path) -> ExportedModel:
         raise ValueError(f"{why}; repeat the run's command, which makes the files again")
     try:
         with safetensors.safe_open(folder / MODEL, framework="pt") as file:
-            shape, classes = _network(json.loads(file.metadata()["network"]))
+            shape, classes = _shape_and_classes(json.loads(file.metadata()["network"]))
         state, masks = (safetensors.torch.load_file(folder / name) for name in (MODEL, MASKS))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
@@ -70,7 +70,7 @@ def read_exported(folder: Path) -> ExportedModel:
     return ExportedModel(state, masks, shape, classes)
 
 
-def _network(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
+def _shape_and_classes(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
     shape, classes = facts["shape"], facts["classes"]
     whole = isinstance(shape, list) and all(type(size) is int for size in (*shape, classes))
     if not whole or min((*shape, classes)) < 1:
@@ -78,7 +78,7 @@ def _network(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
     return tuple(shape), classes
 
 
-def load_exported(model: nn.Module, delivery: ExportedModel) -> None:
+def load_exported(model: nn.Module, exported: ExportedModel) -> None:
     """Loads the exported state into a new model, in the dtype of the exported parameters.
 
     Buffers keep their own dtypes: BatchNorm counts batches in int64.
@@ -86,16 +86,16 @@ def load_exported(model: nn.Module, delivery: ExportedModel) -> None:
     Raises:
         ValueError: state or masks belong to another model.
     """
-    named = (delivery.state.get(name) for name, _ in model.named_parameters())
+    named = (exported.state.get(name) for name, _ in model.named_parameters())
     dtypes = [value.dtype for value in named if value is not None and value.is_floating_point()]
-    load_into(model.to(dtypes[0]) if dtypes else model, delivery.state)
-    _check_masks(model, delivery.masks)
-    for name, mask in delivery.masks.items():
+    load_into(model.to(dtypes[0]) if dtypes else model, exported.state)
+    _check_masks(model, exported.masks)
+    for name, mask in exported.masks.items():
         alive = int(model.get_parameter(name).detach()[~mask].count_nonzero())
         if alive:
             raise ValueError(
                 f"{name} has {alive} weights that are not 0 where its mask prunes them; "
-                f"{MODEL} and {MASKS} are of different networks: run again with rerun=always"
+                f"{MODEL} and {MASKS} are of different models; run again with rerun=always"
             )
 
 
@@ -176,12 +176,12 @@ def _check_masks(model: nn.Module, masks: Tensors) -> None:
         except AttributeError as error:
             raise ValueError(
                 f"masks has {name!r}, which is no parameter of {type(model).__name__}; give the "
-                "masks of this network"
+                "masks of this model"
             ) from error
         if tuple(mask.shape) != shape:
             raise ValueError(
                 f"the mask of {name} has shape {tuple(mask.shape)}, and the parameter {shape}; "
-                "give the masks of this network"
+                "give the masks of this model"
             )
 
 

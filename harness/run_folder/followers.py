@@ -63,18 +63,18 @@ class Sinks:
         self,
         progress: Progress,
         files: RecordWriter | None = None,
-        position: ProgressFile | None = None,
+        progress_file: ProgressFile | None = None,
         sinks: Sequence[Sink] = (),
         last: Record | None = None,
     ):
-        self.progress, self.files, self.position = progress, files, position
+        self.progress, self.files, self.progress_file = progress, files, progress_file
         self.sinks: list[Sink] = [*([files] if files else []), *sinks]
         self.last = last
 
     def begin(self, levels: int, epochs: int) -> None:
         self.progress.start(levels, epochs)
-        if self.position:
-            self.position.begin(levels, epochs)
+        if self.progress_file:
+            self.progress_file.begin(levels, epochs)
 
     def log(self, record: Record) -> None:
         self.last = record
@@ -88,14 +88,14 @@ class Sinks:
 
     def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self._show(level, epoch, epochs, loss, accuracy)
-        if self.position:
-            self.position.epoch(level, epoch, epochs, accuracy)
+        if self.progress_file:
+            self.progress_file.epoch(level, epoch, epochs, accuracy)
 
     def replay(self, level: int, losses: list[float], accuracies: list[float]) -> None:
         for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True), start=1):
             self._show(level, epoch, len(losses), loss, accuracy)
-        if self.position:
-            self.position.skip_epochs(len(losses))
+        if self.progress_file:
+            self.progress_file.skip_epochs(len(losses))
 
     def log_timing(self, **facts: object) -> None:
         if self.files:

@@ -37,7 +37,7 @@ class RunStatus:
     state: str
     reason: str = ""
     log: str = ""
-    position: RunProgress | None = None
+    progress: RunProgress | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def seconds_left(runs: Sequence[RunStatus], now: float | None = None) -> float |
     As many runs as now are assumed to run at once.
     """
     now = time.time() if now is None else now
-    running = [run.position for run in runs if run.state == "running"]
+    running = [run.progress for run in runs if run.state == "running"]
     waiting = sum(run.state in ("interrupted", "missing") for run in runs)
     mean = _mean(_seconds(Path(run.folder)) for run in _sample(runs))
     left = [progress.seconds_left(now) if progress else None for progress in running]

@@ -77,7 +77,7 @@ class RunFolder:
         if content == whole:
             return
         if not (further and content.startswith(whole)):
-            print(f"warning: {file} {_difference(content, lines)}; written anew", file=sys.stderr)
+            print(f"warning: {file} {_difference(content, lines)}; rewritten", file=sys.stderr)
         write_atomic(file, whole)
 
 

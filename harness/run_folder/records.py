@@ -218,7 +218,8 @@ def _parse(path: Path, number: int, line: str) -> Record:
 
 
 def check_schema(where: str, row: Any, known: int) -> None:
-    """
+    """Checks the schema of a line.
+
     >>> check_schema("records.jsonl, line 3", {"schema": 1}, known=1)
     >>> check_schema("records.jsonl, line 3", {"schema": 2}, known=1)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -239,10 +240,7 @@ def check_schema(where: str, row: Any, known: int) -> None:
 
 
 def refuse_constant(word: str) -> None:
-    """
-    Raises:
-        ValueError: always; json has met NaN or Infinity.
-    """
+    """Raises ValueError; json calls it for NaN and Infinity."""
     raise ValueError(f"{word} is no number")
 
 

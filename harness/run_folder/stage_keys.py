@@ -53,12 +53,14 @@ class _Unchanged(float):
 
 
 def requested_of(
-    shares: Callable[[Callable[[float], float]], Sequence[float]],
+    kept_fractions: Callable[[Callable[[float], float]], Sequence[float]],
 ) -> list[float | None]:
     """Returns the requested values of a schedule at level 1, 2, ..., in its unit.
 
-    shares: the schedule's method kept_fractions. None: the schedule computes with kept fractions,
-    which depend on the model.
+    kept_fractions: the schedule's method of that name.
+
+    None stands for a value that the schedule computes with kept fractions, which depend on the
+    model.
 
     >>> from harness.schedule.constant import Constant
     >>> from harness.schedule.geometric import Geometric
@@ -67,7 +69,7 @@ def requested_of(
     >>> requested_of(Geometric(levels=2).kept_fractions)
     [None, None]
     """
-    values = shares(_Unchanged)
+    values = kept_fractions(_Unchanged)
     return [float(value) if isinstance(value, _Unchanged) else None for value in values]
 
 
@@ -103,7 +105,7 @@ def config_by_stage(
                 own |= (
                     _requested_config(hashed_config, target)
                     if "schedule" in late
-                    else {"asked": target}
+                    else {"requested": target}
                 )
             if stage == "finetuned" and _may_unmask(hashed_config):
                 own |= {"last": level == len(requested)}
@@ -227,7 +229,7 @@ def _requested_config(hashed_config: Config, target: float | None) -> Config:
     if target is None:
         return {"schedule": hashed_config["schedule"]}
     rest = {key: value for key, value in hashed_config["schedule"].items() if key not in PATH}
-    return {"asked": target, "schedule": rest}
+    return {"requested": target, "schedule": rest}
 
 
 def _may_unmask(hashed_config: Config) -> bool:

@@ -118,7 +118,7 @@ def test_a_damaged_status_or_position_is_told_and_stops_nothing(tmp_path) -> Non
     with locked(three):
         found = scan(tmp_path).runs
     assert [each.state for each in found] == ["failed", "failed", "running"]
-    assert "is damaged" in found[0].reason and found[2].position is None
+    assert "is damaged" in found[0].reason and found[2].progress is None
 
 
 def _done(folder: Path, *seconds: float) -> RunStatus:
@@ -132,7 +132,7 @@ def _done(folder: Path, *seconds: float) -> RunStatus:
 def test_time_left_of_a_sweep_is_what_is_left_shared_by_those_that_run(tmp_path) -> None:
     done = [_done(tmp_path / "a", 4, 6), _done(tmp_path / "b", 20)]  # 15 seconds each
     at = RunProgress(1, epochs_in_all=4, began_unix_s=0, at_unix_s=6, epochs_done=2)  # 6 left
-    running = [RunStatus("", "", "running", position=one) for one in (at, None)]
+    running = [RunStatus("", "", "running", progress=one) for one in (at, None)]
     missing = [RunStatus("", "", "missing")] * 3
 
     assert seconds_left([*done, *running, *missing], now=6) == (6 + 15 + 3 * 15) / 2
@@ -224,7 +224,7 @@ def test_the_command_loads_neither_torch_nor_hydra() -> None:
 
 def test_a_run_whose_first_epoch_has_not_ended_has_no_epoch() -> None:
     at = RunProgress(levels=3, epochs_in_all=8, began_unix_s=0, at_unix_s=0)
-    found = RunStatus("seed=0", "runs/a", "running", position=at)
+    found = RunStatus("seed=0", "runs/a", "running", progress=at)
     assert (
         status.lines(standings.RunsStatus([found], sweep_is_running=False))[1].rstrip()
         == "  running: seed=0  level 0/3"

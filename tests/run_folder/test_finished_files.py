@@ -156,7 +156,7 @@ def test_the_records_of_an_unfinished_run_are_those_of_its_checkpoint(
 
     assert counted(tmp_path) == STEPS - 16  # nothing is trained anew for it
     assert file.read_bytes() == whole
-    assert f"warning: {file} " in (said := capfd.readouterr().err) and "; written anew" in said
+    assert f"warning: {file} " in (said := capfd.readouterr().err) and "; rewritten" in said
 
 
 @pytest.mark.parametrize(("change", "call"), [("one bit", 5), ("gone", 2)])

@@ -213,7 +213,7 @@ def test_every_stage_reads_something_of_its_own() -> None:
     found = config_by_stage(FULL, ASKED)
     assert all(found.values())
     unread = {"dense_checkpoints", "rescore_trained"}
-    assert set().union(*found.values()) - {"asked"} == set(FULL) - unread
+    assert set().union(*found.values()) - {"requested"} == set(FULL) - unread
 
 
 def line(*keys: str) -> dict[LevelStage, str]:

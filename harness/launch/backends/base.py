@@ -47,7 +47,7 @@ class Backend(Protocol):
 
         Raises:
             ValueError: the backend cannot execute the runs; raised before the first one begins.
-            Stopped, KeyboardInterrupt: a signal came. Active runs have been asked to stop.
+            Stopped, KeyboardInterrupt: a signal came. Active runs have received a signal.
         """
 
 

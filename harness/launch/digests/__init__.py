@@ -1,1 +1,1 @@
-"""Compute digests of the data and of the code that a run uses."""
+"""Computes digests of the data and of the code that a run uses."""

@@ -71,7 +71,7 @@ def with_data_digest(spec: RunSpec, part: Any = None) -> RunSpec:
     if spec.data_sha256 not in (None, sha256):
         raise ValueError(
             f"data={spec.choices.get('data')} has changed since this run was planned, and would "
-            "be another run; start the command again, which plans it anew"
+            "be another run; repeat the command, which makes a new plan"
         )
     return replace(spec, data_sha256=sha256)
 

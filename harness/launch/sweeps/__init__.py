@@ -1,1 +1,1 @@
-"""Plan and execute many runs: grids, searches, their plans and costs."""
+"""Plans and executes many runs: grids, searches, their plans and costs."""

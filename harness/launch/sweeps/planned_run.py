@@ -99,7 +99,7 @@ def plan_runs(
     Args:
         numbered: (index in the batch, run), an iterator because a thousand configs are large.
         batch: the overrides of every run.
-        share: stages that several runs have in common are marked, to be computed once.
+        share_stages: stages that several runs have in common are marked, to be computed once.
     """
     counts = Counter(text for overrides in batch for text in set(overrides))
 
@@ -114,7 +114,7 @@ def plan_runs(
 def mark_shared_stages(
     labelled: Iterable[tuple[int, str, RunSpec]], share_stages: bool
 ) -> list[PlannedRun]:
-    """Returns the runs of (index, label, run), with their shared stages if `share` is set."""
+    """Returns the runs of (index, label, run), with their shared stages if `share_stages`."""
     ordered: dict[int, PlannedRun] = {}
     chains: dict[str, StageKeys] = {}
     for number, label, spec in labelled:

@@ -1,1 +1,1 @@
-"""Decide what may be built from a folder of runs, which is data and not code."""
+"""Decides what may be built from a folder of runs, which is data and not code."""

@@ -38,8 +38,8 @@ def allowed(config: DictConfig) -> list[str]:
     Traceback (most recent call last):
     ValueError: model._target_=os.system is of os, whose functions no config may call; ...
 
-    A class or function of any other installed or own module is allowed: whoever writes the config
-    could import that module too. What is read from a run folder is checked more strictly before
+    A class or function of any other installed or own module is allowed: the author of the config
+    could import that module too. Configs from a run folder are checked more strictly before
     (harness/launch/trust/stored_parts.py).
 
     Raises:
