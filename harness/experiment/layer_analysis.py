@@ -84,7 +84,7 @@ class Analysis(Run):
             **dict.fromkeys(("mask_updates", "penalty", "recalibration", "distillation")),
         }
         dense_only = replace(experiment, **changes)
-        with self._entered(dense_only, ranks) as entered:
+        with self._enter(dense_only, ranks) as entered:
             if isinstance(entered, Outcome):
                 return entered
             context, state, _ = entered

@@ -159,13 +159,13 @@ def _prepare_rounds(
     model_info = _model_info_with_curves(context, state)
     data = context.workload.calibration(experiment.calibration, experiment.training.batch_size)
 
-    def begin(number: int) -> None:
+    def before_step(number: int) -> None:
         if number:
             torch.manual_seed(derive(experiment.seed, "prune", level, number))
         if checkpointer:
             checkpointer.raise_if_stopped()
 
-    def end(number: int) -> None:
+    def after_step(number: int) -> None:
         if experiment.pruning_order and state.pruning and number < len(state.pruning.steps):
             save()
 
@@ -177,8 +177,8 @@ def _prepare_rounds(
         model_info,
         ranks.broadcast_masks,
         ranks.broadcast,
-        begin,
-        end,
+        before_step,
+        after_step,
         order,
     )
 

@@ -89,7 +89,7 @@ class Run:
             Busy: another process holds the folder's lock.
             Stopped: a signal arrived, and the run is saved.
         """
-        with self._entered(experiment, ranks) as entered:
+        with self._enter(experiment, ranks) as entered:
             if isinstance(entered, Outcome):
                 return entered
             context, state, files = entered
@@ -106,7 +106,7 @@ class Run:
         return Outcome("finished", str(self.folder), "", *accuracies)
 
     @contextmanager
-    def _entered(self, experiment: Experiment, ranks: Ranks) -> Iterator[Outcome | Entered]:
+    def _enter(self, experiment: Experiment, ranks: Ranks) -> Iterator[Outcome | Entered]:
         """Yields the run under its folder's lock, ready to start or resume; or its outcome."""
         done = ranks.on_main(self._finished)
         if done:

@@ -34,7 +34,7 @@ class PruningOrder(Protocol):
         ...
 
 
-class Step(NamedTuple):
+class PruningStep(NamedTuple):
     """Describes one step of a pruning.
 
     Args:
@@ -59,12 +59,12 @@ class PruningProgress:
     The inputs of a part are not saved: they follow from the model, and differ between ranks.
     """
 
-    steps: list[Step]
+    steps: list[PruningStep]
     done: int = 0
 
     @classmethod
     def load(cls, state: State) -> "PruningProgress":
-        return cls([Step(*step) for step in state["steps"]], state["done"])
+        return cls([PruningStep(*step) for step in state["steps"]], state["done"])
 
     def state_dict(self) -> State:
         return {"steps": [list(step) for step in self.steps], "done": self.done}
@@ -72,7 +72,7 @@ class PruningProgress:
     @classmethod
     def of(cls, sizes: Sequence[RequestedSize]) -> "PruningProgress":
         """Returns the steps of a pruning of the whole model through these sizes."""
-        return cls([Step("", requested.keep, requested.counts) for requested in sizes])
+        return cls([PruningStep("", requested.keep, requested.counts) for requested in sizes])
 
     @classmethod
     def by_parts(
@@ -97,7 +97,7 @@ class PruningProgress:
         ends = apportion(round(end), sizes, sizes)
         sizes_by_part = {p: round_sizes(size, ends[p], counts, rounds) for p, size in sizes.items()}
         steps = [
-            Step(p, sizes_by_part[p][round_number].keep, counts)
+            PruningStep(p, sizes_by_part[p][round_number].keep, counts)
             for round_number in range(rounds)
             for p in sizes
         ]

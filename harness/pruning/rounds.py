@@ -17,7 +17,7 @@ from harness.vocabulary.tensors import Tensors, eval_mode
 from harness.vocabulary.undisturbed import deepcopy_model
 
 
-def _nothing(number: int) -> None:
+def _do_nothing(number: int) -> None:
     pass
 
 
@@ -32,8 +32,8 @@ class Rounds:
         model_info: what the allocation may read.
         broadcast_masks: returns rank 0's masks on every rank.
         broadcast: copies rank 0's values to every rank, in place.
-        begin: called before each step with its number; an exception ends the level.
-        end: called after each step with its number.
+        before_step: called before each step with its number; an exception ends the level.
+        after_step: called after each step with its number.
         order: the order of parts; None prunes the model as a whole.
     """
 
@@ -43,8 +43,8 @@ class Rounds:
     model_info: ModelInfo
     broadcast_masks: Callable[[Tensors], Tensors] = lambda masks: masks
     broadcast: Callable[[list[Tensor]], None] = lambda tensors: None
-    begin: Callable[[int], None] = _nothing
-    end: Callable[[int], None] = _nothing
+    before_step: Callable[[int], None] = _do_nothing
+    after_step: Callable[[int], None] = _do_nothing
     order: PruningOrder | None = None
 
     def run(self, model: nn.Module, store: MaskStore, progress: PruningProgress) -> None:
@@ -65,7 +65,7 @@ class Rounds:
         """Returns the masks that `run` would end with; model, store and progress stay unchanged."""
         copy, masks = deepcopy_model(model), make_mask_store(model, self.units)
         masks.shrink_to(store.masks)
-        replace(self, end=_nothing)._run_steps(copy, masks, replace(progress))
+        replace(self, after_step=_do_nothing)._run_steps(copy, masks, replace(progress))
         if self.pruner.control == "none":
             return dict(masks.masks)
         return self.pruner.apply_control(masks.masks, model, store, self.units)
@@ -74,7 +74,7 @@ class Rounds:
         inputs = _PartInputs(self.order, model, self.data) if self.order else None
         while progress.done < len(progress.steps):
             step = progress.steps[progress.done]
-            self.begin(progress.done)
+            self.before_step(progress.done)
             data = inputs.to(step.part) if inputs else self.data
             units = units_in(step.part, self.units)
             proposal = self.pruner.propose(
@@ -86,7 +86,7 @@ class Rounds:
             copy_into(model, updated)
             store.apply_to(model)
             progress.done += 1
-            self.end(progress.done)
+            self.after_step(progress.done)
 
 
 class _PartInputs:

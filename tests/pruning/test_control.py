@@ -157,7 +157,7 @@ def test_a_round_is_not_begun_after_a_stop() -> None:
     pruner = Pruner(NOISE, Element(), GlobalRanking())
     goals = [RequestedSize(keep, "parameters") for keep in (100, 80, 60, 40)]
     with pytest.raises(KeyboardInterrupt):
-        Rounds(pruner, units, DATA, NOTHING, begin=stop).run(
+        Rounds(pruner, units, DATA, NOTHING, before_step=stop).run(
             model, store, PruningProgress.of(goals)
         )
     assert len(set(begun)) == 3
