@@ -29,14 +29,21 @@ StageRecord = dict[str, Any]
 class RunState:
     """Holds everything that later levels depend on. Each field has one writer.
 
-    Written by the stages: model, masks. By prune_stage: kept_fraction (of what can be removed, in
-    force), speedup (dense / remaining MACs, for the next retraining), pruning (the progress of one
-    under way), kept_indices (the entries that a compaction has left), pending_masks (of the coming
-    pruning, for a penalty that needs them), unmasked_params (biases and norms from before their
-    units were pruned, if these may recover). By train_stage: training (an interrupted one). By the
-    recorder: done (index of the last recorded stage; -1 none, 0 dense or initial, then four per
-    level) and found_records (one per stage). By the run: mixed_numerics (computed on several
-    numerics).
+    Args:
+        model: written by the stages.
+        masks: the masks in force; written by the stages.
+        done: index of the last recorded stage: -1 none, 0 dense or initial, then four per level;
+            written by the recorder.
+        found_records: one per recorded stage; written by the recorder.
+        kept_fraction: of what can be removed, in force; written by prune_stage, as all down to
+            kept_indices.
+        speedup: dense / remaining MACs, for the next retraining.
+        pending_masks: of the coming pruning, for a penalty that needs them.
+        unmasked_params: biases and norms from before their units were pruned, if these may recover.
+        pruning: the progress of a pruning under way.
+        kept_indices: the entries that a compaction has left.
+        training: an interrupted training; written by train_stage.
+        mixed_numerics: computed on several numerics; written by the run.
     """
 
     model: nn.Module

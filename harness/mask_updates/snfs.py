@@ -14,11 +14,11 @@ class Snfs(DropGrow):
     """score = |m|, m = momentum m + (1 - momentum) gradient: the weights of highest |m| grow.
 
     Every layer drops the same fraction of its live weights. The total that was dropped is shared
-    between layers in proportion to the mean |m| of the weights that were live, never more than a
-    layer has room for. Layers thus change their density, and the total is constant.
+    between layers in proportion to the mean |m| of their live weights. No layer gets more than it
+    has room for. Layers thus change their density, and the total is constant.
 
     m starts at 0 and runs over the dense gradients of the last `history` steps before an update,
-    the step of the update included, or from the last update on if that is later. m is not corrected
+    the step of the update included. If the last update is later, m starts there. m is not corrected
     for starting at 0: a constant factor changes neither ranks nor proportions. At momentum 0.9
     steps older than 50 would weigh below 0.6 %, and all other steps stay sparse.
 
