@@ -46,7 +46,7 @@ class Cifar10:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        way_out = "; it is the share of the training data held out, write e.g. 0.1"
+        way_out = "; it is the fraction of the training data held out, write e.g. 0.1"
         check("validation", self.validation, "in (0, 1)", way_out)
         check_seed(self.split_seed)
 
@@ -65,7 +65,7 @@ class Cifar10:
         if min(sizes.values()) < len(train.labels.unique()):
             raise ValueError(
                 f"validation={self.validation} holds out {held_out} of {len(train)} training "
-                "images; both parts need one image per class, take a share nearer to 0.5"
+                "images; both parts need one image per class, set a fraction nearer to 0.5"
             )
         parts = stratified(train, sizes, self.split_seed)
         return normalised(Splits(**parts, test=test, classes=CLASSES), per_channel=True)

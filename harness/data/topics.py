@@ -62,7 +62,7 @@ class Topics:
 
     def __post_init__(self) -> None:
         check_integer("context", self.context, 1, "characters per sample, write e.g. 64")
-        way_out = "; it is a share of the text, write e.g. 0.05"
+        way_out = "; it is a fraction of the text, write e.g. 0.05"
         check_fields(self, "in (0, 1)", *PARTS, way_out=way_out)
         # 0.55 + 0.34 + 0.11 is above 1 by rounding.
         if (total := self.train + self.validation + self.test) > 1 + 1e-9:
@@ -94,8 +94,8 @@ class Topics:
             if len(stretch) <= self.context:
                 raise ValueError(
                     f"{name}={getattr(self, name)} is {len(stretch)} of {len(ids)} characters, and "
-                    f"a window of context={self.context} needs {self.context + 1}; take a larger "
-                    "share or a smaller context"
+                    f"a window of context={self.context} needs {self.context + 1}; set a larger "
+                    "fraction or a smaller context"
                 )
         train, validation, test = (windows(stretch, self.context) for stretch in stretches)
         return Splits(train, validation, test, CLASSES)

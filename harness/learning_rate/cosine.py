@@ -26,7 +26,7 @@ class Cosine:
     warmup_epochs: float = 0.0
 
     def __post_init__(self) -> None:
-        check("final_factor", self.final_factor, "in [0, 1]", "; it is a share of the base rate")
+        check("final_factor", self.final_factor, "in [0, 1]", "; it is a fraction of the base rate")
         check_warmup(self.warmup_epochs)
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:

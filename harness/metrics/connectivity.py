@@ -89,7 +89,7 @@ def _reason_unknown(probe: "_Probe") -> str | None:
         if calls[name] and not mask.all()
         if bool((meets_input(probe.stand_ins[name], calls[name]) & ~mask).any())
     ]
-    return f"no path is found through {_layers(blind)} of the dense network" if blind else None
+    return f"no path is found through {_layers(blind)} of the dense model" if blind else None
 
 
 def _connected_fraction(masks: Tensors) -> float:

@@ -17,7 +17,7 @@ def nonzero_fraction(weights: Tensors) -> float:
     """
     total = sum(weight.numel() for weight in weights.values())
     if not total:
-        raise ValueError("a share of no weights at all is undefined; give the prunable weights")
+        raise ValueError("the density of no weights is undefined; give the prunable weights")
     return sum(map(_nonzeros, weights.values())) / total
 
 

@@ -68,8 +68,8 @@ class CalibrationData:
         if self.loss is None:
             raise ValueError(
                 f"there is no loss for {type(self.module).__name__}, only inputs, as for a part of "
-                "a network; use a saliency that measures layers by their inputs (wanda, sparsegpt, "
-                "obs) or by their weights, or prune the network as a whole"
+                "a model; use a saliency that measures layers by their inputs (wanda, sparsegpt, "
+                "obs) or by their weights, or prune the model as a whole"
             )
         return self.loss
 

@@ -90,7 +90,7 @@ class GraSP(Saliency):
             tensor.is_floating_point() for tensor in iter_tensors(outputs)
         ):
             raise ValueError(
-                f"GraSP divides the network's outputs by temperature={self.temperature:g}, and in "
+                f"GraSP divides the model's outputs by temperature={self.temperature:g}, and in "
                 f"{type(outputs).__name__} it finds no floating-point tensor; return tensors, "
                 "lists, tuples, dictionaries or dataclasses of them, or take temperature=1"
             )

@@ -106,7 +106,7 @@ def _flow(outputs: Any) -> Tensor:
     found = [tensor.sum() for tensor in iter_tensors(outputs) if tensor.is_floating_point()]
     if not found:
         raise ValueError(
-            f"SynFlow adds up the network's outputs, and in {type(outputs).__name__} it finds no "
+            f"SynFlow adds up the model's outputs, and in {type(outputs).__name__} it finds no "
             "floating-point tensor; return tensors, lists, tuples, dictionaries or dataclasses of "
             "them, or use saliency=magnitude"
         )

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 from harness.vocabulary.checks import check, follows
 
 UNITS = {
-    "density": "kept share of what may be pruned",
+    "density": "kept fraction of what may be pruned",
     "compression": "parameters before / after",
     "speedup": "multiply-accumulates before / after",
 }
@@ -139,7 +139,7 @@ def check_positive(key: str, value: float, hint: str, most: float = math.inf) ->
 
 def _hint(value: float) -> str:
     if value <= 0:
-        return "write the share to keep, e.g. 0.05"
+        return "write the fraction to keep, e.g. 0.05"
     if value <= 100:
         return f"is it a percentage? write {value / 100:g}"
     return "is it a compression? write unit=compression"

@@ -124,7 +124,7 @@ def test_the_digest_is_that_of_the_text() -> None:
     "fields, says",
     ({"context": 0}, "context must be an integer of at least 1, got 0"),
     ({"context": 64.0}, "context must be an integer of at least 1, got 64.0"),
-    ({"train": 5000}, r"train must be in \(0, 1\), got 5000; it is a share of the text"),
+    ({"train": 5000}, r"train must be in \(0, 1\), got 5000; it is a fraction of the text"),
     ({"validation": 0}, r"validation must be in \(0, 1\), got 0"),
     ({"test": True}, r"test must be in \(0, 1\), got True"),
     ({"test": float("nan")}, r"test must be in \(0, 1\), got nan"),

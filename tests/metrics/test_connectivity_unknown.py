@@ -37,8 +37,8 @@ def test_a_probe_that_finds_no_path_in_the_dense_network_either_says_nothing(thr
     found = connectivity(network, (3,))
 
     assert found.effective_density is None and found.dead_units is None and found.empty == []
-    assert found.unknown == "no path is found through two of the dense network" or (
-        found.unknown == "no path is found through one, two of the dense network"
+    assert found.unknown == "no path is found through two of the dense model" or (
+        found.unknown == "no path is found through one, two of the dense model"
     )
 
 
@@ -65,7 +65,7 @@ def test_spikes_that_hide_a_few_paths_of_a_dense_network_make_it_unknown() -> No
     found = connectivity(network, (6,))
 
     assert found.effective_density is None and found.dead_units is None
-    assert found.unknown == "no path is found through two of the dense network"
+    assert found.unknown == "no path is found through two of the dense model"
 
 
 def test_experts_that_values_choose_make_it_unknown_and_a_layer_that_is_never_called_not() -> None:

@@ -75,8 +75,8 @@ def test_a_training_without_a_step_has_no_events() -> None:
 
 @cases(
     "fields, says",
-    ({"begin": -1}, "begin must be a whole number of at least 0, got -1"),
-    ({"begin": 1.0}, "begin must be a whole number of at least 0, got 1.0"),
+    ({"first_step": -1}, "first_step must be a whole number of at least 0, got -1"),
+    ({"first_step": 1.0}, "first_step must be a whole number of at least 0, got 1.0"),
     ({"first_step": None}, "first_step must be a whole number of at least 0, got None"),
     ({"interval": 0}, "interval must be a whole number of at least 1, got 0"),
     ({"interval": True}, "interval must be a whole number of at least 1, got True"),
@@ -142,7 +142,7 @@ def test_a_single_event_asks_for_the_end(kind) -> None:
 @cases("kind", *FROM_ONE, OneCycle)
 def test_a_curve_of_a_single_event_is_refused(kind) -> None:
     with pytest.raises(
-        ValueError, match=r"gradual.interval is longer .* all would go at once; lower"
+        ValueError, match=r"gradual.interval is longer .* all would be pruned at once; lower"
     ):
         kind().event_fractions(identity, events=0)
 

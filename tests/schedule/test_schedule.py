@@ -129,8 +129,8 @@ def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind) ->
 
 @cases(
     "final, unit, says",
-    (0, "density", "write the share to keep"),
-    (-0.1, "density", "write the share to keep"),
+    (0, "density", "write the fraction to keep"),
+    (-0.1, "density", "write the fraction to keep"),
     (200, "density", "is it a compression"),
     (0.05, "compression", r"parameters before / after\), got 0.05; is it a density"),
     (0.5, "speedup", r"when unit is speedup \(multiply-accumulates .* got 0.5; is it a density"),
@@ -143,7 +143,7 @@ def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind) ->
     (2, "speed_up", "did you mean speedup"),
     (2, ["speedup"], r"unit must be .*, got \['speedup'\]"),
     (2, "macs", r"or speedup \(multiply-accumulates before / after\), got 'macs'"),
-    (0.1, "sparsity", "kept share of what may be pruned"),
+    (0.1, "sparsity", "kept fraction of what may be pruned"),
 )
 def test_final_or_unit_that_makes_no_sense_is_refused(final, unit, says) -> None:
     with pytest.raises(ValueError, match=says):

@@ -87,7 +87,7 @@ def test_units_whose_way_to_the_outputs_leaves_torch_are_left_and_named(caplog) 
 
     with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="nothing to prune"):
         Row().units(Outside(), INPUTS)
-    assert "leaves a, b whole: no way is seen from there to the network's outputs" in caplog.text
+    assert "does not prune a, b: no path is found from it to the model's outputs" in caplog.text
 
 
 class Tied(nn.Module):
@@ -153,7 +153,7 @@ class TiedEmbedding(nn.Module):
 def test_a_weight_that_is_also_read_the_other_way_round_keeps_its_units(caplog) -> None:
     with caplog.at_level(logging.WARNING):
         assert list(Neuron().units(Autoencoder(), INPUTS)) == ["i.weight"]
-    assert "structure=neuron leaves code whole: the weight is used elsewhere too" in caplog.text
+    assert "structure=neuron does not prune code: the weight is used elsewhere too" in caplog.text
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -203,7 +203,9 @@ class Between(nn.Module):
 def test_filters_whose_norm_is_in_another_order_stay_whole_and_are_named(way, caplog) -> None:
     with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="nothing to prune"):
         Filter().units(Between(way), IMAGES)
-    assert "conv" in caplog.text and "units reach norm.bias by a way" in caplog.text
+    assert (
+        "conv" in caplog.text and "units reach norm.bias in another order or number" in caplog.text
+    )
 
 
 @pytest.mark.parametrize("way", ["straight", "last", "whole"])

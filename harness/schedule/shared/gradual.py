@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from harness.vocabulary.checks import check_fields
 
 COUNTED = "; it counts optimizer steps"
-STARTS = {"init": "the initial network", "trained": "after dense training"}
+STARTS = {"init": "the initial model", "trained": "after dense training"}
 
 
 @dataclass(frozen=True)

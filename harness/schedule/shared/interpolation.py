@@ -40,12 +40,12 @@ class Interpolation(FinalSize, ABC):
         `levels` does not matter.
 
         Raises:
-            ValueError: there is but one event: all would go at once.
+            ValueError: there is only one event: all would be pruned at once.
         """
         if events == 0:
             raise ValueError(
                 "gradual.interval is longer than the time from gradual.first_step to "
-                "gradual.last_step: all would go "
+                "gradual.last_step: all would be pruned "
                 "at once; lower gradual.interval, or use schedule=one_shot"
             )
         final = to_kept_fraction(self.final)

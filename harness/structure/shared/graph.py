@@ -117,8 +117,8 @@ def _behind_norms(trace: Trace, units: Mapping[str, int]) -> dict[str, str]:
     A removed unit would still give that shift, or a shift would be zeroed that is alive.
     """
     return {
-        feeder: f"units reach {affine.parameters[-1]} by a way that does not keep them in their "
-        "places (a concatenation, a shuffle, a reshaping), and a removed one would go on sending it"
+        feeder: f"units reach {affine.parameters[-1]} in another order or "
+        "number (a concatenation, a shuffle, a reshaping), so a removed unit would still give it"
         for affine in trace.affine
         for feeder in affine.feeders - {INPUT}
         if affine.shifts and affine.parameters and not affine.fits(units[feeder])
@@ -131,8 +131,8 @@ def _behind_shared_norms(trace: Trace, companions: Mapping[str, tuple[str, ...]]
     The shift is no companion, so a removed unit would still give it.
     """
     return {
-        feeder: f"units reach {affine.parameters[-1]}, which is called on other layers too, and a "
-        "removed one would go on sending it"
+        feeder: f"units reach {affine.parameters[-1]}, which is called on other layers too, so a "
+        "removed unit would still give it"
         for affine in trace.affine
         if (feeder := _only_feeder([affine])) and affine.shifts and affine.parameters
         if not set(affine.parameters) <= set(companions[feeder])
@@ -175,7 +175,7 @@ def _lost(trace: Trace, uses: Mapping[str, list[WeightProduct]]) -> dict[str, st
         seen |= todo
         todo = {n for name in todo for use in uses[name] for n in use.feeders} - seen - {INPUT}
     return {
-        name: "no way is seen from there to the network's outputs (they are computed outside "
+        name: "no path is found from it to the model's outputs (they are computed outside "
         "torch, or do not need it)"
         for name in uses
         if name not in seen

@@ -56,7 +56,7 @@ class Rows(Structure):
             name.removesuffix(".weight") for name in free if name in graph.nonzero_after_removal
         ]:
             LOG.warning(
-                "structure=%s: removed units of %s go on sending what a norm or a shift without "
+                "structure=%s: removed units of %s still give what a norm or a shift without "
                 "parameters makes of a 0", self.noun, ", ".join(nonzero_after_removal),
             )  # fmt: skip
         return {name: graph.companions[name] for name in free}
@@ -90,4 +90,4 @@ def _log_pinned(noun: str, pinned: dict[str, str]) -> None:
     for name, reason in pinned.items():
         by_reason.setdefault(reason, []).append(name.removesuffix(".weight"))
     for reason, names in by_reason.items():
-        LOG.warning("structure=%s leaves %s whole: %s", noun, ", ".join(names), reason)
+        LOG.warning("structure=%s does not prune %s: %s", noun, ", ".join(names), reason)

@@ -25,7 +25,7 @@ from harness.structure.shared.unit_layout import UnitLayout, output_layout, prod
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.tensors import fixed_mode
 
-INPUT = "the network's input"  # among the feeders of a layer or a norm
+INPUT = "the model's input"  # among the feeders of a layer or a norm
 
 
 @dataclass(frozen=True)
