@@ -1,4 +1,4 @@
-"""Whole files or none."""
+"""Writes files so that readers see the old or the new content, never a part."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from harness.system.leases import check_leases
 
 
 class CannotWrite(RuntimeError):
-    """A file could not be written: the disk is full, read-only or gone."""
+    """Reports that a file could not be written: the disk is full, read-only or gone."""
 
     @classmethod
     def of(cls, path: Path, error: OSError) -> Self:
@@ -25,10 +25,11 @@ class CannotWrite(RuntimeError):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """
+    """Turns an OSError inside the context into CannotWrite.
+
     Raises:
-        CannotWrite: for an OSError inside; it names the file and the system's reason.
-        LeaseLost: this process has lost the folder that it lies in; nothing is done inside.
+        CannotWrite: An OSError inside. Names the file and the system's reason.
+        LeaseLost: This process has lost the folder of the file. Nothing runs inside.
     """
     check_leases(path)
     try:
@@ -38,11 +39,11 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes path so that a reader sees the old or the new content, also after a kill.
+    """Writes a file so that a reader sees the old or the new content, also after a kill.
 
     Raises:
-        CannotWrite: the disk is full, read-only or gone; the old content is as it was.
-        LeaseLost: this process has lost the folder; the content is whoever's has it now.
+        CannotWrite: The disk is full, read-only or gone. The old content stays.
+        LeaseLost: This process has lost the folder. The content belongs to its new holder.
     """
     temporary = temporary_name(path)
     data = content.encode() if isinstance(content, str) else content
@@ -52,14 +53,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            check_leases(path)  # to write much takes its time
+            check_leases(path)  # again, because a long write takes time
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def temporary_name(path: Path) -> Path:
-    """Beside the path; it says whose it is, so that `clean` may delete what is left of it."""
+    """Returns a temporary name beside the path. `clean` recognizes leftovers by its suffix."""
     return path.with_name(f".{path.name}.{uuid4().hex[:8]}{SUFFIX}")
 
 
@@ -68,40 +69,40 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's value, or None if there is no such file.
+    """Returns the file's value, or None if the file is missing.
 
     Raises:
-        ValueError: it is not JSON; it names the file.
+        ValueError: The file is no JSON. The error names it.
     """
     try:
         return json.loads(path.read_text())
-    except ValueError as error:  # also of bytes that are no text
+    except ValueError as error:  # also raised for bytes that are no text
         raise ValueError(f"{path} is damaged ({error}); delete its folder and run again") from error
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The file's JSON object, empty if there is no such file.
+    """Returns the file's JSON object, empty if the file is missing.
 
     Raises:
-        ValueError: it holds none; it names the file.
+        ValueError: The file holds no JSON object. The error names it.
     """
-    found = read_json(path)
-    if found is None and not path.exists():
+    value = read_json(path)
+    if value is None and not path.exists():
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise ValueError(
             f"{path} is damaged (it is no JSON object); delete its folder and run again"
         )
-    return found
+    return value
 
 
 def make_writable(folder: Path) -> None:
-    """Creates the folder and proves that files can be written into it.
+    """Creates the folder and checks that files can be written into it.
 
     Raises:
-        ValueError: they cannot; it names the folder and the system's reason.
+        ValueError: The folder is not writable. The error names it and the system's reason.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Parses command lines and prints: errors take one line, and a closed pipe is no error."""
+"""Shares the error and output handling of the small commands."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from harness.system.signals import INTERRUPTED
 
 
 class Parser(argparse.ArgumentParser):
-    """Prints wrong arguments in one line and exits with status 2."""
+    """Prints errors in one line and exits with 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {printable(message)}\n")
@@ -41,5 +41,5 @@ def print_text(text: str) -> None:
 
 
 def discard_output() -> None:
-    """Sends further output to /dev/null, after a reader such as `head` has closed the pipe."""
+    """Discards later output after the reader (such as head) has closed the pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,10 +1,9 @@
-"""Deleting files: only those that carry our mark, only inside the named folder, through no link.
+"""Deletes only files with a mark of the harness, only inside the named folder, through no link.
 
-The folder that a user names (RUNS, output_dir=PATH, --out) may itself be a link: that is the
-user's own word. Below it every step is opened with O_NOFOLLOW, from descriptor to descriptor, so
-that a folder that is exchanged for a link meanwhile leads nowhere either. A link is never ours: it
-stays, and so does what it points to. For the same reason a run and a report write through no link:
-see check_no_link.
+The folder that a user names (--out, output_dir=PATH) may itself be a link. Below it every step is
+opened with O_NOFOLLOW, from descriptor to descriptor, so a folder that is exchanged for a link
+meanwhile leads nowhere. A link is never ours: it stays, and so does its target. For the same reason
+a run and a report write through no link: see check_no_link.
 """
 
 import os
@@ -17,15 +16,15 @@ from pathlib import Path
 
 BEGINNING = 64  # bytes
 ELSEWHERE = "choose another place with output_dir=PATH"
-# As `opened` raises them: Linux tells a link that is not to be followed as no folder.
+# Errors of `open_folder`: with O_NOFOLLOW, Linux reports a link as no folder.
 NOT_THERE = (FileNotFoundError, NotADirectoryError)
-# As temporary_name in harness/system/atomic_files.py makes them.
+# Suffix of temporary_name in harness/system/atomic_files.py.
 SUFFIX = ".harness-part"
 
 
 @dataclass(frozen=True)
 class Mark:
-    """By what we know a file of ours: its whole name, and how it begins."""
+    """Identifies a file of the harness by its whole name and its first bytes."""
 
     name: str  # regular expressions
     begins: bytes = b""
@@ -39,7 +38,7 @@ CHECKPOINT_MAGIC = b"pruning-harness checkpoint 1\n"
 HALF_WRITTEN = Mark(r"\..+\.[0-9a-f]{8}" + re.escape(SUFFIX))
 CHECKPOINT = Mark(r"\d{6}-.*\.(stage|step)", CHECKPOINT_MAGIC)
 STAGE = Mark(r"state\.stage", CHECKPOINT_MAGIC)
-# Behind the length of its header, eight bytes, a safetensors file has its metadata.
+# A safetensors file has its metadata after eight bytes with the length of its header.
 DENSE = Mark(r"epoch-\d{5}(-step-\d{6})?\.safetensors", rb'.{8}\{"__metadata__":\{"sha256, note"')
 
 
@@ -52,11 +51,11 @@ class OwnedFile:
 
 @contextmanager
 def open_folder(root: Path, folder: Path) -> Iterator[int]:
-    """A descriptor of a folder that lies in root, or is root itself.
+    """Opens a folder inside root, or root itself, and yields its descriptor.
 
     Raises:
-        OSError: a step below root is a link, no folder, or gone.
-        ValueError: it does not lie in root.
+        OSError: A step below root is a link, no folder, or gone.
+        ValueError: The folder does not lie in root.
     """
     steps = folder.relative_to(root).parts
     if ".." in steps:
@@ -73,18 +72,18 @@ def open_folder(root: Path, folder: Path) -> Iterator[int]:
 
 
 def owned_files(root: Path, folder: Path, marks: Sequence[Mark]) -> list[OwnedFile]:
-    """The files directly in the folder that carry one of the marks; none behind a link."""
+    """Returns the files directly in the folder that carry one of the marks, none behind a link."""
     with suppress(OSError), open_folder(root, folder) as at:
-        found = (_owned(at, name, marks) for name in sorted(os.listdir(at)))
-        return [one for one in found if one]
+        files = (_owned(at, name, marks) for name in sorted(os.listdir(at)))
+        return [file for file in files if file]
     return []
 
 
 def delete(root: Path, folder: Path, marks: Sequence[Mark]) -> None:
-    """Deletes them, and the folder (not root) if nothing else is in it.
+    """Deletes the marked files, and the folder (not root) if it is empty then.
 
     Raises:
-        OSError: the system refuses it.
+        OSError: The system refuses it.
     """
     with suppress(*NOT_THERE):
         with open_folder(root, folder) as at:
@@ -102,23 +101,24 @@ def delete_file(root: Path, file: Path, marks: Sequence[Mark]) -> None:
 
 
 def delete_empty(root: Path, folder: Path) -> None:
-    """Deletes the folder if it is empty; root stays."""
+    """Deletes the folder if it is empty. Root stays."""
     if folder != root:
         with suppress(OSError), open_folder(root, folder.parent) as at:
             os.rmdir(folder.name, dir_fd=at)
 
 
 def is_real_folder(path: Path) -> bool:
-    """Whether there is a folder at the path itself, not behind a link."""
+    """Returns True if the path itself is a folder, not a link."""
     with suppress(OSError):
         return stat.S_ISDIR(os.lstat(path).st_mode)
     return False
 
 
 def check_no_link(folder: Path, way_out: str) -> None:
-    """
+    """Raises ValueError if the folder is a link.
+
     Raises:
-        ValueError: the folder is a link: what is written there would replace somebody else's files.
+        ValueError: The folder is a link, so that files of another owner would be replaced.
     """
     if folder.is_symlink():
         raise ValueError(
@@ -148,5 +148,5 @@ def _owned(at: int, name: str, marks: Sequence[Mark]) -> OwnedFile | None:
 
 
 def _unlink(at: int, name: str) -> None:
-    with suppress(FileNotFoundError):  # a living process may delete its own
+    with suppress(FileNotFoundError):  # a running process may delete its own file
         os.unlink(name, dir_fd=at)

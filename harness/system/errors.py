@@ -1,25 +1,25 @@
-"""Errors that a command tells in one line, apart from wrong input; no torch."""
+"""Defines errors that a command prints in one line, apart from wrong input. No torch."""
 
 
 class LeaseLost(RuntimeError):
-    """This process has lost a folder that it was about to write into."""
+    """Reports that this process has lost a folder before a write."""
 
 
 class NotFinite(RuntimeError):
-    """Training produced NaN or infinity."""
+    """Reports NaN or infinity in a training."""
 
 
 class RankLost(RuntimeError):
-    """Another rank died, hung or left, so that this one cannot go on."""
+    """Reports that another rank died, hung or left, so that this rank cannot continue."""
 
 
 class RanksDisagree(RuntimeError):
-    """Ranks hold different values where the maths says that they must be equal."""
+    """Reports values that differ between ranks and must be equal."""
 
 
 class WorkersFailed(RuntimeError):
-    """The processes that a run started for its ranks ended without a result."""
+    """Reports that the processes of a run's ranks ended without a result."""
 
 
 class WrongEnvironment(ValueError):
-    """What the launcher told this rank is wrong; the others may know nothing of it."""
+    """Reports wrong variables of the launcher. Other ranks may not notice them."""

@@ -1,4 +1,4 @@
-"""Which commit of the harness is running."""
+"""Reads the commit of the harness."""
 
 import subprocess
 from functools import cache
@@ -7,11 +7,11 @@ from pathlib import Path
 
 @cache
 def commit() -> str | None:
-    """Commit of the harness's own checkout ("-dirty" with changes), None when installed."""
-    here = Path(__file__).parent
-    if not (here.parent / ".git").exists():
+    """Returns the commit of the harness's checkout ("-dirty" with changes), None when installed."""
+    folder = Path(__file__).parent
+    if not (folder.parent / ".git").exists():
         return None
-    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty"]
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

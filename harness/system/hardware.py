@@ -1,4 +1,4 @@
-"""What a machine is made of, as far as it says."""
+"""Reads the hardware of this machine, as far as the system reports it."""
 
 import os
 import platform
@@ -13,15 +13,15 @@ GIB = 2**30
 
 
 def hardware() -> dict[str, Any]:
-    """Of this machine, without its GPUs; None where it does not say.
+    """Returns the CPU and memory of this machine, without GPUs. None where unknown.
 
-    cpus: that this process may use.
+    `cpus` is the number that this process may use.
     """
     return {"cpu": cpu_model(), "cpus": _usable(), "memory_gib": memory_gib()}
 
 
 def cpu_model(file: Path = CPUINFO) -> str:
-    """Only some kernels name it; else the architecture."""
+    """Returns the CPU's name, or the architecture where the kernel does not report a name."""
     with suppress(OSError):
         named = re.search(r"^model name\s*:\s*(.+)$", file.read_text(errors="replace"), re.M)
         if named:
@@ -30,7 +30,7 @@ def cpu_model(file: Path = CPUINFO) -> str:
 
 
 def _usable() -> int | None:
-    # Not every system has it.
+    # Not every system has this function.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
@@ -43,6 +43,6 @@ def memory_gib() -> float | None:
 def driver_version(file: Path = DRIVER) -> str | None:
     with suppress(OSError):
         # "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024"
-        found = re.search(r"^NVRM version:.*?\s(\d+(?:\.\d+)+)\s", file.read_text(), re.M)
-        return found[1] if found else None
+        match = re.search(r"^NVRM version:.*?\s(\d+(?:\.\d+)+)\s", file.read_text(), re.M)
+        return match[1] if match else None
     return None

@@ -1,4 +1,4 @@
-"""Whether what a line of JSON holds can be what a dataclass's fields say."""
+"""Checks rows of JSON against the fields of a dataclass."""
 
 import math
 from collections.abc import Sequence
@@ -10,39 +10,44 @@ OUT_OF_RANGE = ("greater_than_equal", "less_than_equal")
 
 
 def replace_non_finite(value: Any) -> Any:
-    """The value with None for each number in it that is not finite, which JSON has no word for.
+    """Returns the value with None for each number that is not finite, which JSON cannot hold.
 
-    >>> finite([1.5, float("nan"), {"a": float("inf")}])
+    >>> replace_non_finite([1.5, float("nan"), {"a": float("inf")}])
     [1.5, None, {'a': None}]
     """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: replace_non_finite(one) for key, one in value.items()}
-    return [replace_non_finite(one) for one in value] if isinstance(value, list) else value
+        return {key: replace_non_finite(item) for key, item in value.items()}
+    return [replace_non_finite(item) for item in value] if isinstance(value, list) else value
 
 
 class JsonSchema:
-    """Of the fields of a dataclass, as JSON holds them: a number that could not be measured may be
-    null, a whole one stands for a float, nothing else is converted. shares: those in [0, 1]."""
+    """Checks rows of JSON against the fields of a dataclass.
+
+    A number that could not be measured may be null, and a whole number may stand for a float.
+    Nothing else is converted. `shares` names fields in [0, 1].
+    """
 
     def __init__(self, of: type, shares: Sequence[str] = ()):
         self._of, self._shares = of, shares
 
     def invalid_fields(self, row: dict[str, Any]) -> list[str]:
-        """What cannot be, by field."""
+        """Returns one message per invalid field."""
         from pydantic import ValidationError
 
         try:
             self._rows.validate_python(row)
         except ValidationError as error:
-            found = {e["loc"][0]: e["type"] in OUT_OF_RANGE for e in error.errors()}
-            return [_said(str(name), row[str(name)], beyond) for name, beyond in found.items()]
+            beyond_range = {e["loc"][0]: e["type"] in OUT_OF_RANGE for e in error.errors()}
+            return [
+                _message(str(name), row[str(name)], beyond) for name, beyond in beyond_range.items()
+            ]
         return []
 
     @cached_property
     def _rows(self) -> Any:
-        # Here, not above: most commands read no records, and should not wait for the import.
+        # Imported here, because most commands read no records and should not wait for the import.
         from pydantic import ConfigDict, Field, TypeAdapter, with_config
         from typing_extensions import TypedDict
 
@@ -52,13 +57,13 @@ class JsonSchema:
         return TypeAdapter(with_config(ConfigDict(strict=True))(row))
 
 
-def _said(name: str, value: Any, beyond: bool) -> str:
+def _message(name: str, value: Any, beyond: bool) -> str:
     must = "must be a share in [0, 1], got" if beyond else "must not be"
     return f"{name} {must} {value if beyond else repr(value)}"
 
 
 def _nullable(hint: Any) -> Any:
-    """The type with `float | None` for each float in it.
+    """Returns the type with `float | None` for each float in it.
 
     >>> _nullable(dict[str, float]) == dict[str, float | None], _nullable(int)
     (True, <class 'int'>)

@@ -1,4 +1,4 @@
-"""A process's hold on a folder, which it may lose: whoever writes there asks first."""
+"""Checks, before each write, that this process still holds the lock of a folder."""
 
 import json
 import os
@@ -11,13 +11,13 @@ from typing import Any
 from harness.system.errors import LeaseLost
 from harness.system.processes import Process, this_process
 
-LOCK = ".lock"  # in the folder that is held
+LOCK = ".lock"  # in the locked folder
 HOLDER = "holder.json"  # in the lock
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock. token: of this one time that it was taken."""
+    """Names the holder of a lock. `token` is unique to one acquisition."""
 
     process: Process
     token: str
@@ -32,10 +32,10 @@ class Holder:
 
 @dataclass(frozen=True)
 class Lease:
-    """This process's hold on a folder, for as long as its lock says so.
+    """Represents this process's hold on a folder while its lock says so.
 
-    A process that was stopped for a while cannot know that another one has taken the folder over,
-    nor that somebody has removed the lock.
+    A process that was suspended cannot know that another one has taken over the folder, nor that
+    the lock was removed.
     """
 
     folder: Path  # absolute
@@ -43,41 +43,41 @@ class Lease:
 
     @property
     def is_held(self) -> bool:
-        """Also where the file system does not answer: a write will say why."""
+        """Returns False if the lock is lost. True where the file system does not answer."""
         return not self._loss()
 
     def check(self) -> None:
-        """Before a write into the folder.
+        """Checks the lock before a write into the folder.
 
         Raises:
-            LeaseLost: another process has taken it over, or the lock is gone.
+            LeaseLost: Another process has taken over the folder, or the lock is gone.
         """
         if why := self._loss():
             raise LeaseLost(
-                f"{self.folder} is not this process's any more: its lock {why}; nothing is written "
-                "there from now on, and once nobody else works in it the same command goes on"
+                f"{self.folder} is not locked by this process any more: its lock {why}; nothing "
+                "more is written there. Run the same command again when no other process uses it"
             )
 
     def _loss(self) -> str:
         lock = self.folder / LOCK
         try:
-            found = _parsed((lock / HOLDER).read_bytes())
+            holder = _parsed((lock / HOLDER).read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return "was removed"
         except OSError:
             return ""
-        if found is None:
+        if holder is None:
             return "was changed"
-        return "" if found.token == self.token else f"was taken over by {found}"
+        return "" if holder.token == self.token else f"was taken over by {holder}"
 
 
-# Of this process.
+# Leases of this process.
 _checked: list[Lease] = []
 
 
 @contextmanager
 def guard_writes(lease: Lease) -> Iterator[None]:
-    """Inside, every write below the lease's folder is checked."""
+    """Checks every write below the lease's folder inside the context."""
     _checked.append(lease)
     try:
         yield
@@ -86,10 +86,10 @@ def guard_writes(lease: Lease) -> Iterator[None]:
 
 
 def check_leases(path: Path) -> None:
-    """Before a write to the path: all that writes whole files, lines or checkpoints asks this.
+    """Checks the leases before a write to the path. All writers of files call this.
 
     Raises:
-        LeaseLost: the path lies in a folder that this process took, and has lost.
+        LeaseLost: The path lies in a folder that this process locked and has lost.
     """
     if not _checked:
         return
@@ -104,7 +104,7 @@ def make_lease(folder: Path, token: str) -> tuple[Lease, Holder]:
 
 
 def read_holder(lock: Path) -> Holder | None:
-    """Who holds a lock; None where it does not say so."""
+    """Returns the holder of a lock, or None if the lock names none."""
     with suppress(OSError):
         return _parsed((lock / HOLDER).read_bytes())
     return None
@@ -112,9 +112,9 @@ def read_holder(lock: Path) -> Holder | None:
 
 def _parsed(content: bytes) -> Holder | None:
     with suppress(ValueError, TypeError, AttributeError, KeyError):
-        said = json.loads(content)
-        token = said.pop("token")
-        process = Process(**said)
+        fields = json.loads(content)
+        token = fields.pop("token")
+        process = Process(**fields)
         texts = (token, process.host, process.boot, process.namespace, process.began)
         if type(process.pid) is int and 0 < process.pid < 2**31 and all(map(_is_text, texts)):
             return Holder(process, token)

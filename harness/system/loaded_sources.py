@@ -1,11 +1,11 @@
-"""Sources as this process has loaded them, and those of them that no digest of code names.
+"""Keeps the sources that this process has loaded, and finds those that no digest of code names.
 
-The rule: a run's digest names what can be read from sources before anything is loaded. What the
-process has loaded beyond that, as by a name that was computed, is kept with each thing that it
-leaves (a finished run, a dense state, a stage, a checkpoint, a digest of data), as file and
-SHA-256. Nobody takes such a thing up whose record does not hold for the sources that are there.
+A run's digest names what can be read from sources before anything is loaded. Sources that the
+process has loaded beyond that, as by a computed name, are stored with each result (a finished run,
+a dense state, a stage, a checkpoint, a digest of data), as file and SHA-256. A result is reused
+only if its record matches the present sources.
 
-Not seen: files that are executed without becoming a module, by a path that is computed.
+Not detected: files that are executed without becoming a module, by a computed path.
 """
 
 import hashlib
@@ -26,48 +26,53 @@ Record = dict[str, str]  # file, SHA-256 of its content
 _loaded: dict[str, bytes] = {}  # by module
 _modules: dict[str, str] = {}  # by file
 _on_disk: dict[Path, tuple[tuple[int, int], bytes]] = {}
-_settled: set[str] = set()  # modules that were there before the watch, or are no own ones
-_named: set[str] = set()  # files that digests of this process name
-_taken: Record = {}  # of what this process has taken up
-_added: set[str] = set()  # to sys.path, by own parts
+_settled: set[str] = set()  # modules loaded before watch_imports, or of libraries
+_named: set[str] = set()  # files named by digests of this process
+_taken: Record = {}  # records of reused results
+_added: set[str] = set()  # added to sys.path by user components
 
 
 def source_of(module: str, file: Path) -> bytes:
-    """What this process runs of a module, or would if it imported it now.
+    """Returns the source of a module as this process runs it, or would import it now.
 
-    Of a module that was imported before `watch`: as it was when that was called.
+    A module that was imported before `watch_imports` counts as it was at that call.
     """
     if module in sys.modules:
         if module not in _loaded:
             _keep(module, file)
         return _loaded[module]
-    found = file.stat()
-    state = found.st_mtime_ns, found.st_size
+    status = file.stat()
+    state = status.st_mtime_ns, status.st_size
     if file not in _on_disk or _on_disk[file][0] != state:
         _on_disk[file] = state, file.read_bytes()
     return _on_disk[file][1]
 
 
 def mark_digested(files: Iterable[Path]) -> None:
-    """Says that a digest of this process names these files."""
+    """Notes that a digest of this process names these files."""
     _named.update(map(str, files))
 
 
 def undigested_sources() -> Record:
-    """Own modules that this process has loaded since `watch`, and that none of its digests names;
-    with those of the records that it has taken up."""
-    own = ((name, _own_file(name)) for name in [*sys.modules] if name not in _settled)
-    found = {str(file): _sha256(source_of(name, file)) for name, file in own if file}
-    return dict(sorted({**_taken, **found}.items()))
+    """Returns user modules that were loaded since `watch_imports` and that no digest names.
+
+    The records of reused results are included.
+    """
+    modules = ((name, _own_file(name)) for name in [*sys.modules] if name not in _settled)
+    sources = {str(file): _sha256(source_of(name, file)) for name, file in modules if file}
+    return dict(sorted({**_taken, **sources}.items()))
 
 
 def is_current(record: object) -> bool:
-    """Whether all its files are what this process has loaded of them, or would load now."""
+    """Returns True if all files of the record equal what this process has loaded or would load."""
     return isinstance(record, Mapping) and all(_now(file) == sha for file, sha in record.items())
 
 
 def adopt_if_current(record: Record) -> bool:
-    """The same; a record that stands is a part of all records of this process from now on."""
+    """Returns `is_current(record)`.
+
+    A current record becomes part of all records of this process.
+    """
     if not is_current(record):
         return False
     _taken.update(record)
@@ -76,8 +81,10 @@ def adopt_if_current(record: Record) -> bool:
 
 @contextmanager
 def without_added_paths() -> Iterator[None]:
-    """What own parts add to sys.path inside of it is not searched by digests, as nobody can know it
-    before they are loaded."""
+    """Excludes what user components add to sys.path inside the context from the search of digests.
+
+    Digests cannot know these paths before the components are loaded.
+    """
     before = {*sys.path}
     try:
         yield
@@ -86,7 +93,7 @@ def without_added_paths() -> Iterator[None]:
 
 
 def search_paths() -> list[str]:
-    """Where digests look for modules."""
+    """Returns the paths in which digests look for modules."""
     return [entry for entry in sys.path if entry not in _added]
 
 
@@ -95,7 +102,7 @@ def is_loaded(file: str) -> bool:
 
 
 def watch_imports() -> None:
-    """From now on, keeps the source of each module that is imported, libraries apart."""
+    """Keeps the source of each module that is imported from now on, except libraries."""
     if any(isinstance(finder, _Watch) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _Watch())
@@ -108,7 +115,7 @@ def watch_imports() -> None:
 
 @cache
 def is_library(origin: str) -> bool:
-    """Whether a file comes with Python or lies where packages are installed, and is not ours."""
+    """Returns True if a file belongs to Python or an installed package, but not to the harness."""
     path = Path(origin)
     if path.is_relative_to(_home()):
         return False
@@ -124,7 +131,7 @@ class _Watch(MetaPathFinder):
         specs = (finder.find_spec(name, path, target) for finder in others)
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and _is_own(spec):
-            # A moment before its loader reads it.
+            # Just before its loader reads it.
             _keep(name, Path(str(spec.origin)))
         return spec
 
@@ -140,9 +147,9 @@ def _is_own(spec: ModuleSpec) -> bool:
 
 
 def _own_file(name: str) -> Path | None:
-    """Of a module that is neither a library's nor ours, whose digests name all of it."""
-    said = getattr(sys.modules.get(name), "__dict__", {}).get("__file__")
-    file = Path(said).absolute() if isinstance(said, str) else None
+    """Returns the file of an undigested module, unless it belongs to a library or the harness."""
+    path = getattr(sys.modules.get(name), "__dict__", {}).get("__file__")
+    file = Path(path).absolute() if isinstance(path, str) else None
     if file is None or is_library(str(file)) or file.is_relative_to(_home()):
         _settled.add(name)
         return None
@@ -150,7 +157,7 @@ def _own_file(name: str) -> Path | None:
 
 
 def _now(file: str) -> str:
-    """SHA-256; "" if there is no such file."""
+    """Returns the SHA-256 of a file, "" if it is missing."""
     if is_loaded(file):
         return _sha256(_loaded[_modules[file]])
     if not Path(file).is_file():
@@ -165,7 +172,7 @@ def _sha256(content: bytes) -> str:
 
 @cache
 def _home() -> Path:
-    return Path(str(harness.__file__)).parent  # wherever this module lies in it
+    return Path(str(harness.__file__)).parent  # independent of the position of this module
 
 
 @cache

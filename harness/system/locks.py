@@ -1,8 +1,7 @@
-"""A lock that also works on network file systems: a folder that one process makes.
+"""Locks a folder, also on network file systems, by a folder that one process makes.
 
-Because mkdir is atomic there, where flock may not be, and where filelock's lease, which takes over
-by exchanging two names, never takes over at all. Nobody's clock counts: hosts and file servers need
-not agree on the time.
+mkdir is atomic where flock may not be. filelock's lease takes over by exchanging two names, which
+never succeeds there. No clock is compared: hosts and file servers need not agree on the time.
 """
 
 import os
@@ -21,15 +20,18 @@ from harness.system.leases import HOLDER, LOCK, Lease, guard_writes, make_lease,
 HEARTBEAT_S = 5.0
 LEASE_S = 60.0
 POLL_S = 0.1
-# All that a lock holds; also a name that its writer was killed over.
+# Files in a lock, also a temporary one whose writer was killed.
 OF_LOCK = (Mark(r"holder\.json"), HALF_WRITTEN)
-# Tokens of the locks that this process has: before a restart of its container another process may
-# have had the same number.
-_mine: set[str] = set()
+# Tokens of this process's locks. Before a restart of its container another process may have had
+# the same number.
+_own_tokens: set[str] = set()
 
 
 class Busy(RuntimeError):
-    """Another process holds the lock. is_alive: it was seen; one on another host may be dead."""
+    """Reports that another process holds the lock.
+
+    `is_alive` is True if that process was seen. A process on another host may be dead.
+    """
 
     def __init__(self, message: str, is_alive: bool = True):
         super().__init__(message, is_alive)
@@ -41,17 +43,17 @@ class Busy(RuntimeError):
 
 @contextmanager
 def locked(folder: Path, wait: bool = True) -> Iterator[Lease]:
-    """Holds folder/.lock: who has it stands there, and is renewed every HEARTBEAT_S seconds.
+    """Holds folder/.lock with the name of its holder, renewed every HEARTBEAT_S seconds.
 
-    A lock is taken over when its process is seen to be gone from this machine. One of another
-    host, or without a name, is taken over when it was not renewed for LEASE_S seconds while this
-    process looked. A process of this machine that is suspended keeps its lock. Whoever writes into
-    the folder meets `check_leases`, so a holder that has lost it stops there.
+    A lock is taken over when its process has ended on this machine. One of another host, or without
+    a holder, is taken over when it was not renewed for LEASE_S seconds while this process watched.
+    A suspended process of this machine keeps its lock. Every write into the folder calls
+    `check_leases`, so a holder that has lost the lock stops there.
 
     Raises:
         Busy: wait is False and the lock is held.
-        CannotWrite: it cannot be made; nothing of it stays.
-        FileNotFoundError: there is no such folder.
+        CannotWrite: The lock cannot be made. Nothing of it stays.
+        FileNotFoundError: The folder is missing.
     """
     while (lease := _acquired(folder)) is None:
         if not wait:
@@ -61,45 +63,46 @@ def locked(folder: Path, wait: bool = True) -> Iterator[Lease]:
         with _renewed(lease), guard_writes(lease):
             yield lease
     finally:
-        # Where that fails, the next one finds a lock of nobody's.
+        # If this fails, the next process finds a stale lock.
         with suppress(OSError):
             if lease.is_held:
                 _remove(lease.folder / LOCK)
-        _mine.discard(lease.token)
+        _own_tokens.discard(lease.token)
 
 
 def is_held(folder: Path) -> bool:
-    """Whether somebody may be at work in the folder, by all that this process has seen of its
-    lock."""
+    """Returns True if a process may hold the folder's lock, as far as this process has observed."""
     lock = folder / LOCK
     return lock.exists() and not is_stale(lock)
 
 
 def is_stale(lock: Path) -> bool:
-    """Whether nobody holds a lock any more: its process is gone from this machine; or, where nobody
-    could see it here, it was not renewed for LEASE_S seconds before the eyes of this process.
+    """Returns True if no process holds the lock any more.
 
-    So one look never takes another host's lock for a dead one's. False without a lock. A link is
-    no lock of ours.
+    Its process has ended on this machine; or, on another host, it was not renewed for LEASE_S
+    seconds while this process watched. So one look never declares a remote lock stale. False
+    without a lock. A link is no lock of ours.
     """
     if not is_real_folder(lock):
         return False
     holder = read_holder(lock)
     if holder and holder.process.is_local:
-        self = holder.process.pid == os.getpid()
-        return not holder.process.is_alive or (self and holder.token not in _mine)
+        is_own = holder.process.pid == os.getpid()
+        return not holder.process.is_alive or (is_own and holder.token not in _own_tokens)
     return _unchanged_s(lock) >= LEASE_S
 
 
 def is_remote_lock(lock: Path) -> bool:
-    """Whether only watching it can tell if a lock's holder is dead."""
+    """Returns True if only watching can show whether the lock's holder is dead."""
     holder = read_holder(lock)
     return is_real_folder(lock) and not (holder and holder.process.is_local)
 
 
 def watch_locks(locks: Iterable[Path]) -> None:
-    """Looks at those of the locks that are out of sight until each was renewed, has gone or is
-    stale, which takes LEASE_S seconds."""
+    """Watches remote locks until each was renewed, is gone or is stale.
+
+    This takes LEASE_S seconds at most.
+    """
     left = {lock: _facts(lock) for lock in locks if is_remote_lock(lock)}
     while left := {k: seen for k, seen in left.items() if not is_stale(k) and _facts(k) == seen}:
         time.sleep(POLL_S)
@@ -109,26 +112,26 @@ def remove_stale_lock(lock: Path) -> None:
     """Removes a lock that its holder has left behind."""
     if not is_stale(lock):
         return
-    # One process at a time looks again and removes: the lock may be a living one's by now.
-    turn = lock.with_name(".lock-takeover")
+    # One process at a time checks again and removes, because the lock may be in use by now.
+    takeover = lock.with_name(".lock-takeover")
     try:
-        turn.mkdir()
+        takeover.mkdir()
     except FileExistsError:
-        if _unchanged_s(turn) >= LEASE_S:
+        if _unchanged_s(takeover) >= LEASE_S:
             with suppress(OSError):
-                turn.rmdir()
+                takeover.rmdir()
         return
     try:
         if is_stale(lock):
             _remove(lock)
     finally:
-        turn.rmdir()
+        takeover.rmdir()
 
 
 @dataclass(frozen=True)
 class _Seen:
     facts: tuple[int, ...]
-    at_s: float  # of this process's monotonic clock
+    at_s: float  # time of this process's monotonic clock
     unchanged_s: float
 
 
@@ -136,10 +139,10 @@ _seen: dict[Path, _Seen] = {}
 
 
 def _unchanged_s(lock: Path) -> float:
-    """For how long nothing of a lock has changed before the eyes of this process.
+    """Returns for how long this process has observed no change of a lock.
 
-    Between two looks half a lease passes at most, however long it was: a pause of this process or
-    of the file server says nothing about the holder.
+    At most half a lease counts between two observations. A pause of this process or of the file
+    server says nothing about the holder.
     """
     now, facts, before = time.monotonic(), _facts(lock), _seen.get(lock)
     if before is None or before.facts != facts:
@@ -151,16 +154,19 @@ def _unchanged_s(lock: Path) -> float:
 
 
 def _facts(lock: Path) -> tuple[int, ...]:
-    """What every renewal changes. NFS asks its server about what is opened; of what is only looked
-    at it may say for a minute what it knew."""
+    """Returns what every renewal changes.
+
+    NFS asks its server for opened files only. For others it may return values that are a minute
+    old.
+    """
     for path in (lock / HOLDER, lock):
         with suppress(OSError):
             file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                found = os.fstat(file)
+                status = os.fstat(file)
             finally:
                 os.close(file)
-            return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+            return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
     return ()
 
 
@@ -176,13 +182,13 @@ def _acquired(folder: Path) -> Lease | None:
     except OSError as error:
         raise CannotWrite.of(lock, error) from error
     lease, holder = make_lease(folder, uuid4().hex)
-    _mine.add(lease.token)
+    _own_tokens.add(lease.token)
     try:
         write_json(lock / HOLDER, holder.json)
     except BaseException:
         with suppress(OSError):
             _remove(lock)
-        _mine.discard(lease.token)
+        _own_tokens.discard(lease.token)
         raise
     return lease
 
@@ -190,12 +196,12 @@ def _acquired(folder: Path) -> Lease | None:
 def _busy(folder: Path) -> Busy:
     holder = read_holder(folder / LOCK)
     if holder is None or not holder.process.is_local:
-        who, out = holder or "process ? on ?", "wait for it or stop it first"
-        return Busy(f"{folder} is in use by {who}; {out}", is_alive=False)
+        user, remedy = holder or "process ? on ?", "wait for it or stop it first"
+        return Busy(f"{folder} is in use by {user}; {remedy}", is_alive=False)
     if not holder.process.is_suspended:
         return Busy(f"{folder} is in use by {holder}; wait for it or stop it first")
     return Busy(
-        f"{folder} is in use by {holder}, which is suspended; let it go on (kill -CONT "
+        f"{folder} is in use by {holder}, which is suspended; resume it (kill -CONT "
         f"{holder.process.pid}) or stop it first"
     )
 
@@ -215,7 +221,7 @@ def _renewed(lease: Lease) -> Iterator[None]:
 def _heartbeat(lease: Lease, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_S):
         with suppress(OSError):
-            if lease.is_held:  # never another's, which would not die then
+            if lease.is_held:  # never renews the lock of another process
                 os.utime(lease.folder / LOCK / HOLDER)
 
 

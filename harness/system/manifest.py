@@ -1,4 +1,4 @@
-"""Digests of files by their contents, kept for as long as the files stay the same."""
+"""Computes digests of files, and keeps them while the files stay the same."""
 
 import hashlib
 import json
@@ -14,21 +14,26 @@ from rich.progress import Progress
 from harness.system.atomic_files import CannotWrite, write_atomic
 from harness.system.redaction import redact, restore
 
-# How a file stands, links followed: bytes, times of change of its content and of its facts in ns,
-# inode. The last two tell a link that leads elsewhere, and a time that was set back.
+# State of a file, links followed: bytes, times of change of its content and of its inode in ns,
+# inode. The last two reveal another target of a link, and a time that was set back.
 State = tuple[int, int, int, int]
 Entry = tuple[str, State, str]  # name below the root, SHA-256
-MANY, LARGE = 10_000, 2**28  # files, bytes, from which on a bar is shown
+MANY, LARGE = 10_000, 2**28  # files, bytes, from which a progress bar is shown
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What data were read from when they had this digest.
+    """Holds the files and the digest of one data set.
 
-    code: digest of what read them. root: of the names, without links, as redacted. folders: name
-    below the root to time of change in ns, of all in which a file of theirs may appear; empty if
-    nobody knows these. Nothing on disk: both are empty. unnamed: as of harness/system/
-    loaded_sources.py.
+    Args:
+        sha256: Digest of the data.
+        code: Digest of the code that read them.
+        root: Folder of the names, without links, redacted.
+        folders: Name below the root to time of change in ns, for all folders in which a file may
+            appear.
+            Empty if unknown. Without any file both are empty.
+        files: Name, state and SHA-256 of each file.
+        unnamed: Sources of harness/system/loaded_sources.py.
     """
 
     sha256: str
@@ -48,13 +53,20 @@ class Manifest:
         before: "Manifest | None",
         shows: bool,
     ) -> "Manifest":
-        """Hashes the files; those that stand as they did before keep their digest.
+        """Hashes the files. Unchanged files keep their digest.
 
-        watched: as of `folders_of`, found before the files are read, so that what is added
-        meanwhile is noticed later; left out where a file lies in none of them.
+        Args:
+            root: Folder of the names.
+            names: Names of the files below the root.
+            code: Digest of the code that reads them.
+            watched: Result of `folders_of` before the files are read, so that files added meanwhile
+                are
+                noticed later. Not stored if a file lies in none of the folders.
+            before: Manifest of an earlier reading.
+            shows: True shows a progress bar for many or large files.
 
         Raises:
-            ValueError: a file is missing or cannot be read.
+            ValueError: A file is missing or cannot be read.
         """
         is_same = before is not None and restore(before.root) == root
         known = {entry[:2]: entry[2] for entry in before.files} if before and is_same else {}
@@ -65,20 +77,20 @@ class Manifest:
                 f"cannot read {error.filename} ({error.strerror}) of the data"
             ) from error
         homes = {os.path.realpath(os.path.join(root, os.path.dirname(name))) for name in names}
-        told = watched if homes <= watched.keys() else {}
-        folders = {os.path.relpath(folder, root): time for folder, time in told.items()}
+        folder_times = watched if homes <= watched.keys() else {}
+        folders = {os.path.relpath(folder, root): time for folder, time in folder_times.items()}
         lines = (f"{json.dumps(name)} {state[0]} {sha}\n" for name, state, sha in entries)
         digest = hashlib.sha256("".join(lines).encode()).hexdigest()
         return cls(digest, code, redact(root), folders, entries)
 
     @property
     def is_complete(self) -> bool:
-        """Whether a file more or less would be noticed, too."""
+        """Returns True if added or removed files would be noticed."""
         return bool(self.folders) or not self.files
 
     @property
     def is_current(self) -> bool:
-        """Whether all files are as they were by their states, and folders by their times."""
+        """Returns True if all files have their states and all folders their times."""
         root = restore(self.root)
         try:
             for name, time in self.folders.items():
@@ -95,33 +107,35 @@ class Manifest:
         return restore(self.root) == root and [entry[0] for entry in self.files] == [*names]
 
     def write(self, file: Path) -> None:
-        """Where that is impossible the data are read again another time."""
+        """Writes the manifest. If that fails the data are read again another time."""
         with suppress(CannotWrite, OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(file, json.dumps(asdict(self)) + "\n")
 
     @classmethod
     def read(cls, file: Path) -> "Manifest | None":
-        """None if there is none that can be read."""
+        """Returns the manifest, or None if there is none that can be read."""
         try:
-            found = json.loads(file.read_text())
-            files = [(name, tuple(state), sha) for name, state, sha in found["files"]]
-            return cls(**{**found, "files": files})
+            content = json.loads(file.read_text())
+            files = [(name, tuple(state), sha) for name, state, sha in content["files"]]
+            return cls(**{**content, "files": files})
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
 
 def names_below(root: Path, files: Iterable[Path]) -> list[str]:
-    """As a set that lists its files below the root writes them, sorted; the names of other files
-    are those from where the root lies to where they do, links resolved."""
+    """Returns sorted names of the files below the root, as the data set writes them.
+
+    Names of other files are their paths relative to the root, links resolved.
+    """
     homes: dict[str, str] = {}
-    found = set()
+    names = set()
     for file in files:
         home, name = os.path.split(file.absolute())
         if home not in homes:
             homes[home] = _below(root.absolute(), Path(home))
-        found.add(os.path.normpath(os.path.join(homes[home], name)))
-    return sorted(found)
+        names.add(os.path.normpath(os.path.join(homes[home], name)))
+    return sorted(names)
 
 
 def _below(root: Path, home: Path) -> str:
@@ -130,14 +144,14 @@ def _below(root: Path, home: Path) -> str:
     return os.path.relpath(os.path.realpath(home), os.path.realpath(root))
 
 
-def folders_of(places: Iterable[str], apart: str) -> dict[str, int]:
-    """Times of change in ns of the places and of all folders below them, without those in `apart`:
-    those of their facts, which nobody can set back.
+def folders_of(paths: Iterable[str], apart: str) -> dict[str, int]:
+    """Returns times of change in ns of the places and of all folders below them, without `apart`.
 
-    Of a place that is a file: of its folder. All are paths without links; links are followed.
+    They are times of the inodes, which cannot be set back. For a place that is a file its folder
+    counts. All are paths without links; links are followed.
     """
-    left = [place for place in places if os.path.isdir(place)]
-    found = {home: os.stat(home).st_ctime_ns for home in map(os.path.dirname, {*places} - {*left})}
+    left = [path for path in paths if os.path.isdir(path)]
+    times = {home: os.stat(home).st_ctime_ns for home in map(os.path.dirname, {*paths} - {*left})}
     seen = {apart}
     while left:
         folder = left.pop()
@@ -145,23 +159,23 @@ def folders_of(places: Iterable[str], apart: str) -> dict[str, int]:
             continue
         seen.add(folder)
         with suppress(OSError):  # no longer there, or not to be read by a data set either
-            found[folder] = os.stat(folder).st_ctime_ns
+            times[folder] = os.stat(folder).st_ctime_ns
             with os.scandir(folder) as entries:
-                inner = [(each.is_symlink(), each.path) for each in entries if each.is_dir()]
+                inner = [(entry.is_symlink(), entry.path) for entry in entries if entry.is_dir()]
             left += [os.path.realpath(path) if is_link else path for is_link, path in inner]
-    return found
+    return times
 
 
 def _state(path: str) -> State:
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _entries(
     root: str, names: Sequence[str], known: Mapping[tuple[str, State], str], shows: bool
 ) -> Iterator[Entry]:
     states = [(name, _state(os.path.join(root, name))) for name in names]
-    new = [each for each in states if each not in known]
+    new = [item for item in states if item not in known]
     with _bar(new, shows) as advance:
         for name, state in states:
             if (name, state) not in known:

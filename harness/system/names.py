@@ -1,4 +1,4 @@
-"""Names that become part of a path or of a script: one rule for all of them."""
+"""Checks names that become part of a path or of a script."""
 
 import re
 
@@ -8,33 +8,32 @@ RULE = (
     f"letters (a-z, A-Z), digits and _ + = . - are allowed, {LONGEST} characters at most, and the "
     "first one is neither . nor -"
 )
-# C0 and C1 controls, and what ends a line elsewhere.
+# C0 and C1 controls, and Unicode line ends.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def printable(text: str) -> str:
-    """Text of a file or a config as it may be printed: no character that steers a terminal, ends a
-    line or turns the direction of writing is left, but its escape.
+    """Escapes characters of a text that control a terminal, end a line or change its direction.
 
-    >>> print(visible("a\\x1b[2Jb\\n"), visible("größe ± 1"))
+    >>> print(printable("a\\x1b[2Jb\\n"), printable("größe ± 1"))
     a\\x1b[2Jb\\n größe ± 1
     """
     if text.isprintable():
         return text
     return "".join(
-        one if one.isprintable() or one == "\xa0" else one.encode("unicode_escape").decode()
-        for one in text
+        char if char.isprintable() or char == "\xa0" else char.encode("unicode_escape").decode()
+        for char in text
     )
 
 
 def check_name(key: str, value: object) -> str:
-    """The name, as text.
+    """Returns the name as text.
 
     >>> check_name("name", "lr=0.1")
     'lr=0.1'
 
     Raises:
-        ValueError: it could lead to another folder, or be taken for an option or for shell.
+        ValueError: The name could lead to another folder, or be read as an option or by a shell.
     """
     name = str(value) if type(value) in (int, float) else value
     if not isinstance(name, str) or not NAME.fullmatch(name) or len(name) > LONGEST:
@@ -46,9 +45,10 @@ def check_name(key: str, value: object) -> str:
 
 
 def check_line(key: str, value: object) -> None:
-    """
+    """Raises ValueError if the text would end the line of a script.
+
     Raises:
-        ValueError: the text would end the line of the script that it is written into.
+        ValueError: The text contains control characters.
     """
     if CONTROL.search(str(value)):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Which process it is that left something on disk, and whether it can still be at work."""
+"""Identifies the process that left something on disk, and tells whether it still runs."""
 
 import os
 import socket
@@ -10,11 +10,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """A process, and where its number means something.
+    """Identifies a process and the system in which its number is valid.
 
-    host, boot, namespace: the machine by name, its start, and the numbering of processes on it;
-    containers of one machine may share its name. began: clock ticks after the boot, which tell the
-    process from a later one of the same number. Empty where the system does not say.
+    Args:
+        pid: Number of the process.
+        host: Name of the machine.
+        boot: Identifier of the machine's start.
+        namespace: Process namespace. Containers of one machine may share its name.
+        began: Clock ticks after the boot, which distinguish later processes of the same number.
+            Fields
+            are empty where the system does not report them.
     """
 
     pid: int
@@ -25,8 +30,8 @@ class Process:
 
     @property
     def is_local(self) -> bool:
-        """Whether this process could see it, so that not to see it means that it is gone."""
-        return (self.host, self.boot, self.namespace) == _here()
+        """Returns True if this process could see that one, so that a missing process has ended."""
+        return (self.host, self.boot, self.namespace) == _system()
 
     @property
     def is_alive(self) -> bool:
@@ -39,13 +44,13 @@ class Process:
 
 def this_process() -> Process:
     pid = os.getpid()
-    return Process(pid, *_here(), began=_state_and_begin(pid)[1])
+    return Process(pid, *_system(), began=_state_and_begin(pid)[1])
 
 
 def is_process_alive(pid: int, began: str = "") -> bool:
-    """Whether there is a process of this number, which has not ended: a zombie has.
+    """Returns True if a process of this number runs. A zombie does not.
 
-    began: as this_process says it; another process of the same number does not count.
+    `began` is as this_process reports it. Another process of the same number does not count.
     """
     state, now = _state_and_begin(pid)
     if state:
@@ -59,7 +64,7 @@ def is_process_alive(pid: int, began: str = "") -> bool:
     return True
 
 
-def _here() -> tuple[str, str, str]:
+def _system() -> tuple[str, str, str]:
     return socket.gethostname(), *_boot_and_namespace()
 
 
@@ -73,7 +78,10 @@ def _boot_and_namespace() -> tuple[str, str]:
 
 
 def _state_and_begin(pid: int) -> tuple[str, str]:
-    """Of /proc/PID/stat, whose second field, a name in brackets, may hold anything."""
+    """Returns state and start from /proc/PID/stat.
+
+    Its second field, a name in brackets, may contain anything.
+    """
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return fields[0].decode(), fields[19].decode()

@@ -1,4 +1,4 @@
-"""Hides values of environment variables that a config names in all that is said of a run."""
+"""Hides values of environment variables that a config names in all output of a run."""
 
 import json
 import os
@@ -11,23 +11,22 @@ from typing import Any, TextIO
 from harness.system.names import printable
 
 REFERENCE = re.compile(r"\$\{oc\.env:([^\W\d]\w*)\}")
-SHORT = 4  # characters below which a value counts as a whole word only, as 6 in "got 6"
-HIDES = "hides_values_of_variables"  # attribute of a stream that does
+SHORT = 4  # shorter values are hidden as whole words only, such as 6 in "got 6"
+HIDES = "hides_values_of_variables"  # attribute of a redacting stream
 
-_names: set[str] = set()  # of variables that this process has read for a config
+_names: set[str] = set()  # variables that this process has read for a config
 
 
 def hide_variable(name: str) -> None:
-    """From now on the value of this environment variable is hidden, also on stderr."""
+    """Hides the value of this environment variable from now on, also on stderr."""
     _names.add(name)
     _hide_on(sys.stderr)
 
 
 def redact(text: str, shortest: int = 1) -> str:
-    """The text with ${oc.env:NAME} for each value, of so many characters at least, of a noted
-    variable.
+    """Returns the text with ${oc.env:NAME} for each value of a hidden variable.
 
-    Values are those of now: a variable that is not set hides nothing.
+    Values have at least `shortest` characters and are read now: an unset variable hides nothing.
     """
     read = {name: os.environ.get(name, "") for name in sorted(_names)}
     forms = {form: name for name, value in read.items() for form in _forms(value)}
@@ -40,13 +39,14 @@ def redact(text: str, shortest: int = 1) -> str:
 
 
 def restore(text: str) -> str:
-    """The text with the value of each ${oc.env:NAME} whose variable is set."""
+    """Returns the text with the value of each ${oc.env:NAME} whose variable is set."""
     return REFERENCE.sub(lambda match: os.environ.get(match[1], match[0]), text)
 
 
 def _hide_on(stream: TextIO | None) -> None:
-    """Also what nobody expected is written without the values: tracebacks, whoever prints them,
-    and warnings. Values of fewer than SHORT characters stay: progress is full of such numbers.
+    """Redacts all output of a stream, such as tracebacks and warnings.
+
+    Values of fewer than SHORT characters stay, because progress is full of such numbers.
     """
     if stream is None or hasattr(stream, HIDES):
         return
@@ -56,7 +56,7 @@ def _hide_on(stream: TextIO | None) -> None:
 
 
 def has_reference(value: Any) -> bool:
-    """Whether a stored value holds the name of a variable instead of what it says."""
+    """Returns True if a stored value contains the name of a variable instead of its value."""
     if isinstance(value, dict | list):
         return any(map(has_reference, value.values() if isinstance(value, dict) else value))
     return isinstance(value, str) and bool(REFERENCE.search(value))
@@ -73,10 +73,10 @@ def _pattern(form: str) -> str:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """As errors may show the value: plain, quoted, on one line, or read as a number or a list."""
+    """Yields the forms of a value in errors: plain, quoted, on one line, or as a number or list."""
     flat = " ".join(value.split())
     in_repr = value.replace("\\", "\\\\").replace("'", "\\'")
-    found = [value, repr(value)[1:-1], in_repr, json.dumps(value)[1:-1], flat, printable(flat)]
+    forms = [value, repr(value)[1:-1], in_repr, json.dumps(value)[1:-1], flat, printable(flat)]
     with suppress(ValueError, RecursionError):
-        found.append(str(json.loads(value)))
-    yield from (form for form in found if form.strip())
+        forms.append(str(json.loads(value)))
+    yield from (form for form in forms if form.strip())

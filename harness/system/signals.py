@@ -1,4 +1,4 @@
-"""Signals that ask a run or a sweep to stop, and the exit status with which it does; no torch."""
+"""Defines signals that stop a run or a sweep, and the exit status then. No torch."""
 
 import os
 import signal
@@ -16,14 +16,13 @@ SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name
 # crash has.
 INTERRUPTED, TRY_AGAIN = 130, 75
 
-# Names a file to which a stopped command writes its exit status: torchrun turns every status of
-# its workers into 1, and a job script must tell what can go on from what has failed.
+# Names a file to which a stopped command writes its exit status. torchrun turns every status of
+# its workers into 1, and a job script must distinguish stopped from failed runs.
 STOPPED = "HARNESS_STOPPED"
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked for the end, and what there was to save is saved. Nothing that catches
-    errors holds it up on its way out.
+    """Reports a stop by a signal after the state is saved. Handlers of Exception do not catch it.
 
     >>> str(Stopped(signal.SIGTERM))
     'SIGTERM'
@@ -42,7 +41,7 @@ class Stopped(KeyboardInterrupt):
         return f"{self.name}; the same command goes on where it stopped"
 
     def write_status(self) -> None:
-        """Writes the status to the file that HARNESS_STOPPED names, if it names one."""
+        """Writes the status to the file that HARNESS_STOPPED names, if any."""
         if STOPPED in os.environ and is_rank_zero():
             try:
                 Path(os.environ[STOPPED]).write_text(f"{self.status}\n")
@@ -51,19 +50,19 @@ class Stopped(KeyboardInterrupt):
 
 
 def stop_on_signals() -> None:
-    """From now on such a signal raises Stopped in the main thread, as Ctrl-C does by itself.
+    """Makes such a signal raise Stopped in the main thread, as Ctrl-C does by itself.
 
-    A run under way hears them in its own way; a sweep ends its worker processes.
+    A running run handles signals itself; a sweep ends its worker processes.
     """
     for number in SIGNALS:
         signal.signal(number, _stop)
 
 
 def exit_on_signals() -> None:
-    """From now on such a signal ends the process where it is: one line on stderr and the status.
+    """Makes such a signal end the process at once, with one line on stderr and the status.
 
-    While modules are imported, where there is nothing to save: an exception in the middle of
-    somebody's import may be swallowed there, or end in an abort when C++ called Python.
+    Used while modules are imported, when there is nothing to save. An exception during an import
+    may be swallowed, or end in an abort when C++ called Python.
     """
     for number in SIGNALS:
         signal.signal(number, _leave)
@@ -71,7 +70,7 @@ def exit_on_signals() -> None:
 
 @contextmanager
 def exiting_on_signals() -> Iterator[None]:
-    """exit_on_signals() inside; what was in force before holds again afterwards."""
+    """Applies exit_on_signals() inside the context and restores the former handlers afterwards."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python allows no handlers there
         return
@@ -85,7 +84,7 @@ def exiting_on_signals() -> Iterator[None]:
 
 
 def is_rank_zero() -> bool:
-    """True if this process prints for all ranks of its command: RANK is 0 or not set."""
+    """Returns True if this process prints for all ranks of its command: RANK is 0 or not set."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -95,7 +95,7 @@ def test_a_suspended_process_of_this_host_keeps_its_folder_and_goes_on(tmp_path,
         os.waitid(os.P_PID, first.process.pid, os.WSTOPPED | os.WNOWAIT)
         end = time.monotonic() + 0.3
         while time.monotonic() < end:
-            why = f"which is suspended; let it go on .kill -CONT {first.process.pid}. or stop it"
+            why = f"which is suspended; resume it .kill -CONT {first.process.pid}. or stop it"
             with pytest.raises(Busy, match=why), locked(tmp_path, wait=False):
                 pass
             time.sleep(0.03)
@@ -115,7 +115,9 @@ def test_a_suspended_process_of_another_host_loses_its_folder_and_stops_before_i
             write_atomic(tmp_path / "file", "mine")
             first.process.send_signal(signal.SIGCONT)
             said = first.is_told("theirs")
-            assert said.startswith(f"LeaseLost: {tmp_path} is not this process's any more: ")
+            assert said.startswith(
+                f"LeaseLost: {tmp_path} is not locked by this process any more: "
+            )
             assert f"its lock was taken over by process {os.getpid()} on " in said
             assert first.process.wait(10) == 0
             lease.check()  # the loser took nothing away with it
@@ -123,7 +125,7 @@ def test_a_suspended_process_of_another_host_loses_its_folder_and_stops_before_i
 
 
 def test_a_lock_that_was_removed_is_noticed_before_the_next_write(tmp_path) -> None:
-    gone = pytest.raises(LeaseLost, match="its lock was removed; nothing is written")
+    gone = pytest.raises(LeaseLost, match="its lock was removed; nothing more is written")
     with gone, locked(tmp_path):
         write_atomic(tmp_path / "before", "")
         shutil.rmtree(tmp_path / LOCK)
@@ -218,6 +220,6 @@ def test_a_run_that_loses_its_folder_ends_in_one_line_and_leaves_all_as_it_is(
     folder = only_run(tmp_path)
     assert {f: f.read_bytes() for f in folder.rglob("*") if f.is_file()} == there
     said = capfd.readouterr().err
-    lost_it = f"harness: {folder} is not this process's any more: its lock was taken over by"
+    lost_it = f"harness: {folder} is not locked by this process any more: its lock was taken"
     assert said.splitlines()[-1].startswith(f"harness: {why}" if why else lost_it)
     assert "Traceback" not in said

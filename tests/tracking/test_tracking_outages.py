@@ -173,7 +173,7 @@ def test_a_run_that_has_lost_its_id_or_its_folder_sends_nothing_more_and_says_so
         sink.epoch(1, 1, 0.5, 0.5)
     assert run.rows == []
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{home} is not this process's any more: its lock was removed" in line
+    assert f"{home} is not locked by this process any more: its lock was removed" in line
 
 
 def test_wandb_offline_runs_of_an_id_need_no_lock(tmp_path, capsys) -> None:
