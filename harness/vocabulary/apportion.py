@@ -1,4 +1,4 @@
-"""Whole numbers in given proportions, with an exact sum."""
+"""Distributes a whole number in given proportions, with an exact sum."""
 
 import math
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from harness.vocabulary.tensors import Counts
 
 
 def apportion(total: int, sizes: Counts, room: Counts) -> Counts:
-    """`total` shared in proportion to sizes, by largest remainder, never beyond room[name].
+    """total * sizes[name] / sum(sizes), rounded by largest remainder, never above room[name].
 
-    What a full tensor cannot take goes to the others in proportion. Of equal remainders the
-    first tensor wins. Tensors of size 0 get something only when all others are full, in
-    proportion to their room. In integers, so the sum is exact.
+    The rest of a full tensor goes to the other tensors in proportion. Of equal remainders the first
+    tensor wins. Tensors of size 0 get units only when all others are full, in proportion to their
+    room. Integer arithmetic makes the sum exact.
 
     >>> apportion(5, {"a": 1, "b": 1, "c": 1}, {"a": 9, "b": 1, "c": 9})
     {'a': 2, 'b': 1, 'c': 2}
@@ -20,9 +20,9 @@ def apportion(total: int, sizes: Counts, room: Counts) -> Counts:
     Raises:
         ValueError: total is negative or more than all room.
     """
-    there = sum(room[name] for name in sizes)
-    if not 0 <= total <= there:
-        raise ValueError(f"cannot share {total} units: there is room for {there}")
+    whole_room = sum(room[name] for name in sizes)
+    if not 0 <= total <= whole_room:
+        raise ValueError(f"cannot distribute {total} units: there is room for {whole_room}")
     full: Counts = {}
     while True:
         left = total - sum(full.values())
@@ -39,10 +39,10 @@ def apportion(total: int, sizes: Counts, room: Counts) -> Counts:
 
 
 def reserve(total: int, held: Counts, sizes: Counts, room: Counts) -> Counts:
-    """`held` first; the other tensors of `sizes` share the rest in proportion to their sizes.
+    """Returns `held` for its tensors and distributes the rest in proportion to the others' sizes.
 
-    If there is less than `held`, it shrinks in proportion and the others get nothing; if there is
-    more than the others can take, it grows in proportion. held[name] is at most room[name].
+    If total is less than `held`, that shrinks in proportion and the others get nothing. If total is
+    more than the others can take, `held` grows in proportion. held[name] is at most room[name].
 
     >>> room = {"a": 9, "b": 9, "c": 9}
     >>> [reserve(total, {"a": 4, "b": 2}, room, room) for total in (3, 8, 18)]
@@ -59,7 +59,7 @@ def reserve(total: int, held: Counts, sizes: Counts, room: Counts) -> Counts:
 
 
 def whole_numbers(ratios: Mapping[str, Fraction]) -> Counts:
-    """Whole numbers in these proportions.
+    """Returns whole numbers in these proportions.
 
     >>> whole_numbers({"a": Fraction(1, 2), "b": Fraction(2, 3)})
     {'a': 3, 'b': 4}

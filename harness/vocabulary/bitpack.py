@@ -1,4 +1,4 @@
-"""Masks as packed bits, which ranks send, and the digest by which records name masks."""
+"""Packs masks into bits, which ranks send, and computes the digest by which records name masks."""
 
 import hashlib
 
@@ -10,7 +10,7 @@ from harness.vocabulary.tensors import Tensors
 
 
 def digest(masks: Tensors) -> str:
-    """SHA-256 over names, shapes and bits of bool tensors, first 16 hex digits."""
+    """Returns the first 16 hex digits of a SHA-256 over names, shapes and bits of bool tensors."""
     parts = hashlib.sha256()
     for name in sorted(masks):
         parts.update(f"{name} {tuple(masks[name].shape)} ".encode())
@@ -21,7 +21,7 @@ def digest(masks: Tensors) -> str:
 
 
 def pack(mask: Tensor) -> Tensor:
-    """Bools to bits, 8 a byte (uint8, ceil(n / 8)), first element in the highest bit."""
+    """Packs bools into bits, 8 a byte (uint8, ceil(n / 8)), first element in the highest bit."""
     flat = mask.detach().flatten()
     if flat.device.type == "cpu":
         return torch.from_numpy(np.packbits(flat.numpy()))
@@ -31,7 +31,7 @@ def pack(mask: Tensor) -> Tensor:
 
 
 def unpack(bits: Tensor, shape: torch.Size) -> Tensor:
-    """The inverse of `pack` for a mask of this shape."""
+    """Unpacks the result of `pack` for a mask of this shape."""
     if bits.device.type == "cpu":
         flat = torch.from_numpy(np.unpackbits(bits.numpy(), count=shape.numel()))
         return flat.view(torch.bool).view(shape)
@@ -41,24 +41,24 @@ def unpack(bits: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _is_damaged(mask: Tensor) -> bool:
-    # A bool's byte is 0 or 1. A flipped bit of memory makes it another number, which packing,
-    # like all of torch, reads as True.
+    # A bool's byte is 0 or 1. A memory error makes it another number, which packing, like all of
+    # torch, reads as True.
     return mask.numel() > 0 and int(mask.view(torch.uint8).max()) > 1
 
 
 def _buffer(tensor: Tensor) -> memoryview:
-    # As bytes, because numpy knows no bfloat16; flat, because a scalar cannot be viewed as bytes.
+    # Bytes, because numpy has no bfloat16. Flat, because a scalar cannot be viewed as bytes.
     return tensor.detach().flatten().cpu().view(torch.uint8).numpy().data
 
 
 def pack_all(masks: dict[str, Tensor]) -> Tensor:
-    """All of them one after the other, in the order of their names."""
+    """Packs all masks one after the other, ordered by name."""
     return torch.cat([pack(masks[name]) for name in sorted(masks)])
 
 
 def unpack_all(bits: Tensor, like: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The masks that `pack_all` was given, of these names and shapes, in this order."""
+    """Unpacks the result of `pack_all` into masks with the names, shapes and order of `like`."""
     names = sorted(like)
     parts = bits.split([-(-like[name].numel() // 8) for name in names])
-    found = {n: unpack(part, like[n].shape) for n, part in zip(names, parts, strict=True)}
-    return {name: found[name] for name in like}
+    masks = {n: unpack(part, like[n].shape) for n, part in zip(names, parts, strict=True)}
+    return {name: masks[name] for name in like}

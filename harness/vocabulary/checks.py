@@ -1,4 +1,4 @@
-"""The rules of values that a user writes. A rule is its words, which the message repeats."""
+"""Checks values that a user writes. A rule is written in words, which the message repeats."""
 
 import math
 import operator
@@ -21,15 +21,15 @@ UPPER = re.compile(r"(\d+)(\]|\))")
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tells whether it is one; True and False are none."""
+    """Returns True for int and float, but not for True and False."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def follows(value: object, rule: str) -> bool:
-    """Tells whether the value is what the rule says; what follows a semicolon is advice.
+    """Returns True if the value follows the rule. Text after a semicolon is advice.
 
-    "whole number" and "integer" ask for an int, "true or false" for a bool, all other rules for a
-    finite number; "or null" allows None.
+    "whole number" and "integer" require an int, "true or false" a bool, all other rules a finite
+    number. "or null" allows None.
 
     >>> follows(1, "in (0, 1]"), follows(0, "in (0, 1]"), follows(math.inf, "a number above 0")
     (True, False, False)
@@ -44,43 +44,46 @@ def follows(value: object, rule: str) -> bool:
     if ("whole" in words or "integer" in words) and type(value) is not int:
         return False
     bounds = [*LOWER.findall(words), *((sign, bound) for bound, sign in UPPER.findall(words))]
-    # A rule in other words would let every number through.
+    # A rule that is not understood would accept every number.
     assert len(bounds) == len(NUMBERS.findall(words)), f"no bound is read from a number of {rule!r}"
     return all(BOUNDS[sign](value, int(bound)) for sign, bound in bounds)
 
 
 def check(key: str, value: object, rule: str, way_out: str = "") -> None:
-    """
+    """Raises ValueError if the value does not follow the rule.
+
     Raises:
-        ValueError: the value of this key does not follow the rule.
+        ValueError: The value of this key does not follow the rule.
     """
     if not follows(value, rule):
         raise ValueError(f"{key} must be {rule}, got {value!r}{way_out}")
 
 
 def check_fields(part: object, rule: str, *keys: str, way_out: str = "", where: str = "") -> None:
-    """Checks the part's attributes of these names; `where` stands before them in the message.
+    """Checks the component's attributes of these names. Messages begin with `where`.
 
     Raises:
-        ValueError: one does not follow the rule.
+        ValueError: An attribute does not follow the rule.
     """
     for key in keys:
         check(where + key, getattr(part, key), rule, way_out)
 
 
 def check_either(key: str, value: object, known: Collection[str]) -> None:
-    """
+    """Raises ValueError if the value is none of these few.
+
     Raises:
-        ValueError: the value of this key is none of these few.
+        ValueError: The value of this key is not in `known`.
     """
     if value not in list(known):
         raise ValueError(f"{key} must be {' or '.join(known)}, got {value!r}")
 
 
 def check_known(key: str, value: object, known: Collection[object], way_out: str = "") -> None:
-    """
+    """Raises ValueError if the value is not in `known`.
+
     Raises:
-        ValueError: the value of this key is none of the known ones.
+        ValueError: The value of this key is not in `known`.
     """
     if value not in list(known):
         raise ValueError(

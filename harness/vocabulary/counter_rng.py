@@ -1,18 +1,17 @@
-"""Random numbers by index: what a sample gets does not depend on who else is in its batch."""
+"""Computes random numbers by index, independent of the batch of a sample."""
 
 import torch
 from torch import Tensor
 
 
 def uniforms(seed: int, indices: Tensor, count: int) -> Tensor:
-    """`count` numbers in [0, 1) for each index: float64, (len(indices), count).
+    """Returns `count` numbers in [0, 1) for each index: float64, (len(indices), count).
 
-    A function of (seed, index, column) alone, equal bit for bit on CPU and CUDA: batches, their
-    order and the number of ranks change nothing, and no stream has to be saved for a resumed
-    run. Column k is the same for every count above k. `seed` comes from
-    harness.vocabulary.seeds.derive.
+    They are a function of (seed, index, column) alone, equal bit for bit on CPU and CUDA. Batches,
+    their order and the number of ranks change nothing, and a resumed run needs no saved stream.
+    Column k is the same for every count above k. `seed` comes from harness.vocabulary.seeds.derive.
 
-    The 53 high bits of splitmix64 (Steele et al. 2014, Fast Splittable Pseudorandom Number
+    Uses the 53 high bits of splitmix64 (Steele et al. 2014, Fast Splittable Pseudorandom Number
     Generators), once over the index and once over the column.
 
     Raises:
@@ -32,7 +31,7 @@ def uniforms(seed: int, indices: Tensor, count: int) -> Tensor:
 
 
 def _signed(number: int) -> int:
-    """The int64 of the same 64 bits: torch's integers wrap around as those of C do."""
+    """Returns the int64 of the same 64 bits. torch's integers wrap around as those of C do."""
     return (number + 2**63) % 2**64 - 2**63
 
 
@@ -41,13 +40,13 @@ MIXERS = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)))
 
 
 def _mixed(bits: Tensor) -> Tensor:
-    """Every bit of the result depends on every bit of its int64."""
+    """Mixes the bits: every bit of the result depends on every bit of its int64."""
     for shift, factor in MIXERS:
         bits = (bits ^ _shifted(bits, shift)) * factor
     return bits ^ _shifted(bits, 31)
 
 
 def _shifted(bits: Tensor, by: int) -> Tensor:
-    # An int64 shifts its sign in from the left; the generator is defined on unsigned numbers.
+    # An int64 shifts its sign in from the left, but the generator uses unsigned numbers.
     low: int = 2 ** (64 - by) - 1
     return (bits >> by) & low

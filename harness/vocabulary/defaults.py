@@ -1,18 +1,20 @@
-"""Parts that do not inherit from the base class of their family: duck typing in one place."""
+"""Adds defaults of a base class to components that do not inherit from it."""
 
 from typing import Any
 
 
 def with_defaults(base: type, part: Any) -> Any:
-    """The part itself, if it inherits from the base class; else one like it, that has the base's
-    attributes and methods where the part has none.
+    """Returns the component with the base class's defaults.
+
+    That is the component itself if it inherits from the base class. Else it is a wrapper, with the
+    base's attributes and methods where the component has none.
 
     >>> class Shape:
     ...     sides = 0
     >>> class Square:
     ...     name = "square"
-    >>> found = with_defaults(Shape, Square())
-    >>> found.name, found.sides, type(found).__name__
+    >>> wrapped = with_defaults(Shape, Square())
+    >>> wrapped.name, wrapped.sides, type(wrapped).__name__
     ('square', 0, 'Square')
     """
     if isinstance(part, base):
@@ -22,9 +24,9 @@ def with_defaults(base: type, part: Any) -> Any:
     more = {"__module__": type(part).__module__, "__getattr__": lambda self, n: getattr(part, n)}
     kind: Any = type(type(part).__name__, (base,), {**own, **more})
     kind.__abstractmethods__ = frozenset()
-    found = object.__new__(kind)
-    object.__setattr__(found, "_part", part)
-    return found
+    wrapper = object.__new__(kind)
+    object.__setattr__(wrapper, "_part", part)
+    return wrapper
 
 
 def _of_part(name: str) -> property:

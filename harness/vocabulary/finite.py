@@ -1,4 +1,4 @@
-"""Scores must be finite; where they are not, the culprit is named. Those that are all 0 too."""
+"""Checks that scores are finite, and names the cause if not. Warns of scores that are all 0."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +12,15 @@ LOG = logging.getLogger(__name__)
 
 
 def is_finite(values: Tensor) -> bool:
-    """Whether all are: the extremes of values among which one is not are not, and cheaper."""
+    """Returns True if all values are finite. The extremes show it at lower cost than isfinite()."""
     return not values.numel() or all(bool(extreme.isfinite()) for extreme in values.aminmax())
 
 
 def check_scores(saliency: object, scores: Mapping[str, Tensor], names: Sequence[str]) -> Tensors:
-    """The scores of these weights.
+    """Returns the scores of these weights.
 
     Raises:
-        ValueError: a weight has none, or a score is not finite.
+        ValueError: A weight has no scores, or a score is not finite.
     """
     part = type(saliency).__name__
     missing = [name for name in names if name not in scores]
@@ -39,8 +39,8 @@ def check_scores(saliency: object, scores: Mapping[str, Tensor], names: Sequence
 
 
 def warn_zero_scores(saliency: object, scores: Tensors, weights: Tensors) -> None:
-    """Names in the log the weights that are not 0 and all of whose scores are: they go first."""
-    zero = [name for name, found in scores.items() if not found.any() and weights[name].any()]
+    """Warns of non-zero weights whose scores are all 0, because they are pruned first."""
+    zero = [name for name, score in scores.items() if not score.any() and weights[name].any()]
     if zero:
         LOG.warning(
             "%s scores all of %s 0, so that they go first: it saw nothing depend on them (no pass "
@@ -53,8 +53,10 @@ def warn_zero_scores(saliency: object, scores: Tensors, weights: Tensors) -> Non
 
 @contextmanager
 def name_non_finite_weights(model: nn.Module) -> Iterator[None]:
-    """An error inside, of a model with a value that is not finite, names the parameter instead:
-    the scores of all other weights suffer from it too."""
+    """Names the non-finite parameter of the model in an error inside the context.
+
+    All scores suffer from such a parameter.
+    """
     try:
         yield
     except ValueError as error:

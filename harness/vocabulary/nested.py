@@ -1,4 +1,4 @@
-"""The tensors of what a network returns: one alone, or lists, tuples, dictionaries, dataclasses."""
+"""Finds the tensors in a model's output: lists, tuples, dictionaries and dataclasses."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -8,35 +8,35 @@ from typing import Any
 from torch import Tensor
 
 
-def iter_tensors(found: Any) -> Iterator[Tensor]:
-    """All tensors of nested lists, tuples, dictionaries and dataclasses."""
-    if isinstance(found, Tensor):
-        yield found
-    elif isinstance(found, dict):
-        yield from iter_tensors(list(found.values()))
-    elif isinstance(found, list | tuple):
-        for each in found:
-            yield from iter_tensors(each)
-    elif is_dataclass(found) and not isinstance(found, type):
-        yield from iter_tensors([getattr(found, each.name) for each in fields(found)])
+def iter_tensors(value: Any) -> Iterator[Tensor]:
+    """Yields all tensors of nested lists, tuples, dictionaries and dataclasses."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        yield from iter_tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from iter_tensors(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from iter_tensors([getattr(value, item.name) for item in fields(value)])
 
 
-def map_tensors(found: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same of `change` of each tensor that `iter_tensors` tells of; `found` stays as it is."""
-    if isinstance(found, Tensor):
-        return change(found)
-    if isinstance(found, dict):
-        changed = copy.copy(found)
-        for key, value in found.items():
-            changed[key] = map_tensors(value, change)
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Returns a copy of the value with `change` applied to each tensor of `iter_tensors`."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        changed = copy.copy(value)
+        for key, item in value.items():
+            changed[key] = map_tensors(item, change)
         return changed
-    if isinstance(found, list | tuple):
-        parts = [map_tensors(each, change) for each in found]
-        return type(found)(*parts) if hasattr(found, "_fields") else type(found)(parts)
-    if is_dataclass(found) and not isinstance(found, type):
-        made = copy.copy(found)
-        for each in fields(found):  # past a frozen one's __setattr__
-            value = map_tensors(getattr(found, each.name), change)
-            object.__setattr__(made, each.name, value)
+    if isinstance(value, list | tuple):
+        parts = [map_tensors(field, change) for field in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if is_dataclass(value) and not isinstance(value, type):
+        made = copy.copy(value)
+        for field in fields(value):  # bypasses __setattr__ of a frozen one
+            item = map_tensors(getattr(value, field.name), change)
+            object.__setattr__(made, field.name, item)
         return made
-    return found
+    return value

@@ -1,4 +1,4 @@
-"""torch.utils.checkpoint in passes whose gradients torch.autograd.grad is asked for."""
+"""Adapts torch.utils.checkpoint to passes that call torch.autograd.grad."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
 @contextmanager
 def differentiable_checkpoints() -> Iterator[None]:
-    """Inside, torch's reentrant checkpoints work as those with use_reentrant=False do.
+    """Makes torch's reentrant checkpoints work like those with use_reentrant=False.
 
-    The outputs are the same bit by bit. A reentrant one refuses torch.autograd.grad, cannot be
-    differentiated twice, and gives its weights no gradient unless one of its inputs asks for one,
-    which data never does: they would score 0 without a word.
+    The outputs are the same bit by bit. A reentrant checkpoint refuses torch.autograd.grad, cannot
+    be differentiated twice, and gives its weights no gradient unless one of its inputs requires
+    one. Data never does, so these weights would silently score 0.
     """
     with _having(CheckpointFunction, "apply", staticmethod(_recomputed)):
         yield
@@ -22,10 +22,10 @@ def differentiable_checkpoints() -> Iterator[None]:
 
 @contextmanager
 def no_checkpoints() -> Iterator[None]:
-    """Inside, checkpoints of both kinds call their part and keep what it computes.
+    """Makes checkpoints of both kinds call their function and keep its activations.
 
-    For a forward that only a context makes what it is (other parameters, a mode): a checkpoint
-    would repeat it outside.
+    Needed for a forward pass that depends on a context (other parameters, a mode), because a
+    checkpoint would repeat it outside.
     """
     with (
         _having(CheckpointFunction, "apply", staticmethod(_called)),

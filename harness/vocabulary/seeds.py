@@ -1,4 +1,4 @@
-"""One seed rules all: every random stream is derived from it here, by purpose."""
+"""Derives every random stream from one seed, by purpose."""
 
 import hashlib
 
@@ -7,10 +7,10 @@ def derive(seed: int, *purpose: str | int) -> int:
     """First 63 bits of SHA-256 over "seed/purpose/...": independent streams, equal everywhere.
 
     Purposes in use: ("init",), ("order", level, epoch), ("calibration",), ("saliency", name),
-    ("saliency", name, probe), ("reinit", level), ("dropout", level, epoch, rank),
-    ("augmentation", level, epoch), ("prune", level), ("control", kind, name), ("grow", step, name),
-    ("dynamics", level); a level's training with a penalty has level "1/penalty", and the inputs
-    of a recalibration are in the order of level "recalibration". Python's hash() differs between
+    ("saliency", name, probe), ("reinit", level), ("dropout", level, epoch, rank), ("augmentation",
+    level, epoch), ("prune", level), ("control", kind, name), ("grow", step, name), ("dynamics",
+    level). A level's training with a penalty has level "1/penalty", and the inputs of a
+    recalibration are in the order of level "recalibration". Python's hash() differs between
     processes and is never used.
 
     >>> derive(0, "init") == derive(0, "init"), derive(0, "init") == derive(1, "init")

@@ -1,10 +1,10 @@
-"""A point inside a training, between two optimizer steps."""
+"""Defines a position inside a training, between two optimizer steps."""
 
 from typing import NamedTuple
 
 
 class StepIndex(NamedTuple):
-    """After `epoch` whole epochs and `step` further optimizer steps.
+    """Represents the position after `epoch` whole epochs and `step` further optimizer steps.
 
     >>> StepIndex(0, 70).normalized(steps_per_epoch=32), StepIndex(2).steps(32)
     (StepIndex(epoch=2, step=6), 64)
@@ -14,11 +14,11 @@ class StepIndex(NamedTuple):
     step: int = 0
 
     def steps(self, steps_per_epoch: int) -> int:
-        """Optimizer steps from the beginning of the training."""
+        """Returns the number of optimizer steps from the beginning of the training."""
         return self.epoch * steps_per_epoch + self.step
 
     def normalized(self, steps_per_epoch: int) -> "StepIndex":
-        """The same point with fewer steps than an epoch has."""
+        """Returns the same position with fewer steps than an epoch has."""
         return StepIndex(*divmod(self.steps(steps_per_epoch), steps_per_epoch))
 
 

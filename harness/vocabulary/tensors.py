@@ -1,4 +1,4 @@
-"""What flows through the pipeline: tensors and counts by parameter name, and batches."""
+"""Defines tensors and counts by parameter name, batches, and helpers for them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ Batch = tuple[Tensor, Tensor]  # inputs (samples, ...), labels (samples, ...)
 Loss = Callable[[Tensor, Tensor], Tensor]  # outputs, labels -> loss SUMMED over the samples
 Mean = Callable[[Tensors, int], Tensors]  # (sums, samples) -> sums over ranks / samples over ranks
 
-# What a sparse tensor is made of, by layout; each is a method of it.
+# Methods that return the parts of a sparse tensor, by layout.
 SPARSE = {
     torch.sparse_coo: ("_indices", "_values"),
     **dict.fromkeys(
@@ -30,7 +30,7 @@ TABLES = (nn.Embedding, nn.EmbeddingBag)
 
 
 def local_mean(sums: Tensors, samples: int) -> Tensors:
-    """The `Mean` of one process: sums / samples.
+    """Returns sums / samples: the `Mean` of one process.
 
     Raises:
         ValueError: samples is 0.
@@ -41,14 +41,14 @@ def local_mean(sums: Tensors, samples: int) -> Tensors:
 
 
 def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Parameter name -> layer, for the weight of every convolution and linear layer.
+    """Returns parameter name -> layer for the weight of every convolution and linear layer.
 
-    The classifier is included; biases and norms are not. A weight that several layers share
-    appears once, under its first name; one that a layer of another kind holds first does not
-    appear, nor one that is an embedding's too, whichever comes first.
+    The classifier is included; biases and norms are not. A weight that several layers share appears
+    once, under its first name. A weight whose first holder is a layer of another kind does not
+    appear, nor does one that an embedding uses.
 
     Raises:
-        ValueError: the model has no such layer, a lazy one, or one whose weight is computed.
+        ValueError: The model has no such layer, a lazy one, or one whose weight is computed.
     """
     own = dict(model.named_parameters())
     for name, layer in model.named_modules():
@@ -64,29 +64,34 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
         if isinstance(layer, PRUNABLE)
     }
     tables = {id(m.weight) for m in model.modules() if isinstance(m, TABLES)}
-    found = {n: layer for n, layer in layers.items() if n in own and id(own[n]) not in tables}
-    if not found:
+    prunable = {n: layer for n, layer in layers.items() if n in own and id(own[n]) not in tables}
+    if not prunable:
         raise ValueError(f"{type(model).__name__} has no Conv or Linear layer to prune")
-    lazy = [name for name in found if is_lazy(own[name])]
+    lazy = [name for name in prunable if is_lazy(own[name])]
     if lazy:
         raise ValueError(f"{lazy[0]} has no values yet; run one batch through the model first")
-    return found
+    return prunable
 
 
 def prunable_weights(model: nn.Module) -> Tensors:
-    """The weights themselves (detached, not copied), by parameter name."""
+    """Returns the weights themselves (detached, not copied), by parameter name."""
     return {name: model.get_parameter(name).detach() for name in prunable_layers(model)}
 
 
 def all_tensors(model: nn.Module) -> Tensors:
-    """All parameters and buffers, detached, by name; also buffers that no checkpoint holds."""
+    """Returns all parameters and buffers, detached, by name.
+
+    Buffers that no checkpoint holds are included.
+    """
     every = (*model.named_parameters(), *model.named_buffers())
     return {name: tensor.detach() for name, tensor in every}
 
 
 def attribute_tensors(part: object) -> Tensors:
-    """The tensors that a part holds as attributes, alone or in lists and dicts; of a function
-    those that it has closed over, of a method those of its object."""
+    """Returns the tensors in a component's attributes, alone or in lists and dicts.
+
+    For a function these are the tensors of its closure, for a method those of its object.
+    """
     owner = getattr(part, "__self__", part)
     cells = getattr(owner, "__closure__", None) or ()
     inside = {str(number): cell.cell_contents for number, cell in enumerate(cells)}
@@ -98,16 +103,18 @@ def _tensors(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         yield name, value.detach()
     elif isinstance(value, dict):
-        for key, one in value.items():
-            yield from _tensors(f"{name}.{key}", one)
+        for key, item in value.items():
+            yield from _tensors(f"{name}.{key}", item)
     elif isinstance(value, list | tuple):
-        for number, one in enumerate(value):
-            yield from _tensors(f"{name}.{number}", one)
+        for number, item in enumerate(value):
+            yield from _tensors(f"{name}.{number}", item)
 
 
 def dense_parts(tensor: Tensor) -> list[Tensor]:
-    """The dense tensors that hold the tensor: itself, a sparse one's indices and its values, or a
-    quantized one's whole numbers, scales and zero points.
+    """Returns the dense tensors that hold the tensor.
+
+    These are itself, the indices and values of a sparse tensor, or the whole numbers, scales and
+    zero points of a quantized one.
 
     >>> [part.tolist() for part in dense_parts(torch.tensor([0.0, 7.0]).to_sparse())]
     [[[1]], [7.0]]
@@ -127,19 +134,20 @@ def _quantizer(tensor: Tensor) -> list[Tensor]:
 
 
 def has_extra_state(module: nn.Module) -> bool:
-    """Whether its class says what of it belongs to its state beside parameters and buffers."""
+    """Returns True if the module's class defines get_extra_state."""
     return type(module).get_extra_state is not nn.Module.get_extra_state
 
 
 def clone_tensors(tensors: Tensors) -> Tensors:
-    """Copies that share no memory, contiguous: what safetensors wants."""
+    """Returns contiguous copies that share no memory, as safetensors requires."""
     whole = torch.contiguous_format
     return {name: t.detach().clone(memory_format=whole) for name, t in tensors.items()}
 
 
 def distinct(tensor: Tensor) -> Tensor:
-    """The elements that have a memory of their own, as a view: without the repeats of expand,
-    which nothing may write to.
+    """Returns a view of the elements with their own memory, without the repeats of expand.
+
+    Nothing may write to these repeats.
 
     >>> distinct(torch.ones(3, 1).expand(3, 6)).shape
     torch.Size([3, 1])
@@ -154,19 +162,23 @@ def distinct(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; every module's own mode and buffers again outside, also after an error."""
+    """Sets eval mode inside the context.
+
+    Restores each module's mode and buffers afterwards, also after an error.
+    """
     with fixed_mode(model, training=False):
         yield
 
 
 @contextmanager
 def fixed_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """This mode inside; every module's own mode and buffers again outside, also after an error.
+    """Sets the mode inside the context.
 
-    Buffers, because the forward of some networks writes to them in eval mode too (counters, the
-    state of spiking or recurrent units): looking at a network must not change it.
+    Restores each module's mode and buffers afterwards, also after an error. Buffers, because the
+    forward pass of some models writes to them in eval mode too (counters, the state of spiking or
+    recurrent units). A measurement must not change the model.
     """
-    # Module by module: model.train() would also wake up the parts that are frozen in eval mode.
+    # Module by module, because model.train() would also change modules frozen in eval mode.
     modes = [(module, module.training) for module in model.modules()]
     with preserve_buffers(model):
         model.train() if training else model.eval()
@@ -179,7 +191,7 @@ def fixed_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 @contextmanager
 def preserve_buffers(model: nn.Module) -> Iterator[None]:
-    """Buffers are outside the tensors that they were, with their values, also after an error."""
+    """Restores buffer objects and values after the context, also after an error."""
     buffers = [
         (module._buffers, name, buffer, _values(buffer))
         for module in model.modules()
@@ -190,16 +202,16 @@ def preserve_buffers(model: nn.Module) -> Iterator[None]:
     finally:
         with torch.no_grad():
             for owner, name, buffer, values in buffers:
-                owner[name] = buffer  # a forward may have put another one there
+                owner[name] = buffer  # a forward pass may have replaced it
                 if buffer is not None and values is not None and not buffer.requires_grad:
                     distinct(buffer).copy_(values)
 
 
 @contextmanager
 def preserve_parameters(model: nn.Module) -> Iterator[None]:
-    """Parameters have their values again outside, also after an error.
+    """Restores parameter values after the context, also after an error.
 
-    A forward in training mode may write to them (codebooks, averages, weights that it clips).
+    A forward pass in training mode may write to them (codebooks, averages, clipped weights).
     """
     before = [(parameter, _values(parameter)) for parameter in model.parameters()]
     try:
@@ -211,8 +223,8 @@ def preserve_parameters(model: nn.Module) -> Iterator[None]:
                 now.copy_(values)
 
 
-def _are_equal(one: Tensor, other: Tensor) -> bool:
-    return all(map(torch.equal, dense_parts(one), dense_parts(other)))
+def _are_equal(left: Tensor, right: Tensor) -> bool:
+    return all(map(torch.equal, dense_parts(left), dense_parts(right)))
 
 
 def _values(buffer: Tensor | None) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""The one exact top-k of the project: allocations count with it, masks are cut with it."""
+"""Selects the exact top-k. Allocations count with it, and masks are made with it."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,21 +10,21 @@ from torch import Tensor
 
 from harness.vocabulary.tensors import Counts, Tensors
 
-# One dimension. numpy on the CPU, where it compares and counts three times as fast as torch;
-# a Tensor elsewhere.
+# One dimension. numpy on the CPU, where it compares and counts three times as fast as torch.
+# A Tensor elsewhere.
 Array = Any
 
-# Every STEP-th score is looked at first. A prime, so that the sample does not fall into step with
-# the rows of a weight or the places of a kernel.
+# The sample holds every STEP-th score. A prime, so that it does not align with the rows of a weight
+# or the positions of a kernel.
 STEP = 101
 
 
 def topk_mask(scores: Tensor, keep: int) -> Tensor:
     """True at exactly `keep` highest scores; of equal scores the first flat index wins.
 
-    Scores are compared in float32 or wider; nothing is sorted.
+    Scores are compared in float32 or wider, without sorting.
 
-    >>> top(torch.tensor([1.0, 3.0, 1.0, 1.0]), keep=2).tolist()
+    >>> topk_mask(torch.tensor([1.0, 3.0, 1.0, 1.0]), keep=2).tolist()
     [True, True, False, False]
 
     Raises:
@@ -42,12 +42,12 @@ def topk_mask(scores: Tensor, keep: int) -> Tensor:
 
 
 def topk_masks(scores: Tensors, keep: Counts) -> Tensors:
-    """`top` per tensor: exactly keep[name] units of each."""
+    """Returns `topk_mask` per tensor: exactly keep[name] units of each."""
     return {name: topk_mask(score, keep[name]) for name, score in scores.items()}
 
 
 def topk_counts(scores: Tensors, keep: int) -> Counts:
-    """How many of the `keep` highest scores of all tensors together lie in each of them.
+    """Returns how many of the `keep` highest scores of all tensors together lie in each tensor.
 
     Of equal scores those of the first tensor win.
     """
@@ -65,47 +65,48 @@ def topk_counts(scores: Tensors, keep: int) -> Counts:
     return counts
 
 
-def check_keep(keep: int, there: int) -> None:
-    """
+def check_keep(keep: int, units: int) -> None:
+    """Raises ValueError unless 0 <= keep <= units.
+
     Raises:
-        ValueError: so many units cannot be kept.
+        ValueError: That many units cannot be kept.
     """
-    if not 0 <= keep <= there:
-        raise ValueError(f"cannot keep {keep} of {there} units")
+    if not 0 <= keep <= units:
+        raise ValueError(f"cannot keep {keep} of {units} units")
 
 
 def widest(scores: Iterable[Tensor]) -> torch.dtype:
-    """The dtype in which these scores are compared: float32, or float64 where one of them is."""
+    """Returns the dtype in which scores are compared: float64 if any score has it, else float32."""
     wide = any(score.dtype == torch.float64 for score in scores)
     return torch.float64 if wide else torch.float32
 
 
 def array(flat: Tensor) -> Array:
-    """The same memory, as it is compared fastest."""
+    """Returns the same memory in the form that is compared fastest."""
     return flat.numpy() if flat.device.type == "cpu" else flat
 
 
 def count(mask: Array) -> int:
-    """How many are True."""
+    """Returns the number of True entries."""
     return int(np.count_nonzero(mask) if isinstance(mask, np.ndarray) else mask.count_nonzero())
 
 
 def positions(mask: Array) -> Array:
-    """Where they are True, ascending."""
+    """Returns the indices of True entries, ascending."""
     return np.flatnonzero(mask) if isinstance(mask, np.ndarray) else mask.nonzero().flatten()
 
 
 def _threshold(flats: Sequence[Array], keep: int) -> float:
-    """The keep-th highest of all scores together; 1 <= keep <= their number.
+    """Returns the keep-th highest of all scores together, for 1 <= keep <= their number.
 
-    Two pivots from a sample enclose it, and only what lies between them is partitioned (after
-    Floyd & Rivest 1975, Expected time bounds for selection).
+    Two pivots from a sample enclose it, and only scores between them are partitioned (after Floyd &
+    Rivest 1975, Expected time bounds for selection).
     """
     low, high = _pivots(flats, keep)
     between = _joined([flat[(flat > low) & (flat <= high)] for flat in flats])
     rank = keep - sum(count(flat > high) for flat in flats)
     if not 1 <= rank <= len(between):
-        # The pivots missed it, as with many equal scores: the slow way is as exact.
+        # The pivots missed it, as with many equal scores. Selects from all scores instead.
         between, rank = _joined(flats), keep
     return _lowest(between, len(between) - rank)
 
@@ -113,8 +114,8 @@ def _threshold(flats: Sequence[Array], keep: int) -> float:
 def _pivots(flats: Sequence[Array], keep: int) -> tuple[float, float]:
     sample = _joined([flat[::STEP] for flat in flats])
     lower = 1 - keep / sum(map(len, flats))  # share of the scores below the threshold
-    place, sigma = len(sample) * lower, math.sqrt(len(sample) * lower * (1 - lower))
-    low, high = math.floor(place - 4 * sigma) - 4, math.ceil(place + 4 * sigma) + 4
+    position, sigma = len(sample) * lower, math.sqrt(len(sample) * lower * (1 - lower))
+    low, high = math.floor(position - 4 * sigma) - 4, math.ceil(position + 4 * sigma) + 4
     return (
         _lowest(sample, low) if low >= 0 else -math.inf,
         _lowest(sample, high) if high < len(sample) else math.inf,
@@ -136,7 +137,7 @@ def _joined(flats: Sequence[Array]) -> Array:
 
 
 def _lowest(flat: Array, index: int) -> float:
-    """The score at this place, from 0, in ascending order."""
+    """Returns the score at this index in ascending order."""
     if isinstance(flat, np.ndarray):
         return float(np.partition(flat, index)[index])
     return float(flat.kthvalue(index + 1).values)

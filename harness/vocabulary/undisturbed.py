@@ -1,4 +1,4 @@
-"""Work with a network that leaves it as it was: passes through it, and copies of it."""
+"""Runs passes through a model without changing it, and copies models."""
 
 import copy
 from collections.abc import Iterator
@@ -12,14 +12,15 @@ from harness.vocabulary.tensors import preserve_buffers
 
 
 @contextmanager
-def preserve_model(network: nn.Module) -> Iterator[None]:
-    """Outside, modes, buffers, attributes and random streams are as before, also after an error.
+def preserve_model(model: nn.Module) -> Iterator[None]:
+    """Restores modes, buffers, attributes and random streams after the context.
 
-    Attributes too: a network may keep the state or the activations of its last batch in one.
+    Does so after an error too. A model may keep the state or activations of its last batch in
+    attributes.
     """
-    devices = {p.device for p in network.parameters() if p.device.type == "cuda"}
-    before = [(vars(module), dict(vars(module))) for module in network.modules()]
-    with torch.random.fork_rng(devices), preserve_buffers(network):
+    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    before = [(vars(module), dict(vars(module))) for module in model.modules()]
+    with torch.random.fork_rng(devices), preserve_buffers(model):
         try:
             yield
         finally:
@@ -28,18 +29,19 @@ def preserve_model(network: nn.Module) -> Iterator[None]:
                 now.update(then)
 
 
-def deepcopy_model(network: nn.Module) -> nn.Module:
-    """A deep copy. What its modules keep of a pass (an activation) comes along without its graph,
-    which copy.deepcopy refuses.
+def deepcopy_model(model: nn.Module) -> nn.Module:
+    """Returns a deep copy. Activations that modules keep are copied without their graph.
+
+    copy.deepcopy refuses tensors with a graph.
 
     Raises:
-        ValueError: there is more that cannot be copied.
+        ValueError: The model holds something else that cannot be copied.
     """
-    kept = (t for m in network.modules() for t in iter_tensors(vars(m)) if not t.is_leaf)
+    kept = (t for m in model.modules() for t in iter_tensors(vars(m)) if not t.is_leaf)
     try:
-        return copy.deepcopy(network, {id(tensor): tensor.detach().clone() for tensor in kept})
+        return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in kept})
     except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"{type(network).__name__} cannot be copied ({str(error).splitlines()[0]}); let its "
+            f"{type(model).__name__} cannot be copied ({str(error).splitlines()[0]}); let its "
             "modules keep nothing of a forward pass, or detach it"
         ) from error

@@ -1,4 +1,4 @@
-"""Reading pickles that may come from anybody: of few named classes, and nothing is called."""
+"""Reads untrusted pickles with an allow-list of classes. Nothing else is imported or called."""
 
 import pickle
 from collections.abc import Collection
@@ -18,10 +18,12 @@ ARRAYS = frozenset(
 def restricted_load(
     file: IO[bytes], allowed: Collection[tuple[str, str]], encoding: str = "ASCII"
 ) -> Any:
-    """What the file holds; allowed: (module, name) of the classes and functions that it may use.
+    """Returns the content of the file.
+
+    `allowed` holds (module, name) of usable classes and functions.
 
     Raises:
-        pickle.UnpicklingError: it uses others; none of them was imported.
+        pickle.UnpicklingError: The file uses others. None of them was imported.
     """
     return _Only(file, allowed, encoding).load()
 

@@ -48,7 +48,7 @@ def test_all_room_is_used_when_all_is_asked() -> None:
 
 @pytest.mark.parametrize("total", [-1, 8])
 def test_more_than_all_room_is_refused(total) -> None:
-    with pytest.raises(ValueError, match=f"cannot share {total} units: there is room for 7"):
+    with pytest.raises(ValueError, match=f"cannot distribute {total} units: there is room for 7"):
         apportion(total, {"a": 1, "b": 1}, {"a": 4, "b": 3})
 
 
