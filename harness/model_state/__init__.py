@@ -1,1 +1,1 @@
-"""All that a model holds: saved whole, compared, and told from what no file holds."""
+"""Reads all state of a model: saves and compares it, and finds what no file holds."""

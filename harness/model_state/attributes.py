@@ -1,4 +1,4 @@
-"""Everything that a network and parts keep beside what checkpoints hold, by name."""
+"""Finds the state of a model and of components that checkpoints do not hold, by name."""
 
 import inspect
 import io
@@ -19,66 +19,71 @@ from harness.model_state.class_code import is_own, named_globals
 from harness.model_state.contents import CONTAINERS, ITEM, Contents, ordered
 from harness.vocabulary.tensors import has_extra_state
 
-Values = dict[tuple[str, str], Any]  # root, name -> something that is equal if its value is
+Values = dict[tuple[str, str], Any]  # root, name -> object that is equal if the value is
 
 NETWORK = "network"
 OF_TORCH = frozenset(vars(nn.Module()))  # mode, hooks, and what is registered
-# What nn.RNNBase sets from its parameters at each forward pass.
+# Attributes that nn.RNNBase sets from its parameters at each forward pass.
 OF_RNN = frozenset(("_flat_weights", "_flat_weight_refs"))
-# Hooks of modules, parameters and optimizers. What they keep counts, not that they are there.
+# Hooks of modules, parameters and optimizers. Their state is compared, not their presence.
 HOOKS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
     *("_post_accumulate_grad_hooks", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"),
 )
 NO_STATE = (ModuleType, logging.Logger, io.IOBase)
-# As torch names what an attribute is computed from anew in each forward pass.
+# torch's suffixes of parameters from which an attribute is computed in each forward pass.
 ORIGINALS = ("_orig", "_g", "_v")
 PYTHONS = ("builtins", "itertools", "_csv")  # iterators written in C
-DEEPEST = 20  # objects within objects
-FEW = 64  # items that are looked at one by one
+DEEPEST = 20  # levels of nested objects
+FEW = 64  # items that are read one by one
 
 
 @cache
 def _of_optimizer() -> frozenset[str]:
-    """State and groups, which its state_dict holds, hooks, and what torch notes for itself."""
-    # Here, not above: torch imports its compiler, for seconds, when the first optimizer is made.
+    """Returns attributes of an optimizer that are not compared.
+
+    These are state and groups of its state_dict, hooks, and torch's own notes.
+    """
+    # Not at import: torch imports its compiler, for seconds, when the first optimizer is made.
     return frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
 
 
 class Unknown:
-    """Stands for a value that cannot be compared."""
+    """Replaces a value that cannot be compared."""
 
 
-def attribute_values(network: nn.Module, parts: Mapping[str, object]) -> Values:
-    """Numbers, texts, tensors, random streams and positions of iterators, wherever they are kept.
+def attribute_values(model: nn.Module, parts: Mapping[str, object]) -> Values:
+    """Returns numbers, texts, tensors, random streams and positions of iterators.
 
-    Of the network's modules what is not registered; of parts all, also of what they hold: modules,
-    containers, objects, functions with what they have closed over. Of classes and functions that
-    are neither a library's nor the harness's also attributes of the class and globals that the
-    code names. Not what checkpoints hold: the network's tensors, views of them, and what a module
-    or optimizer saves of itself.
+    For the model's modules this is everything that is not registered. For components it is
+    everything, including the modules, containers, objects and closures that they hold. Classes and
+    functions of neither a library nor the harness add class attributes and the globals that their
+    code names. State of checkpoints is left out: the model's tensors, views of them, and what a
+    module or optimizer saves.
     """
-    walk = _Walk(network)
-    for path, module in network.named_modules():
+    walk = _Walk(model)
+    for path, module in model.named_modules():
         if not has_extra_state(module):
             walk.members(module, f"{NETWORK}.{path}".removesuffix("."), 0)
-    for path, parameter in network.named_parameters():
+    for path, parameter in model.named_parameters():
         walk.hooks(parameter, f"{NETWORK}.{path}", 0)
     for name, part in parts.items():
         walk.root = name
         walk.visit(part, name, 0)
-    return walk.found
+    return walk.values
 
 
 class _Walk:
-    def __init__(self, network: nn.Module):
-        self.root, self.found, self.contents = NETWORK, Values(), Contents()
-        # By id, with the name of the first way to them; alive, or ids would be given to others.
-        self.seen = {id(module): path for path, module in network.named_modules()}
+    def __init__(self, model: nn.Module):
+        self.root, self.values, self.contents = NETWORK, Values(), Contents()
+        # By id, with the first name. The objects are kept alive, or their ids would be reused.
+        self.seen = {id(module): path for path, module in model.named_modules()}
         self.alive: list[object] = []
         self.classes: set[type] = set()
-        saved = (*network.parameters(), *network.buffers())
-        self.saved = {place for one in saved for place in (id(one), _storage(one) or id(one))}
+        saved = (*model.parameters(), *model.buffers())
+        self.saved = {
+            key for tensor in saved for key in (id(tensor), _storage(tensor) or id(tensor))
+        }
 
     def visit(self, value: object, name: str, depth: int) -> None:
         if isinstance(value, Tensor) and self._is_saved(value):
@@ -97,7 +102,7 @@ class _Walk:
         return id(tensor) in self.saved or (_storage(tensor) or id(tensor)) in self.saved
 
     def _put(self, name: str, value: object) -> None:
-        self.found[self.root, name] = value
+        self.values[self.root, name] = value
 
     def _enter(self, value: Any, name: str, depth: int) -> None:
         if isinstance(value, type):
@@ -125,27 +130,27 @@ class _Walk:
             self.visit(value, f"{name}.{key}", depth)
 
     def _items(self, value: Any, depth: int) -> Any:
-        """Of a container as one value."""
+        """Returns the value of a whole container."""
         if len(value) > FEW:
             whole = self.contents.of_items(value)
             if whole is not None:
                 return len(value), whole
         self.contents.left -= ITEM * len(value)
         if self.contents.left < 0:
-            # Of parts there is one, whose items stay the same; networks are built several times.
+            # A component exists once and keeps its items. Models are built several times.
             return Unknown if self.root == NETWORK else hash(tuple(map(id, value)))
         pairs = value.items() if isinstance(value, dict) else enumerate(ordered(value))
-        inner, self.found = self.found, {}
+        outer, self.values = self.values, {}
         for number, (key, item) in enumerate(pairs):
             shown = self.contents.of(key) if not isinstance(key, Tensor) else None
             self.visit(item, repr(shown or number), depth)
-        items, self.found = self.found, inner
+        items, self.values = self.values, outer
         if Unknown in items.values():
             return Unknown
         return len(value), self.contents.digest(repr(items).encode(errors="backslashreplace"))
 
     def _iterator(self, value: Any, depth: int) -> Any:
-        """Of one of Python's own, whose parts say where it is."""
+        """Returns the value of a built-in iterator, whose reduced form contains its position."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -188,10 +193,10 @@ def _saves_itself(value: object) -> bool:
 
 
 def _storage(tensor: Tensor) -> int | None:
-    """Where its memory begins; views have the same."""
+    """Returns the address of a tensor's memory. Views have the same."""
     try:
         return tensor.untyped_storage().data_ptr() or None
-    except (NotImplementedError, RuntimeError):  # it has none, or several
+    except (NotImplementedError, RuntimeError):  # no storage, or several
         return None
 
 
@@ -211,31 +216,31 @@ def _of_function(value: Any) -> Iterator[tuple[str, object]]:
 
 
 def _of_class(kind: type) -> Iterator[tuple[str, object]]:
-    """Its attributes, and the functions behind methods and properties."""
+    """Yields attributes of a class and the functions behind its methods and properties."""
     for key, value in vars(kind).items():
         if isinstance(value, property):
             functions = {"get": value.fget, "set": value.fset}
-            yield from ((f"{key}.{how}", each) for how, each in functions.items() if each)
+            yield from ((f"{key}.{how}", method) for how, method in functions.items() if method)
             continue
-        found = getattr(value, "__func__", getattr(value, "func", value))
-        if isinstance(found, FunctionType) or not (
-            key.startswith("__") or inspect.isroutine(found)
+        function = getattr(value, "__func__", getattr(value, "func", value))
+        if isinstance(function, FunctionType) or not (
+            key.startswith("__") or inspect.isroutine(function)
         ):
-            yield key, found
+            yield key, function
 
 
 def _members(owner: object) -> dict[str, Any]:
-    """Attributes, also those in slots; not what is computed from other attributes."""
+    """Returns attributes, also of slots, but none that is computed from other attributes."""
     kind: Any = type(owner)
-    found = {key: getattr(owner, key) for key in _slots(kind) if hasattr(owner, key)}
-    found |= getattr(owner, "__dict__", {})
+    members = {key: getattr(owner, key) for key in _slots(kind) if hasattr(owner, key)}
+    members |= getattr(owner, "__dict__", {})
     registered = owner._parameters if isinstance(owner, nn.Module) else {}
     hidden = OF_TORCH if isinstance(owner, nn.Module) else frozenset[str]()
     hidden |= OF_RNN if isinstance(owner, nn.RNNBase) else frozenset()
     hidden |= _of_optimizer() if isinstance(owner, Optimizer) else frozenset()
     return {
         key: value
-        for key, value in found.items()
+        for key, value in members.items()
         if key not in hidden
         and not isinstance(getattr(kind, key, None), cached_property)
         and not any(key + end in registered for end in ORIGINALS)
@@ -245,5 +250,5 @@ def _members(owner: object) -> dict[str, Any]:
 @cache
 def _slots(kind: Hashable) -> list[str]:
     declared = [vars(base).get("__slots__", ()) for base in getattr(kind, "__mro__", ())]
-    names = [name for each in declared for name in ([each] if isinstance(each, str) else each)]
+    names = [name for slots in declared for name in ([slots] if isinstance(slots, str) else slots)]
     return [name for name in names if name not in ("__dict__", "__weakref__")]

@@ -1,4 +1,4 @@
-"""Values as text that is equal in every process that holds an equal value."""
+"""Converts values to text that is equal in every process with an equal value."""
 
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -12,16 +12,16 @@ from torch import Tensor
 from harness.model_state.contents import PLAIN
 from harness.model_state.fingerprints import fingerprint
 
-DEEPEST = 4  # values within values
-FEW = 64  # items that are told one by one
-DEVICE = ("cuda", "cpu", "mps")  # each rank has its own
+DEEPEST = 4  # levels of nested values
+FEW = 64  # items that are written one by one
+DEVICE = ("cuda", "cpu", "mps")  # differs between ranks
 
 
 def canonical(value: object, depth: int = 0) -> str | None:
-    """The value in words, without addresses; None if nothing can be said of it.
+    """Returns the value as text without addresses, or None if it has no such text.
 
-    Functions, modules and objects that can be called are told by their names and classes alone:
-    what they hold may be of one rank's samples.
+    Functions, modules and callable objects appear by their names and classes alone, because their
+    state may come from one rank's samples.
 
     >>> canonical([1.0, "relu"])
     "list [float 1.0, str 'relu']"
@@ -41,7 +41,7 @@ def canonical(value: object, depth: int = 0) -> str | None:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether its repr says all that it holds, in one order: no sets, no objects.
+    """Returns True if the repr shows the whole value in a fixed order: no sets, no objects.
 
     >>> _is_plain({"a": (1, 2.0)}), _is_plain([{1}])
     (True, False)
@@ -54,7 +54,7 @@ def _is_plain(value: Any) -> bool:
 
 def _container(value: Any, depth: int) -> str | None:
     if isinstance(value, list | tuple | dict) and len(value) > FEW and _is_plain(value):
-        # A vocabulary has 50,000 words, and this is asked around every call of a part.
+        # A vocabulary has 50,000 words, and this runs around every call of a component.
         digest = sha256(repr(value).encode(errors="backslashreplace")).hexdigest()
         return f"{type(value).__name__} of {len(value)}, {digest}"
     if isinstance(value, partial):
@@ -72,12 +72,13 @@ def _container(value: Any, depth: int) -> str | None:
 def _items(value: Any, depth: int) -> str:
     if isinstance(value, dict):
         value = list(value.items())
-    items = [str(canonical(one, depth + 1)) for one in value]
+    items = [str(canonical(item, depth + 1)) for item in value]
     return f"[{', '.join(sorted(items) if isinstance(value, set | frozenset) else items)}]"
 
 
 def _called(value: Any) -> str:
-    """
+    """Returns the qualified name of a callable, or of its class.
+
     >>> layer = torch.nn.Linear(1, 1)
     >>> _called(layer), _called(layer.forward)
     ('torch.nn.modules.linear.Linear', 'torch.nn.modules.linear.Linear.forward')

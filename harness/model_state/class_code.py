@@ -1,4 +1,4 @@
-"""What the code of a module's class says that its calls may change: read, not run."""
+"""Reads, without running it, what the code of a module's class may change."""
 
 import dis
 import inspect
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-# Of lists, dicts and sets; those of tensors end in an underscore.
+# Methods of lists, dicts and sets. In-place methods of tensors end in an underscore.
 CHANGES = frozenset(
     ("append", "extend", "insert", "pop", "popitem", "popleft", "appendleft", "clear", "remove")
     + ("reverse", "sort", "update", "setdefault", "add", "discard")
@@ -20,7 +20,7 @@ MAKES_BUFFERS = frozenset(("register_buffer", "Buffer"))
 
 @cache
 def assigned(kind: Hashable) -> frozenset[str]:
-    """Attributes that methods of a class beside its constructor assign; of torch's classes none.
+    """Returns attributes that methods other than the constructor assign, none of torch's classes.
 
     >>> class Steps:
     ...     def __init__(self):
@@ -36,7 +36,7 @@ def assigned(kind: Hashable) -> frozenset[str]:
 
 @cache
 def changes_in_place(kind: Hashable) -> bool:
-    """Whether methods of a class beside its constructor may write to lists, dicts or tensors.
+    """Returns True if methods other than the constructor may write to lists, dicts or tensors.
 
     >>> class Notes:
     ...     def forward(self):
@@ -54,13 +54,16 @@ def _changes_in_place(code: CodeType) -> bool:
 
 @cache
 def makes_buffers(kind: Hashable) -> bool:
-    """Whether methods of a class beside its constructor register buffers; not so torch's own."""
+    """Returns True if methods other than the constructor register buffers.
+
+    Methods of torch's classes do not count.
+    """
     return any(MAKES_BUFFERS & set(code.co_names) for code in _codes(kind))
 
 
 @cache
 def is_own(module: str) -> bool:
-    """Whether code is neither Python's, nor an installed library's, nor the harness's.
+    """Returns True if code belongs neither to Python, an installed library nor the harness.
 
     >>> is_own("torch.nn"), is_own("collections")
     (False, False)
@@ -73,19 +76,19 @@ def is_own(module: str) -> bool:
 
 
 def named_globals(function: FunctionType) -> dict[str, object]:
-    """Globals that the function's code names, and those of own modules that it takes by name."""
+    """Returns globals that the function's code names, also those of user modules."""
     names = _names(function.__code__)
-    found = {key: function.__globals__[key] for key in names if key in function.__globals__}
-    for module in [value for value in found.values() if isinstance(value, ModuleType)]:
+    values = {key: function.__globals__[key] for key in names if key in function.__globals__}
+    for module in [value for value in values.values() if isinstance(value, ModuleType)]:
         if is_own(module.__name__):
             inside = sorted(vars(module).keys() & set(names))
-            found |= {f"{module.__name__}.{key}": vars(module)[key] for key in inside}
-    return found
+            values |= {f"{module.__name__}.{key}": vars(module)[key] for key in inside}
+    return values
 
 
 @cache
 def _names(code: CodeType) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for each in _within(code) for name in each.co_names))
+    return tuple(dict.fromkeys(name for inner in _within(code) for name in inner.co_names))
 
 
 def _codes(kind: Any) -> Iterator[CodeType]:
@@ -103,7 +106,7 @@ def _code(method: Any) -> CodeType | None:
 
 
 def _within(code: CodeType | None) -> Iterator[CodeType]:
-    """The code and that of functions inside it."""
+    """Yields the code and that of functions inside it."""
     if isinstance(code, CodeType):
         yield code
         for inner in code.co_consts:

@@ -1,4 +1,4 @@
-"""What a plain value, tensor, array or random stream holds, as something that can be compared."""
+"""Reads plain values, tensors, arrays and random streams into comparable objects."""
 
 import hashlib
 import marshal
@@ -19,29 +19,29 @@ from torch import Tensor
 from harness.vocabulary.tensors import SPARSE, dense_parts
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
-# Their repr says all that they hold, and nothing of what they remember for themselves.
+# Their repr shows all their content and no caches.
 SHOWN = (
     *(Enum, PurePath, Decimal, Fraction, date, timedelta, range, slice),
     *(torch.dtype, torch.device, torch.layout, np.dtype),
 )
 CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 BUFFERS = (bytearray, array, memoryview)
-# Bytes of one tensor that are hashed; of a larger one its version and so many of its entries.
+# Bytes of a tensor that is hashed whole. Of a larger one, its version and SAMPLE entries are read.
 MOST_OF_TENSOR, SAMPLE = 2**22, 2**12
-# Bytes that one look hashes in all: a quarter of a second.
+# Bytes that one comparison hashes in all: a quarter of a second.
 MOST_BYTES = 2**28
-# Bytes that are hashed while one item is looked at by itself.
+# Bytes that one item of a container costs.
 ITEM = 2**12
 
 
 class Contents:
-    """Reads values whole, up to MOST_BYTES in all; `left` says how many of them remain."""
+    """Reads values, up to MOST_BYTES in all. `left` is the number of bytes that remain."""
 
     def __init__(self) -> None:
         self.left = MOST_BYTES
 
     def of(self, value: object) -> Any:
-        """Something that is equal if the value is; None of a value of another kind."""
+        """Returns an object that is equal if the value is, or None for other kinds of values."""
         if isinstance(value, SHOWN):
             return type(value).__name__, repr(value)
         if isinstance(value, PLAIN):
@@ -59,13 +59,13 @@ class Contents:
         return hashlib.sha256(content).hexdigest()
 
     def of_items(self, value: Any) -> str | None:
-        """Of a container with nothing in it but plain values and such containers; else None.
+        """Returns the digest of a container of plain values and such containers, else None.
 
-        Quick: about 20 ns an item.
+        This takes about 20 ns an item.
         """
         plain = value if isinstance(value, dict) else list(value)
         try:
-            # Of a version in which it does not depend on how often an item is referred to.
+            # Version 2 does not depend on the number of references to an item.
             return self.digest(marshal.dumps(plain, 2))
         except ValueError:
             return None
@@ -97,7 +97,7 @@ class Contents:
         return *about, self.digest(data.numpy().tobytes()), version
 
     def _of_array(self, value: np.ndarray) -> Any:
-        # Nobody writes into what is read-only, such as a file that is mapped.
+        # Read-only arrays, such as a mapped file, do not change.
         whole = value.flags.writeable and value.nbytes <= self.left
         step = 1 if whole or not value.size else -(-value.size // SAMPLE)
         return str(value.dtype), value.shape, self.digest(value.flat[::step].tobytes())
@@ -108,5 +108,5 @@ def _listed(value: object) -> object:
 
 
 def ordered(value: Any) -> Any:
-    """Of a set its items in one order; other containers themselves."""
+    """Returns a set's items in a fixed order. Other containers are returned unchanged."""
     return sorted(value, key=repr) if isinstance(value, set | frozenset) else value

@@ -1,4 +1,4 @@
-"""Fingerprints of tensors, made where the tensors are: what ranks compare."""
+"""Computes fingerprints of tensors on their device, which ranks compare."""
 
 from functools import cache
 
@@ -8,31 +8,31 @@ from torch import Tensor
 
 from harness.vocabulary.tensors import Tensors, dense_parts
 
-ROW = 4096  # words that are summed at once
+ROW = 4096  # words that are summed together
 LANES = 2
-# Rows whose products are held at once: in a CPU's cache, and 128 MiB of a GPU's memory.
+# Rows whose products are in memory at once: in a CPU's cache, and 128 MiB on a GPU.
 ROWS_AT_ONCE = {"cpu": 32, "cuda": 4096}
 
 
 def fingerprint(tensors: Tensors) -> dict[str, str]:
-    """Tells per tensor its dtype, its shape and 128 bits that its bytes decide, as text.
+    """sum_i a_i w_i mod 2^64 per tensor, in two lanes, with its dtype and shape, as text.
 
-    Of a sparse tensor also its layout and the shapes of its parts, and the bytes are those of its
-    indices and its values, one after the other; of a quantized one those of its whole numbers,
-    scales and zero points.
+    A sparse tensor adds its layout and the shapes of its parts, and its bytes are those of its
+    indices and then its values. A quantized tensor's bytes are those of its whole numbers, scales
+    and zero points.
 
-    The bytes, in logical order, are words w_i of 32 bits (the last one filled up with 0). Each of
-    two lanes is sum_i a_i w_i mod 2^64 over rows of 4096 words, with odd multipliers a_i that are
-    fixed, pseudo-random and other ones in each lane; the sums of the rows are words again, until
-    one row is left. Whole numbers do not round: every device, number of threads and order of the
-    sums gives the same bits. Only the last sums leave the device.
+    The bytes, in logical order, are words w_i of 32 bits; the last one is filled up with 0. Each of
+    two lanes is sum_i a_i w_i mod 2^64 over rows of 4096 words, with fixed, pseudo-random, odd
+    multipliers a_i that differ between lanes. The sums of the rows are words again, until one row
+    is left. Whole numbers do not round: every device, number of threads and order of the sums gives
+    the same bits. Only the last sums leave the device.
 
-    One changed word always changes every lane, for a_i is odd: one flipped bit is never missed,
+    One changed word always changes every lane, because a_i is odd: one flipped bit is never missed,
     0 and -0 differ, and so do two NaNs of other bits. Changes of several words are missed where
-    their products cancel in both lanes; for a change that was not made to fit the multipliers the
+    their products cancel in both lanes. For a change that does not depend on the multipliers the
     chance is 2^-32 a lane and level, about 2^-60 together. So exchanged values, shifted rows and
-    signs that are turned in pairs are seen, but it is no cryptographic hash: who knows the
-    multipliers can construct two tensors that agree.
+    pairwise changed signs are seen. It is no cryptographic hash: two tensors that agree can be
+    constructed from the multipliers.
 
     Source: Dietzfelbinger 1996, universal hashing without primes (multiply and add mod 2^64).
     """
@@ -48,11 +48,12 @@ def fingerprint(tensors: Tensors) -> dict[str, str]:
 
 
 def _form(tensor: Tensor) -> str:
-    """
+    """Returns dtype, shape and layout as text.
+
     >>> _form(torch.eye(2).to_sparse())
     'float32 (2, 2) sparse_coo (2, 2) (2,)'
     """
-    dtype, layout = (str(one).removeprefix("torch.") for one in (tensor.dtype, tensor.layout))
+    dtype, layout = (str(kind).removeprefix("torch.") for kind in (tensor.dtype, tensor.layout))
     form = f"{dtype} {tuple(tensor.shape)}"
     if tensor.layout is torch.strided:
         return form
@@ -60,11 +61,11 @@ def _form(tensor: Tensor) -> str:
 
 
 def _each(sums: list[Tensor]) -> list[list[int]]:
-    return [one.tolist() for one in sums]
+    return [lanes.tolist() for lanes in sums]
 
 
 def _words(tensor: Tensor) -> Tensor:
-    """The bytes as int32; a view where they lie in order, and fill whole words."""
+    """Returns the bytes as int32. A view where they are contiguous and fill whole words."""
     parts = [_words_of_dense(part) for part in dense_parts(tensor)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -91,7 +92,7 @@ def _lanes(words: Tensor, level: int = 0) -> Tensor:
 
 
 def _sums(rows: Tensor, multipliers: Tensor) -> Tensor:
-    """Of each row in each lane (rows, LANES), mod 2^64."""
+    """Returns the sum of each row in each lane (rows, LANES), mod 2^64."""
     wide = rows.long()
     if rows.device.type == "cpu":
         # Several times as fast as torch, which writes the products to memory.
@@ -101,7 +102,7 @@ def _sums(rows: Tensor, multipliers: Tensor) -> Tensor:
 
 @cache
 def _multipliers(level: int, device: torch.device) -> Tensor:
-    """(LANES, ROW) of odd numbers of 64 bits: outputs of splitmix64 (Steele et al. 2014)."""
+    """Returns (LANES, ROW) odd numbers of 64 bits, from splitmix64 (Steele et al. 2014)."""
     first = 1 + level * LANES * ROW
     numbers = np.arange(first, first + LANES * ROW, dtype=np.uint64)
     numbers *= np.uint64(0x9E3779B97F4A7C15)
@@ -109,5 +110,5 @@ def _multipliers(level: int, device: torch.device) -> Tensor:
         numbers ^= numbers >> np.uint64(shift)
         numbers *= np.uint64(factor)
     numbers ^= numbers >> np.uint64(31)
-    odd = (numbers | np.uint64(1)).view(np.int64)
-    return torch.from_numpy(odd.copy()).view(LANES, ROW).to(device)
+    multipliers = (numbers | np.uint64(1)).view(np.int64)
+    return torch.from_numpy(multipliers.copy()).view(LANES, ROW).to(device)

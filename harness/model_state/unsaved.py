@@ -1,8 +1,8 @@
-"""What no checkpoint holds: state of the network's modules and of parts that is no buffer.
+"""Warns of state of a model's modules and of components that no checkpoint holds.
 
-Parameters and buffers are saved whole, and so is an optimizer's state. A counter that a module
-keeps for itself (self.calls += 1) begins anew when the run is resumed; here such state is found
-wherever an own part can keep it, and named, not saved.
+Parameters, buffers and the optimizer's state are saved whole. A counter that a module keeps in an
+attribute (self.calls += 1) starts again when the run resumes. Such state is found in all user
+components, and named, not saved.
 """
 
 import sys
@@ -24,7 +24,7 @@ OF_PARTS = (
 
 
 class UnsavedState:
-    """Compares what is kept with what was at the run's start, which a resumed run begins with."""
+    """Compares attributes with those at the run's start, with which a resumed run begins."""
 
     def __init__(self) -> None:
         self._before: Values | None = None
@@ -33,48 +33,51 @@ class UnsavedState:
         self._of_training: Mapping[str, object] = {}
         self._named: set[str] = set()
 
-    def begin(self, network: nn.Module, parts: Mapping[str, object]) -> None:
-        """The network has made a forward pass: what the first one sets up is no change."""
+    def begin(self, model: nn.Module, parts: Mapping[str, object]) -> None:
+        """Reads the attributes after the model's first forward pass, whose changes do not count."""
         self._parts = parts
-        self._before = attribute_values(network, parts)
+        self._before = attribute_values(model, parts)
 
-    def begin_training(self, network: nn.Module, parts: Mapping[str, object]) -> None:
-        """parts: those that are made for this training; a resumed one makes them anew."""
-        self._trained, self._of_training = network, parts
-        now, before = self._now(network), self._before or {}
+    def begin_training(self, model: nn.Module, parts: Mapping[str, object]) -> None:
+        """Reads the attributes of `parts` that are made for this training.
+
+        A resumed one makes them again.
+        """
+        self._trained, self._of_training = model, parts
+        now, before = self._now(model), self._before or {}
         kept = {key: value for key, value in before.items() if key[0] not in parts}
         self._before = kept | {key: value for key, value in now.items() if key[0] in parts}
 
-    def warn_changes(self, network: nn.Module) -> None:
-        """Warns once of all that has changed, and of what cannot be compared."""
-        now = self._now(network)
+    def warn_changes(self, model: nn.Module) -> None:
+        """Warns once of everything that has changed, and of what cannot be compared."""
+        now = self._now(model)
         before = now if self._before is None else self._before
         unknown = {key for key, value in now.items() if value is Unknown}
         changed = {key for key in now if now[key] != before.get(key, _Absent)} - unknown
         self._tell([key for key in now if key in changed], "changed since the run began")
         self._tell([key for key in now if key in unknown], "cannot be looked into")
 
-    def _now(self, network: nn.Module) -> Values:
-        more = self._of_training if network is self._trained else {}
-        return attribute_values(network, {**self._parts, **more})
+    def _now(self, model: nn.Module) -> Values:
+        more = self._of_training if model is self._trained else {}
+        return attribute_values(model, {**self._parts, **more})
 
-    def _tell(self, keys: Collection[tuple[str, str]], what: str) -> None:
+    def _tell(self, keys: Collection[tuple[str, str]], change: str) -> None:
         new = [(root, name) for root, name in keys if name not in self._named]
         self._named.update(name for _, name in new)
-        for names, way_out in _sorted_out(new):
+        for names, remedy in _sorted_out(new):
             print(
-                f"warning: {', '.join(names)} {what}, and no checkpoint holds it: interrupted and "
-                f"resumed, the run may end in other records; {way_out}",
+                f"warning: {', '.join(names)} {change}, and no checkpoint holds it: interrupted "
+                f"and resumed, the run may end in other records; {remedy}",
                 file=sys.stderr,
             )
 
 
 class _Absent:
-    """Stands for no value."""
+    """Represents a missing value."""
 
 
-def _sorted_out(found: Collection[tuple[str, str]]) -> Iterator[tuple[list[str], str]]:
-    for way_out in (*WAYS_OUT.values(), OF_PARTS):
-        names = [name for root, name in found if WAYS_OUT.get(root, OF_PARTS) == way_out]
+def _sorted_out(keys: Collection[tuple[str, str]]) -> Iterator[tuple[list[str], str]]:
+    for remedy in (*WAYS_OUT.values(), OF_PARTS):
+        names = [name for root, name in keys if WAYS_OUT.get(root, OF_PARTS) == remedy]
         if names:
-            yield names, way_out
+            yield names, remedy

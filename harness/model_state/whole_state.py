@@ -1,7 +1,7 @@
-"""The whole state of a network, as every file that keeps one holds it: parameters and all buffers.
+"""Reads and loads the whole state of a model for files: parameters and all buffers.
 
-state_dict leaves out buffers that are registered with persistent=False. A network that computes
-with them is another one after it was loaded without them.
+state_dict leaves out buffers that are registered with persistent=False. A model that computes with
+them would be another one after loading.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,54 +13,58 @@ from torch import Tensor, nn
 from harness.model_state.class_code import makes_buffers
 from harness.vocabulary.tensors import Tensors, distinct, has_extra_state
 
-EXTRA = "_extra_state"  # as torch names it
+EXTRA = "_extra_state"  # torch's name
 
 
 def whole_state(model: nn.Module) -> Tensors:
-    """Names every parameter and buffer, not copied, in state_dict's order.
+    """Returns every parameter and buffer by name, not copied, in state_dict's order.
 
-    What modules share has all of its names; buffers that are None are left out. What a module
-    returns from get_extra_state is among them.
+    Shared tensors appear under all their names, and buffers that are None are left out. The result
+    of a module's get_extra_state is included.
 
     Raises:
-        ValueError: that is no tensor, or a parameter or buffer is sparse or quantized.
+        ValueError: get_extra_state returns no tensor, or a parameter or buffer is sparse or
+            quantized.
     """
-    found: Tensors = {}
+    state: Tensors = {}
     for path, module in _modules(model):
-        found |= _named(path, module._parameters)
-        found |= _named(path, module._buffers)
-        found |= _extra_state(path, module)
-    return found
+        state |= _named(path, module._parameters)
+        state |= _named(path, module._buffers)
+        state |= _extra_state(path, module)
+    return state
 
 
 def buffers_of(model: nn.Module) -> Tensors:
-    """Names every buffer, as `whole_state` does."""
+    """Returns every buffer by name, as `whole_state` does."""
     every = [_named(path, module._buffers) for path, module in _modules(model)]
     return {name: buffer for buffers in every for name, buffer in buffers.items()}
 
 
 @torch.no_grad()
 def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Puts a whole state into the model, in place; the inverse of `whole_state`.
+    """Loads a whole state into the model, in place. The inverse of `whole_state`.
 
     Raises:
-        ValueError: a parameter's name or shape is not the model's, or a buffer is of no module.
+        ValueError: A parameter's name or shape is not the model's, or a buffer belongs to no
+            module.
     """
     own = dict(model.named_parameters(remove_duplicate=False))
     extra = {name for path, module in _modules(model) for name in _extra_state(path, module)}
     rest = {name: value for name, value in state.items() if name not in own and name not in extra}
-    odd = sorted((own.keys() | extra) - state.keys()) + sorted(rest.keys() - _places(model, rest))
-    if odd:
+    unmatched = sorted((own.keys() | extra) - state.keys()) + sorted(
+        rest.keys() - _buffer_names(model, rest)
+    )
+    if unmatched:
         raise ValueError(
-            f"{odd[0]} is in one only of the stored state and {type(model).__name__}: it is the "
-            "state of another network; build the network that it was stored of"
+            f"{unmatched[0]} is in one only of the stored state and {type(model).__name__}: it is "
+            "the state of another model; build the model that it was stored from"
         )
     for name, parameter in own.items():
         if parameter.shape != state[name].shape:
             raise ValueError(
                 f"{name} has shape {tuple(state[name].shape)} in the stored state and "
-                f"{tuple(parameter.shape)} in {type(model).__name__}; build the network that it "
-                "was stored of"
+                f"{tuple(parameter.shape)} in {type(model).__name__}; build the model that it "
+                "was stored from"
             )
         parameter.copy_(state[name])
     load_buffers(model, rest)
@@ -70,42 +74,42 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 @torch.no_grad()
 def load_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
-    """The inverse of `buffers_of`; one that is not among them becomes None.
+    """Loads buffers into the model, in place where shape and dtype are equal.
 
-    Some forward passes register the buffers that they need: what is not registered yet will be.
-
-    In place where shape and dtype are equal: others may hold the tensor. A forward pass may have
-    put another one in its place, and into an expanded one nothing can be written.
+    The inverse of `buffers_of`. A buffer that is not given becomes None. Some forward passes
+    register the buffers that they need; such a buffer is registered now. In place, because other
+    objects may refer to the tensor. A forward pass may have replaced it, and an expanded one cannot
+    be written.
     """
     device = next((parameter.device for parameter in model.parameters()), None)
-    for name in sorted(_slots(model) | _places(model, buffers)):
+    for name in sorted(_slots(model) | _buffer_names(model, buffers)):
         owner, key = _owner(model, name), name.rpartition(".")[2]
         if key not in owner._buffers:
             owner.register_buffer(key, None)
-        mine, saved = owner._buffers[key], buffers.get(name)
-        if mine is None or saved is None:
+        current, saved = owner._buffers[key], buffers.get(name)
+        if current is None or saved is None:
             owner._buffers[key] = None if saved is None else saved.detach().to(device, copy=True)
-        elif (distinct(mine).shape, mine.dtype) == (saved.shape, saved.dtype):
-            mine.copy_(saved)
+        elif (distinct(current).shape, current.dtype) == (saved.shape, saved.dtype):
+            current.copy_(saved)
         else:
-            owner._buffers[key] = saved.detach().to(mine.device, copy=True)
+            owner._buffers[key] = saved.detach().to(current.device, copy=True)
 
 
 def _slots(model: nn.Module) -> set[str]:
-    """Names of all registered buffers, also of those that are None."""
+    """Returns the names of all registered buffers, also of those that are None."""
     return {_name(path, key) for path, module in _modules(model) for key in module._buffers}
 
 
-def _places(model: nn.Module, buffers: Iterable[str]) -> set[str]:
-    """Those of the names that buffers have, or may get from a method of their module."""
+def _buffer_names(model: nn.Module, buffers: Iterable[str]) -> set[str]:
+    """Returns the names that belong to buffers, or may be registered by a module's method."""
     kinds: dict[str, Any] = {path: type(module) for path, module in _modules(model)}
     makers = {path for path, kind in kinds.items() if makes_buffers(kind)}
-    slots, found = _slots(model), set[str]()
+    slots, names = _slots(model), set[str]()
     for name in buffers:
         path, _, key = name.rpartition(".")
         if name in slots or (path in makers and not hasattr(_owner(model, name), key)):
-            found.add(name)
-    return found
+            names.add(name)
+    return names
 
 
 def _extra_state(path: str, module: nn.Module) -> Tensors:
@@ -122,8 +126,8 @@ def _extra_state(path: str, module: nn.Module) -> Tensors:
 
 
 def _named(path: str, tensors: Mapping[str, Tensor | None]) -> Tensors:
-    found = {_name(path, key): t.detach() for key, t in tensors.items() if t is not None}
-    for name, tensor in found.items():
+    state = {_name(path, key): t.detach() for key, t in tensors.items() if t is not None}
+    for name, tensor in state.items():
         kind = tensor.dtype if tensor.is_quantized else tensor.layout
         if kind is not torch.strided:
             raise ValueError(
@@ -131,7 +135,7 @@ def _named(path: str, tensors: Mapping[str, Tensor | None]) -> Tensors:
                 "dense (to_dense(), dequantize()) and convert it in forward, or keep it as a plain "
                 "attribute"
             )
-    return found
+    return state
 
 
 def _name(path: str, key: str) -> str:
