@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -36,24 +37,15 @@ class Ranks:
 
     Before every collective the ranks compare which collective they have reached, with which tensors
     (`header.sync_collective`). The collectives of training steps are not compared.
-
-    Args:
-        rank: Rank of this process.
-        world_size: Number of processes in the group.
-        device: Device of this rank.
-        options: Options of the group.
-        control: gloo group for small messages from and to the CPU.
-        aside: Second gloo group, for asynchronous questions during training.
-        watch: Watchdog that ends this rank if another rank is lost. None in a group of one.
     """
 
     rank: int = 0
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     options: Options = field(default_factory=Options)
-    control: dist.ProcessGroup | None = None
-    aside: dist.ProcessGroup | None = None
-    watch: Watchdog | None = None
+    control: dist.ProcessGroup | None = None  # gloo, for small messages from and to the CPU
+    aside: dist.ProcessGroup | None = None  # gloo, for asynchronous questions in training
+    watch: Watchdog | None = None  # ends this rank if another one is lost
 
     @property
     def is_main(self) -> bool:
@@ -63,11 +55,7 @@ class Ranks:
         """Reports progress to the other ranks, which costs one increment.
 
         All ranks must call this equally often. Where they do not, as in `on_main`, pass alone=True.
-
-        Args:
-            alone: True if the other ranks need not call this.
-            before: Name of a collective that follows without comparison. It is named if it never
-                ends.
+        `before` names a collective that follows without comparison, in case that it never ends.
         """
         if self.watch:
             self.watch.heartbeat(alone, f"{before} ({caller_location()})" if before else "")
@@ -78,10 +66,7 @@ class Ranks:
 
     @contextmanager
     def on_rank_loss(self, callback: Callable[[str], None]) -> Iterator[None]:
-        """Registers `callback(reason)` inside the context for the loss of a rank.
-
-        It is called before the process ends, while the main thread may hang.
-        """
+        """Calls `callback(reason)` on the loss of a rank, even if the main thread hangs."""
         if self.watch:
             self.watch.on_loss.append(callback)
         try:
@@ -124,7 +109,7 @@ class Ranks:
     def shard(self, indices: Tensor) -> Tensor:
         """Returns this rank's consecutive part of a list.
 
-        Sizes differ by at most one and may be 0.
+        Sizes differ by at most 1, and may be 0.
         """
         return indices.tensor_split(self.world_size)[self.rank]
 
@@ -153,15 +138,12 @@ class Ranks:
         return values
 
     def on_main(self, work: Callable[[], T]) -> T:
-        """Runs `work()` on rank 0 and returns its result, or raises its error, on every rank.
-
-        An error on rank 0 alone would leave the other ranks waiting in the next collective.
-        """
+        """Runs `work()` on rank 0 and returns its result, or raises its error, on every rank."""
         result: T | None = None
         error: Exception | None = None
         if self.is_main:
             self.heartbeat(alone=True)
-            try:
+            try:  # An error on rank 0 alone would leave the other ranks waiting.
                 result = work()
             except Exception as caught:
                 error = caught
@@ -172,10 +154,7 @@ class Ranks:
         return result  # type: ignore[return-value]
 
     def broadcast_masks(self, masks: Tensors) -> Tensors:
-        """Returns rank 0's masks on every rank.
-
-        They are sent as packed bits and compared afterwards.
-        """
+        """Returns rank 0's masks on every rank: sent as packed bits, then compared."""
         if self.world_size == 1:
             return masks
         bits = pack_all(masks)
@@ -189,20 +168,13 @@ class Ranks:
         """Checks that tensors have the same bits on all ranks.
 
         Raises:
-            RanksDisagree: On every rank. Names the tensors, and the ranks that differ from a
-                majority.
+            RanksDisagree: On every rank. Names the tensors, and ranks that differ from a majority.
         """
         if self.world_size > 1:
             self.check_digests(fingerprint(tensors), name)
 
     def check_digests(self, digests: Digests, name: str) -> None:
-        """Checks that fingerprints are equal on all ranks.
-
-        One message of 32 bytes is enough while they are equal.
-
-        Raises:
-            RanksDisagree: As `check_equal`.
-        """
+        """Checks fingerprints as `check_equal` does. While they are equal, 32 bytes are sent."""
         if self.control is None:  # one rank, or a rank without a process group
             return
         with self._together(f"comparison of {name}", number=hashed(dict(digests))) as equal:
@@ -212,23 +184,16 @@ class Ranks:
             raise error
 
     def check_replicas(self, model: nn.Module, name: str, also: Tensors | None = None) -> None:
-        """Checks that all parameters and buffers of a model are equal on all ranks.
+        """Checks that parameters, buffers, `model_settings` and `also` are equal on all ranks.
 
-        Compares the model's other settings (see `model_settings`) and the tensors in `also` too.
         During training replicas are equal at the end of each epoch, otherwise at any time.
-
-        Raises:
-            RanksDisagree: As `check_equal`.
         """
         if self.world_size > 1:
             digests = fingerprint({**all_tensors(model), **(also or {})})
             self.check_digests({**digests, **model_settings(model)}, name)
 
     def broadcast_running_statistics(self, model: nn.Module) -> None:
-        """Copies rank 0's running statistics of norm layers to every rank.
-
-        In training each rank has its own.
-        """
+        """Copies rank 0's running statistics of norms to every rank; they differ after steps."""
         self.broadcast(running_statistics(model))
 
     def wrap(
@@ -238,15 +203,9 @@ class Ranks:
         exchange: GradientExchange = DENSE,
         masks_in_force: MasksInForce | None = None,
     ) -> nn.Module:
-        """Returns the model whose backward pass averages gradients over ranks.
+        """Returns the model whose backward pass averages gradients over ranks, without buffers.
 
-        Buffers are not synced.
-
-        Args:
-            model: Model to wrap.
-            rehearse: Returns a loss of one or two samples, for one backward pass without a step.
-            exchange: How gradients are reduced.
-            masks_in_force: See `register_exchange`. None if no weight is pruned.
+        `rehearse` returns a loss of one or two samples. See `register_exchange` for the masks.
 
         Raises:
             RanksDisagree: The models are not equal. DDP would overwrite them with rank 0's.
@@ -255,12 +214,8 @@ class Ranks:
             return model
         self.broadcast_running_statistics(model)
         self.check_replicas(model, "the network before a training")
-        return replicate(
-            model,
-            self.device,
-            rehearse,
-            lambda new: register_exchange(new, exchange, masks_in_force),
-        )
+        register = partial(register_exchange, exchange=exchange, masks_in_force=masks_in_force)
+        return replicate(model, self.device, rehearse, register)
 
     def barrier(self) -> None:
         """Waits until all ranks have called this."""
@@ -281,10 +236,7 @@ class Ranks:
     def _together(
         self, name: str, forms: Mapping[str, str] | None = None, number: int = 0
     ) -> Iterator[bool]:
-        """Compares the collectives of all ranks, then yields whether `number` is equal on all.
-
-        `forms` must be equal on all ranks. A rank that has not arrived is behind the waiting ranks.
-        """
+        """Compares the collectives and `forms` of all ranks, and yields if `number` is equal."""
         self.heartbeat()
         arrival = CollectiveCall(name, caller_location(), forms or {})
         with self.waiting(str(arrival)):

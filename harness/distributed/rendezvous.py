@@ -30,15 +30,10 @@ NAME_S = 30.0  # a cluster may register the name of a host some time after its s
 class StoreAddress:
     """Holds the address of the store of one start, for one rank.
 
-    Args:
-        host: MASTER_ADDR.
-        port: MASTER_PORT.
-        rank: Rank of this process.
-        world_size: Number of ranks.
-        by_agent: True if torchrun's agent runs the store, else rank 0 does.
-        meeting: Prefix of the keys of this start. Keys of the start before may still be in the
-            store,
-            and torchrun's own count of restarts differs between hosts.
+    `by_agent`: torchrun runs the store.
+
+    `meeting` prefixes the keys of this start, since those of the start before may still be in the
+    store. torchrun's own count of restarts differs between hosts.
     """
 
     host: str
@@ -141,7 +136,7 @@ def rendezvous(address: StoreAddress, within_s: float) -> tuple[StoreAddress, St
 
 
 def run_with_timeout(seconds: float, work: Callable[[], T]) -> T:
-    """Returns or raises the result of `work()`. A call that takes longer continues in its thread.
+    """Returns or raises the result of `work()`. A longer call continues in its thread.
 
     Raises:
         TimeoutError: `work` took longer.
@@ -214,10 +209,7 @@ def _lead(address: StoreAddress, store: Store, deadline: float) -> str:
 
 
 def _follow(address: StoreAddress, store: Store, deadline: float) -> str:
-    """Returns rank 0's meeting after all ranks have joined.
-
-    Ignores a meeting from before a restart.
-    """
+    """Returns rank 0's meeting after all ranks have joined, not one from before a restart."""
     name, welcome, missing = "", False, [0]
     while time.monotonic() < deadline:
         if store.check(["meeting"]) and (latest := store.get("meeting").decode()) != name:
