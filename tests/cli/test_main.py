@@ -42,7 +42,7 @@ WRONG = {
     "threads=0": r"threads must be a whole number >= 1, got 0",
     "device=tpu": r"device must be auto, cpu or cuda, got 'tpu'",
     "control=shuffle": r"control must be one of none, random, magnitude, shuffled, reinitialised",
-    "control=reinitialised finetune=none": r"control=reinitialised .*use another finetune",
+    "control=reinitialised finetune=none": r"control=reinitialised .*Use another finetune",
     "saliency=grasp saliency.batch_norm=train sync_batch_norm=true": r"batch_norm=eval",
     "saliency=grasp allocation=lamp": r"Lamp needs unsigned scores, but",
     "saliency=fpgm": r"scores whole units, but structure Element .*structure=filter, neuron or row",

@@ -59,7 +59,9 @@ def test_another_run_takes_up_the_dense_training_that_one_left(tmp_path) -> None
 def test_checkpoints_of_other_code_are_not_used(tmp_path, named, capfd) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         if not named:  # by the digest, but loaded by a computed name
-            monkeypatch.setattr("harness.training.checkpointing.unnamed", lambda: {"gone.py": "1"})
+            monkeypatch.setattr(
+                "harness.training.checkpointing.undigested_sources", lambda: {"gone.py": "1"}
+            )
         cut_off(tmp_path, Loop, "_update", 20, False)
 
     with pytest.MonkeyPatch.context() as monkeypatch:

@@ -127,7 +127,9 @@ def test_who_loads_shows_its_epochs_and_marks_the_stage_as_used(tmp_path) -> Non
 def test_a_damaged_stage_is_computed_again_and_told_once(tmp_path, alone, damage, capfd) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if damage == "other code":
-            patch.setattr("harness.experiment.stage_cache.unnamed", lambda: {"gone.py": "1"})
+            patch.setattr(
+                "harness.experiment.stage_cache.undigested_sources", lambda: {"gone.py": "1"}
+            )
         start(tmp_path, KEEP, MARKS)
     sound = {file: file.read_bytes() for file in stages(tmp_path)}
     for file, content in sound.items():
