@@ -1,4 +1,4 @@
-"""Steps under mask_updates, of students and of penalised networks, over plain steps."""
+"""Measures steps under mask updates, of students and of penalised models, over plain steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from harness.launch.execute import build
 
 DENSITY = 0.1
 REPEATS = 11
-NETWORKS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
+MODELS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
 OPTIMIZERS = {
     # LeNet-5 would diverge at 0.1.
     "SGD": ("training@retraining=sgd", "retraining.optimizer.lr=0.01"),
@@ -96,9 +96,9 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
     long = partial(Group, epochs=QUICK_EPOCHS if quick else EPOCHS, repeats=rounds)
     short = partial(Group, epochs=QUICK_SHORT_EPOCHS if quick else SHORT_EPOCHS, repeats=rounds)
     optimizers = list(OPTIMIZERS.items())[: 1 if quick else None]
-    for network, model in list(NETWORKS.items())[: 1 if quick else None]:
+    for title, model in list(MODELS.items())[: 1 if quick else None]:
         for optimizer, recipe in optimizers:
-            case, common = f"{network}, {optimizer}", (f"model={model}", *recipe)
+            case, common = f"{title}, {optimizer}", (f"model={model}", *recipe)
             yield from of_masks(case, long(MASKS).seconds(*common))
             yield from of_teaching(case, short(TEACHING).seconds(*common))
             yield from of_penalties(case, short(PENALTIES).seconds(*common))

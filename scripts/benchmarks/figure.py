@@ -62,7 +62,7 @@ class Figure:
     seconds: Seconds
     at_most: float | None = None  # targets
     at_least: float | None = None
-    largest_weight_difference: float | None = None  # between networks that should be equal
+    largest_weight_difference: float | None = None  # between models that should be equal
     cases: list[dict[str, Any]] = field(default_factory=list)  # what a count is made of
 
     def row(self) -> str:

@@ -13,9 +13,9 @@ from benchmarks.task import (
     LEVEL,
     OPTIMIZERS,
     SEED,
+    build_model,
     checked_difference,
     context,
-    network,
     recipe,
     splits,
 )
@@ -37,7 +37,7 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
         difference = compared(optimizer, epochs)
         harness = partial(train, optimizer=optimizer, epochs=epochs)
         bare = partial(train_bare, optimizer=optimizer, epochs=epochs)
-        sides = {"harness": Side(network, harness), "bare": Side(network, bare)}
+        sides = {"harness": Side(build_model, harness), "bare": Side(build_model, bare)}
         yield ratio(
             f"loop: harness / bare, {optimizer}",
             in_turns(sides, repeats or REPEATS),
@@ -54,7 +54,7 @@ def compared(optimizer: str, epochs: int) -> float:
     Raises:
         RuntimeError: the difference is more than rounding, or accuracies differ.
     """
-    ours, bare = network(), network()
+    ours, bare = build_model(), build_model()
     accuracies = train(ours, optimizer, epochs), train_bare(bare, optimizer, epochs)
     difference = checked_difference(ours.state_dict(), bare.state_dict(), "bare loop")
     if accuracies[0] != accuracies[1]:

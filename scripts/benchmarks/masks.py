@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from benchmarks.figure import Figure, Side, in_turns, ratio
-from benchmarks.task import OPTIMIZERS, checked_difference, context, network, recipe
+from benchmarks.task import OPTIMIZERS, build_model, checked_difference, context, recipe
 from harness.metrics.size import nonzero_fraction
 from harness.pruning.masks import MaskStore
 from harness.training.context import Hooks
@@ -27,16 +27,16 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
     Raises:
         RuntimeError: the two ways of masking do not give the same model.
     """
-    store = global_magnitude(network())
+    store = global_magnitude(build_model())
     for optimizer in OPTIMIZERS:
         work = partial(train, optimizer=optimizer, epochs=QUICK_EPOCHS if quick else EPOCHS)
         masked = partial(work, store=store)
         difference = compared(store, optimizer)
         sides = {
-            "dense": Side(network, work),
+            "dense": Side(build_model, work),
             "masked": Side(partial(by_harness, store), masked),
             "torch": Side(partial(by_torch, store), work),
-            "dense again": Side(network, work),
+            "dense again": Side(build_model, work),
         }
         seconds = in_turns(sides, repeats or REPEATS)
         for side, name, more in (
@@ -61,7 +61,7 @@ def compared(store: MaskStore, optimizer: str) -> float:
     left = nonzero_fraction(prunable_weights(ours))
     if left > DENSITY:
         raise RuntimeError(f"density is {left} after training, not {DENSITY}; the masks leak")
-    return checked_difference(ours.state_dict(), theirs.state_dict(), "network pruned by torch")
+    return checked_difference(ours.state_dict(), theirs.state_dict(), "model pruned by torch")
 
 
 def train(model: nn.Module, optimizer: str, epochs: int, store: MaskStore | None = None) -> None:
@@ -79,14 +79,14 @@ def global_magnitude(model: nn.Module) -> MaskStore:
 
 
 def by_harness(store: MaskStore) -> nn.Module:
-    model = network()
+    model = build_model()
     store.apply_to(model)
     return model
 
 
 def by_torch(store: MaskStore) -> nn.Module:
     """Prunes the same number of weights by torch's own global magnitude."""
-    model = network()
+    model = build_model()
     layers = [(layer, "weight") for layer in prunable_layers(model).values()]
     gone = sum(int((~mask).sum()) for mask in store.masks.values())
     prune.global_unstructured(layers, prune.L1Unstructured, amount=gone)

@@ -8,7 +8,7 @@ from torch import nn
 from benchmarks.figure import Seconds, Side, in_turns
 from benchmarks.masks import by_harness, global_magnitude
 from benchmarks.ranks_jobs import answer
-from benchmarks.task import BATCH, LEVEL, OPTIMIZERS, SEED, TASK, network, splits
+from benchmarks.task import BATCH, LEVEL, OPTIMIZERS, SEED, TASK, build_model, splits
 from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.learning_rate.constant import Constant
@@ -35,7 +35,7 @@ def loop_of(
 
 def measured(ranks: Ranks, rounds: int, epochs: int) -> dict[str, Seconds]:
     """Returns rank 0's seconds of some epochs in each round, per optimizer and side."""
-    store = global_magnitude(network())
+    store = global_magnitude(build_model())
 
     def epochs_of(loop: Loop) -> None:
         for _ in range(epochs):
@@ -53,9 +53,9 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> dict[str, Seconds]:
     for name, optimizer in OPTIMIZERS.items():
         recipe = Trainer(optimizer, Constant(), NO_END.epoch, BATCH)
         sides = {
-            "dense": side(network, recipe, None),
+            "dense": side(build_model, recipe, None),
             "masked": side(partial(by_harness, store), recipe, store),
-            "dense again": side(network, recipe, None),
+            "dense again": side(build_model, recipe, None),
         }
         seconds[name] = in_turns(sides, rounds)
     return seconds

@@ -26,10 +26,10 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
     The same measurement again gives the noise, and SHA-256 of the same bytes is a reference.
     """
     rounds = repeats or (QUICK_REPEATS if quick else REPEATS)
-    network = (resnet18 if quick else resnet50)()
-    yield from _on("CPU", network, rounds)
+    model = (resnet18 if quick else resnet50)()
+    yield from _on("CPU", model, rounds)
     if torch.cuda.is_available():
-        yield from _on("CUDA", network.cuda(), rounds)
+        yield from _on("CUDA", model.cuda(), rounds)
     else:
         yield Note("replicas: comparison on CUDA", NO_CUDA)
     yield from survey(repeats or (QUICK_REPEATS if quick else SURVEY_ROUNDS), quick)
@@ -49,8 +49,8 @@ def survey(rounds: int, quick: bool) -> Iterator[Figure]:
     )
 
 
-def _on(device: str, network: nn.Module, rounds: int) -> Iterator[Figure]:
-    tensors = all_tensors(network)
+def _on(device: str, model: nn.Module, rounds: int) -> Iterator[Figure]:
+    tensors = all_tensors(model)
     sides = {
         "fingerprints": Side(lambda: tensors, _compared),
         "SHA-256": Side(lambda: tensors, _sha256),

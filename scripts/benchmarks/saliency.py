@@ -36,7 +36,7 @@ class Case:
     """Holds a model, the samples of a saliency, and the samples of an epoch."""
 
     name: str
-    network: nn.Module
+    model: nn.Module
     inputs: Tensor
     labels: Tensor
     epoch: int  # samples
@@ -46,7 +46,7 @@ class Case:
 
     def epoch_seconds(self) -> float:
         """Returns seconds per epoch of SGD with momentum, batch size 128, by the median step."""
-        model = self.network
+        model = self.model
         optimizer = SGD(model.parameters(), lr=1e-6, momentum=0.9)
         inputs, labels = self.batches()[0]
         times = []
@@ -94,14 +94,14 @@ class Event:
         structure = "row" if saliency.granularity == "unit" else "element"
         self.case = case
         self.pruner = Pruner(saliency, build_named("structure", structure, seed=0), GlobalRanking())
-        self.units = self.pruner.structure.units(case.network, case.inputs[:2])
-        self.store = make_mask_store(case.network, self.units)
-        held = sum(case.network.get_parameter(name).numel() for name in self.units)
+        self.units = self.pruner.structure.units(case.model, case.inputs[:2])
+        self.store = make_mask_store(case.model, self.units)
+        held = sum(case.model.get_parameter(name).numel() for name in self.units)
         self.goal = RequestedSize(round(DENSITY * held), "parameters")
 
     def propose(self) -> object:
         data = Calibration(self.case.batches(), summed, local_mean)
-        decision = self.pruner.propose(self.case.network, self.store, self.units, self.goal, data)
+        decision = self.pruner.propose(self.case.model, self.store, self.units, self.goal, data)
         return decision.updated_weights(decision.masks)
 
     def seconds(self) -> float:

@@ -32,7 +32,7 @@ def splits() -> Splits:
     return Mnist5k().load()
 
 
-def network() -> nn.Module:
+def build_model() -> nn.Module:
     """Builds the model with the same initial weights at every call."""
     data = splits()
     return build_seeded(lambda: LeNet300100().build(data.shape, data.classes), SEED)
@@ -47,7 +47,7 @@ def recipe(optimizer: str, epochs: int) -> Trainer:
     return Trainer(OPTIMIZERS[optimizer], Constant(), epochs, BATCH)
 
 
-def checked_difference(ours: Tensors, others: Tensors, name: str) -> float:
+def checked_difference(ours: Tensors, others: Tensors, side: str) -> float:
     """Returns the largest difference of two models that should be equal.
 
     Raises:
@@ -56,7 +56,7 @@ def checked_difference(ours: Tensors, others: Tensors, name: str) -> float:
     difference = max(float((ours[name] - others[name]).abs().max()) for name in ours)
     if not difference <= TOLERANCE:
         raise RuntimeError(
-            f"the weights of the {name} differ from the harness's by {difference:.1e}, more than "
+            f"the weights of the {side} differ from the harness's by {difference:.1e}, more than "
             f"{TOLERANCE:.0e}: the two do not do the same work, so their times say nothing"
         )
     return difference

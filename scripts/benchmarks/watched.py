@@ -17,13 +17,12 @@ from benchmarks.task import RANKS
 from harness.experiment import runner
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder
-from harness.experiment.workload import Workload
+from harness.experiment.workload import DenseShaped, Workload
 from harness.metrics.macs import Macs
 from harness.pruning.density import Scope
 from harness.training.context import FitResult, Hooks, LoopState, TrainingContext
 from harness.training.trainer import Trainer
 from harness.vocabulary.step_index import START, StepIndex
-from harness.vocabulary.tensors import Tensors
 
 # Kinds of steps: the optimizer's step; one that also accumulates dense gradients; a mask update; a
 # pruning without the next step and without the measurements of its record; these measurements.
@@ -63,10 +62,10 @@ class WatchedSubject(Workload):
     seconds: list[float] = field(default_factory=list)
 
     def measure(
-        self, network: nn.Module, masks: Tensors, macs: Macs, scope: Scope
+        self, model: nn.Module, dense: DenseShaped, macs: Macs, scope: Scope
     ) -> dict[str, object]:
         since = time.process_time()
-        result = super().measure(network, masks, macs, scope)
+        result = super().measure(model, dense, macs, scope)
         self.seconds.append(time.process_time() - since)
         return result
 
@@ -96,7 +95,7 @@ class Watched:
             for kind in set(kinds) - {EDGE}
         }
         if PRUNING in seconds:
-            # The first record is of the initial network, the last of the trained one.
+            # The first record is of the initial model, the last of the trained one.
             seconds[MEASURING] = median(self.subject.seconds[1:-1])
             seconds[PRUNING] -= seconds[MEASURING] + seconds[PLAIN]
         return seconds
