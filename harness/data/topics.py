@@ -88,7 +88,7 @@ class Topics:
             ValueError: a part of the text is shorter than one window and the character after it.
         """
         ids = encoded(self.read())
-        ends = [round(share * len(ids)) for share in accumulate(self._shares, initial=0.0)]
+        ends = [round(fraction * len(ids)) for fraction in accumulate(self._shares, initial=0.0)]
         stretches = [ids[start:end] for start, end in pairwise(ends)]
         for name, stretch in zip(PARTS, stretches, strict=True):
             if len(stretch) <= self.context:

@@ -78,8 +78,8 @@ def _dense(model: nn.Module, shape: tuple[int, ...]) -> Connectivity:
 
 def _reason_unknown(probe: "_Probe") -> str | None:
     """Returns what the probe misses in the dense model, or None if it misses nothing."""
-    found = probe.open_pass.layer_calls
-    calls = {name: found.get(id(weight), []) for name, weight in probe.stand_ins.items()}
+    layer_calls = probe.open_pass.layer_calls
+    calls = {name: layer_calls.get(id(weight), []) for name, weight in probe.stand_ins.items()}
     missed = [name for name, mask in probe.masks.items() if not calls[name] and not mask.any()]
     if missed and probe.open_pass.reads_values:
         return f"values decide what is called, and the probe has not called {_layers(missed)}"
@@ -157,14 +157,14 @@ def _probe(model: nn.Module, shape: tuple[int, ...], weights: Tensors) -> _Probe
         # Not the plain sum, which is constant after a softmax.
         total = (outputs * draw(*outputs.shape)).sum()
         gradients = torch.autograd.grad(total, list(trained.values()), materialize_grads=True)
-    found = zip(weights.items(), gradients, strict=True)
-    masks = {name: (gradient != 0) & (weight != 0) for (name, weight), gradient in found}
+    pairs = zip(weights.items(), gradients, strict=True)
+    masks = {name: (gradient != 0) & (weight != 0) for (name, weight), gradient in pairs}
     return _Probe(masks, stand_ins, last)
 
 
 def _stand_ins(model: nn.Module, draw: UniformDraws, prunable: Tensors) -> Tensors:
     """Returns parameters that average inputs: live entries are positive, rows sum to 1."""
-    found = {}
+    stand_ins = {}
     for name, parameter in model.named_parameters():
         drawn = draw(*parameter.shape)
         if "bias" in name.rpartition(".")[2]:
@@ -174,8 +174,8 @@ def _stand_ins(model: nn.Module, draw: UniformDraws, prunable: Tensors) -> Tenso
         if drawn.dim() > 1:
             rows = drawn.flatten(1)
             rows /= rows.sum(1, keepdim=True).clamp_min(1e-300)
-        found[name] = drawn
-    return found
+        stand_ins[name] = drawn
+    return stand_ins
 
 
 def _run(

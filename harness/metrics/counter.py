@@ -43,9 +43,9 @@ class MacCounter(TorchDispatchMode):
         known = operators.base_name(func) in operators.FORMULAS
         if not known and operators.is_composite(func) and not _nested((args, named)):
             with self:
-                found = func.decompose(*args, **named)
-            if found is not NotImplemented:
-                return found
+                result = func.decompose(*args, **named)
+            if result is not NotImplemented:
+                return result
         out = func(*args, **named)
         self._count(func, args, named, out)
         return out
@@ -65,16 +65,16 @@ class MacCounter(TorchDispatchMode):
         dependent = unseen or not keys.isdisjoint(self._dependent)
         if has_packed((args, named)):
             self._flow.uncounted.setdefault(str(func), set())
-        held = any(map(self._storages.contents, tensors))
+        has_parameters = any(map(self._storages.contents, tensors))
         name = operators.base_name(func)
         if name in operators.FORMULAS:
-            if held or dependent:
+            if has_parameters or dependent:
                 for products in operators.FORMULAS[name](args, out):
                     self._multiply(str(func), products)
-        elif name in operators.SUMS and held and self._flow.holds_products(tensors[0]):
+        elif name in operators.SUMS and has_parameters and self._flow.holds_products(tensors[0]):
             self._count_sum(tensors[0], [*args[1:], named.get("dim")])
         elif (
-            held
+            has_parameters
             and not unseen
             and (func._schema.is_mutable or keys.isdisjoint(map(self._storages.key, outs)))
         ):
@@ -94,7 +94,9 @@ class MacCounter(TorchDispatchMode):
 
     def _count_sum(self, products: Tensor, arguments: Sequence[Any]) -> None:
         """Counts a sum over dimensions, which may be one number, several, or all (None)."""
-        dims = next((one for one in arguments if isinstance(one, int | list | tuple)), [])
+        dims = next(
+            (argument for argument in arguments if isinstance(argument, int | list | tuple)), []
+        )
         dims = [dims] if isinstance(dims, int) else dims
         if self._flow.sums_products(products, dims):
             self._add_uses(products, 1)

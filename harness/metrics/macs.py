@@ -75,8 +75,8 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
         counter,
     ):
         model(inputs)
-    uses = {name: _one_number(one) for name, one in counter.uses.items()}
-    dense = {name: _dense_count(uses[name], one.numel()) for name, one in parameters.items()}
+    uses = {name: _one_number(value) for name, value in counter.uses.items()}
+    dense = {name: _dense_count(uses[name], value.numel()) for name, value in parameters.items()}
     return Macs(
         weights={name: count for name, count in dense.items() if count or name in prunable},
         uses=uses,
@@ -96,10 +96,10 @@ def macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> int:
     """
     weights = tensors.prunable_weights(model)
     first = next(iter(weights.values()))
-    found = count_macs(model, torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
-    if found.uncounted:
-        raise ValueError(f"{type(model).__name__}: {describe_uncounted(found.uncounted)}")
-    return found.dense if whole else found.remaining(weights)
+    result = count_macs(model, torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
+    if result.uncounted:
+        raise ValueError(f"{type(model).__name__}: {describe_uncounted(result.uncounted)}")
+    return result.dense if whole else result.remaining(weights)
 
 
 def describe_uncounted(uncounted: Mapping[str, Sequence[str]]) -> str:
@@ -125,7 +125,7 @@ def _remaining(uses: int | Tensor, alive: Tensor) -> int:
 def _one_number(uses: int | Tensor) -> int | Tensor:
     if isinstance(uses, int) or not uses.numel():
         return uses
-    least, most = (int(one) for one in uses.aminmax())
+    least, most = (int(value) for value in uses.aminmax())
     return least if least == most else uses
 
 

@@ -86,12 +86,12 @@ class OpenPass(TorchFunctionMode):
             replaced = self.replace_inputs(self.call_count - 1, first.double())
             return func(replaced, *args[1:], **named)
         if name == "pad":
-            found = func(*args, **named)
-            self._padded[id(found)] = found, func(self._ones(first), *args[1:], **named)
-            return found
+            result = func(*args, **named)
+            self._padded[id(result)] = result, func(self._ones(first), *args[1:], **named)
+            return result
         if name.startswith("embedding"):
-            found = func(*args, **named)
-            return found * self.draw(*found.shape)
+            result = func(*args, **named)
+            return result * self.draw(*result.shape)
         if name in PASSING:
             return first.clone()
         if name in RESTING:
@@ -111,8 +111,8 @@ class OpenPass(TorchFunctionMode):
     def _ones(self, tensor: Tensor) -> Tensor:
         """Returns ones in place of the tensor; 0 where it was padded with 0."""
         known = self._padded.get(id(tensor))
-        one = torch.ones((), dtype=torch.float64, device=tensor.device)
-        return known[1] if known else one.expand(tensor.shape)
+        unit = torch.ones((), dtype=torch.float64, device=tensor.device)
+        return known[1] if known else unit.expand(tensor.shape)
 
 
 @torch.enable_grad()

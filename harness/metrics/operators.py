@@ -66,13 +66,13 @@ def _attention(args: Sequence[Any], out: Any) -> list[Products]:
 def _recurrent(inputs: Tensor, weights: Sequence[Tensor]) -> list[Products]:
     """Counts every matrix of a recurrent layer, once at each step of each sequence."""
     steps = inputs.numel() // inputs.shape[-1]
-    return [Products(one.numel() * steps, (one,)) for one in weights if one.dim() > 1]
+    return [Products(tensor.numel() * steps, (tensor,)) for tensor in weights if tensor.dim() > 1]
 
 
 def _trilinear(args: Sequence[Any], out: Any) -> list[Products]:
     """Counts weights x samples of nn.Bilinear; multiplying by the second input comes free."""
-    factors = [_with_ones(one, where) for one, where in zip(args[:3], args[3:6], strict=True)]
-    total = math.prod(torch.broadcast_shapes(*(tuple(one.shape) for one in factors)))
+    factors = [_with_ones(tensor, where) for tensor, where in zip(args[:3], args[3:6], strict=True)]
+    total = math.prod(torch.broadcast_shapes(*(tuple(tensor.shape) for tensor in factors)))
     return [Products(total, (args[1], args[0], args[2]))]
 
 
@@ -162,7 +162,7 @@ def is_elementwise(func: Any) -> bool:
 
 def is_composite(func: Any) -> bool:
     """True if it is made of other operators, which inference mode does not show by itself."""
-    found: bool = torch._C._dispatch_has_kernel_for_dispatch_key(
+    result: bool = torch._C._dispatch_has_kernel_for_dispatch_key(
         func.name(), "CompositeImplicitAutograd"
     )
-    return found
+    return result

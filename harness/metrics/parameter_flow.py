@@ -24,8 +24,8 @@ class ParameterFlow:
         self._unsummed: dict[int, Contents] = {}
 
     def add_uncounted(self, by: str, names: Iterable[str]) -> None:
-        if found := set(names):
-            self.uncounted[by] = self.uncounted.get(by, set()) | found
+        if hidden := set(names):
+            self.uncounted[by] = self.uncounted.get(by, set()) | hidden
 
     def finish(self) -> None:
         """Adds prunable weights whose products were never summed to the uncounted ones."""
@@ -37,16 +37,16 @@ class ParameterFlow:
 
         Two prunable weights, or one that was changed so that its zeros are none, are uncounted.
         """
-        held = [
+        holders = [
             (tensor, contents)
             for tensor in operands
             if (contents := self.storages.contents(tensor))
         ]
-        for _, contents in held:
+        for _, contents in holders:
             if contents.kind == "derived":
                 self.add_uncounted(contents.by, contents.names & self.prunable)
         weights = [
-            tensor for tensor, contents in held if contents.kind == "weight" and tensor.numel()
+            tensor for tensor, contents in holders if contents.kind == "weight" and tensor.numel()
         ]
         prunable = [tensor for tensor in weights if self._names(tensor) & self.prunable]
         if len(prunable) > 1:
@@ -61,30 +61,30 @@ class ParameterFlow:
         dependent: the model's input decides one of the operator's inputs.
         """
         name, by = operators.base_name(func), str(func)
-        held = [tensor for tensor in tensors_of((args, named)) if self.storages.contents(tensor)]
-        mixed = any(self._contents(tensor).kind == "derived" for tensor in held)
+        holders = [tensor for tensor in tensors_of((args, named)) if self.storages.contents(tensor)]
+        mixed = any(self._contents(tensor).kind == "derived" for tensor in holders)
         if name in operators.SCALES and len(outs) == 1:
             self._scale(by, name, args, outs[0], dependent)
         elif name in operators.SAME and not mixed:
-            self._copy_entries(held[0], outs[0], self._contents(held[0]))
+            self._copy_entries(holders[0], outs[0], self._contents(holders[0]))
         elif name in operators.MOVES and not mixed:
-            self._move_entries(func, args, named, held, outs[0])
+            self._move_entries(func, args, named, holders, outs[0])
         elif name in operators.WRITES:
-            self.add_uncounted(by, self._names(*held) & self.prunable)
+            self.add_uncounted(by, self._names(*holders) & self.prunable)
         elif not dependent:
-            self._derive(by, held, outs)
+            self._derive(by, holders, outs)
         elif name in operators.FUSED:
-            self.add_uncounted(by, self._names(*held) & self.prunable)
+            self.add_uncounted(by, self._names(*holders) & self.prunable)
         elif operators.is_elementwise(func):
             # A distance to a weight's rows, say: what becomes of x - w is not followed.
             met = [
                 tensor
-                for tensor in held
+                for tensor in holders
                 if self._contents(tensor).kind != "product" and is_matrix(tensor)
             ]
             self.add_uncounted(by, self._names(*met) & self.prunable)
         elif name not in operators.NOTHING:
-            self.add_uncounted(by, filter(self.is_weight, self._names(*held)))
+            self.add_uncounted(by, filter(self.is_weight, self._names(*holders)))
 
     def add_untracked(self, by: str, tensors: Iterable[Tensor]) -> None:
         """Records an operator with an input or output that has no memory to follow."""
@@ -110,20 +110,20 @@ class ParameterFlow:
 
     def _scale(self, by: str, name: str, args: Sequence[Any], out: Tensor, dependent: bool) -> None:
         """Records a weight times constants as that weight, times activations as products."""
-        held = [tensor for tensor in tensors_of(args) if self.storages.contents(tensor)]
-        weights = [tensor for tensor in held if self._contents(tensor).kind != "derived"]
+        holders = [tensor for tensor in tensors_of(args) if self.storages.contents(tensor)]
+        weights = [tensor for tensor in holders if self._contents(tensor).kind != "derived"]
         if name not in operators.COMMUTE:
             # What divides by a weight is not 0 where the weight is.
             weights = [tensor for tensor in weights if tensor is args[0]]
         if not dependent:
-            followed = [tensor for tensor in held if self._contents(tensor).kind != "derived"]
+            followed = [tensor for tensor in holders if self._contents(tensor).kind != "derived"]
             # Beside a weight learned scales are constants.
             main = [tensor for tensor in followed if any(map(self.is_weight, self._names(tensor)))]
             source = (main or followed or [out])[0]
             if len(main or followed) != 1 or not any(source is tensor for tensor in weights):
-                return self._derive(by, held, [out])
+                return self._derive(by, holders, [out])
             return self._copy_entries(source, out, self._contents(source))
-        first = self.select_weight(by, held)
+        first = self.select_weight(by, holders)
         if first is None and weights:
             return self._copy_entries(weights[0], out, self._contents(weights[0]))
         if first is not None and any(map(self.is_weight, self._names(first))):
@@ -137,7 +137,7 @@ class ParameterFlow:
         self._set([source], out, moved)
 
     def _move_entries(
-        self, func: Any, args: Sequence[Any], named: Any, held: list[Tensor], out: Tensor
+        self, func: Any, args: Sequence[Any], named: Any, holders: list[Tensor], out: Tensor
     ) -> None:
         """Applies the operator to the numbers of the entries, as it was to the entries."""
         filled = operators.FILLS.get(operators.base_name(func), ())
@@ -146,12 +146,12 @@ class ParameterFlow:
 
         def ids() -> Ids:
             moved, moved_named = tree_map(lambda leaf: leaf() if callable(leaf) else leaf, recipe)
-            found: Ids = func(*moved, **moved_named)
-            return found
+            result: Ids = func(*moved, **moved_named)
+            return result
 
-        products = [tensor for tensor in held if self.holds_products(tensor)]
-        contents = replace(self._contents((products or held)[0]), names=self._names(*held))
-        self._set(held, out, self.storages.relocated(out, contents, None, ids))
+        products = [tensor for tensor in holders if self.holds_products(tensor)]
+        contents = replace(self._contents((products or holders)[0]), names=self._names(*holders))
+        self._set(holders, out, self.storages.relocated(out, contents, None, ids))
 
     def _numbers_of(self, leaf: Any) -> Any:
         """Returns for a tensor what makes the numbers of its entries; indices and masks stay."""
@@ -168,12 +168,12 @@ class ParameterFlow:
             for source in keys:
                 self._unsummed.pop(source, None)
 
-    def _derive(self, by: str, held: list[Tensor], outs: list[Tensor]) -> None:
-        sources = [self._contents(tensor) for tensor in held]
+    def _derive(self, by: str, holders: list[Tensor], outs: list[Tensor]) -> None:
+        sources = [self._contents(tensor) for tensor in holders]
         if all(contents.kind == "derived" for contents in sources):
             by = sources[0].by
         for out in outs:
-            self.storages.set_contents(out, Contents(self._names(*held), "derived", by))
+            self.storages.set_contents(out, Contents(self._names(*holders), "derived", by))
 
     def _names(self, *tensors: Tensor) -> frozenset[str]:
         return frozenset[str]().union(*(self._contents(tensor).names for tensor in tensors))

@@ -66,10 +66,10 @@ def _nonzeros(tensor: Tensor) -> int:
 
 def _check_fits(name: str, mask: Tensor, parameter: Tensor | None) -> None:
     if parameter is None or parameter.shape != mask.shape:
-        found = "there is none" if parameter is None else f"it has shape {tuple(parameter.shape)}"
+        actual = "there is none" if parameter is None else f"it has shape {tuple(parameter.shape)}"
         raise ValueError(
             f"mask {name} of shape {tuple(mask.shape)} needs a parameter of that name and shape, "
-            f"{found}; is it of another model?"
+            f"{actual}; is it of another model?"
         )
 
 

@@ -114,14 +114,14 @@ class Storages:
 
     def entry_counts(self, ids: Ids) -> dict[str, Tensor]:
         """Counts how often each entry occurs, in the shape of its parameter."""
-        found = {}
+        by_name = {}
         for name, first_entry in self.first_entry.items():
             size = self._size(name)
             own = ids[(ids >= first_entry) & (ids < first_entry + size)] - first_entry
             if own.numel():
                 counts = torch.bincount(own.flatten(), minlength=size).cpu()
-                found[name] = counts.view(self.parameters[name].shape)
-        return found
+                by_name[name] = counts.view(self.parameters[name].shape)
+        return by_name
 
     def _size(self, name: str) -> int:
         return self.parameters[name].numel()

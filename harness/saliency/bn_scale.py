@@ -27,8 +27,8 @@ class BNScale(Saliency):
         Raises:
             ValueError: a layer has no BatchNorm among its companions.
         """
-        for name, along in units.items():
-            _scale(model, name, along)
+        for name, companions in units.items():
+            _scale(model, name, companions)
 
     def statistics(self, data: CalibrationData) -> Tensors:
         """Returns copies of gamma, which are equal on all ranks, so that `data.mean` is not called.
@@ -41,7 +41,9 @@ class BNScale(Saliency):
                 "bn_scale scores units by the norm that goes with them, and no units are given; "
                 "use structure=filter or structure=neuron"
             )
-        scales = {n: _scale(data.module, n, along) for n, along in data.selected_units.items()}
+        scales = {
+            n: _scale(data.module, n, companions) for n, companions in data.selected_units.items()
+        }
         return clone_tensors(scales)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:

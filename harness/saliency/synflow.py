@@ -103,14 +103,14 @@ def flow_gradients(model: nn.Module, inputs: Tensor) -> Tensors:
 
 def _flow(outputs: Any) -> Tensor:
     """Returns the sum over all floating-point tensors that a model returns."""
-    found = [tensor.sum() for tensor in iter_tensors(outputs) if tensor.is_floating_point()]
-    if not found:
+    sums = [tensor.sum() for tensor in iter_tensors(outputs) if tensor.is_floating_point()]
+    if not sums:
         raise ValueError(
             f"SynFlow adds up the model's outputs, and in {type(outputs).__name__} it finds no "
             "floating-point tensor; return tensors, lists, tuples, dictionaries or dataclasses of "
             "them, or use saliency=magnitude"
         )
-    return sum(found[1:], found[0])
+    return sum(sums[1:], sums[0])
 
 
 def _finite(flows: Tensors) -> Tensors:

@@ -27,8 +27,8 @@ class Task(Protocol):
 def label_mask_of(task: Task, labels: Tensor) -> Tensor | None:
     """Returns which labels count, in their shape, or None if all count."""
     own = getattr(task, "label_mask", None)
-    found: Tensor | None = None if own is None else own(labels)
-    return found
+    mask: Tensor | None = None if own is None else own(labels)
+    return mask
 
 
 def sample_weights(task: Task, labels: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def sample_weights(task: Task, labels: Tensor) -> Tensor:
     return by_sample.sum(dim=1, dtype=torch.float64) / by_sample.shape[1]
 
 
-def check_labels(task: Task, labels: Tensor, what: str) -> None:
+def check_labels(task: Task, labels: Tensor, source: str) -> None:
     """Checks that a label counts.
 
     Raises:
@@ -52,6 +52,6 @@ def check_labels(task: Task, labels: Tensor, what: str) -> None:
     """
     if len(labels) and not sample_weights(task, labels).any():
         raise ValueError(
-            f"no label of {what} counts: all of {len(labels)} samples are labelled {IGNORED}, "
+            f"no label of {source} counts: all of {len(labels)} samples are labelled {IGNORED}, "
             f"which task {type(task).__name__} leaves out; give them labels"
         )

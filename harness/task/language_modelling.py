@@ -29,10 +29,10 @@ class LanguageModelling:
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         _check_shapes(outputs, labels)
         # cross_entropy has its classes in dimension 1.
-        found = F.cross_entropy(
+        losses = F.cross_entropy(
             outputs.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED
         )
-        return found.mean(dim=1).sum()
+        return losses.mean(dim=1).sum()
 
     @torch.no_grad()
     def measure(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:

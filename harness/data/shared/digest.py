@@ -13,15 +13,15 @@ CHUNK = 1024  # samples
 
 def digest(splits: Splits) -> str:
     """Returns the SHA-256, in hex, of classes and of dtype, shape, bytes of inputs and labels."""
-    found = hashlib.sha256(f"{splits.classes}".encode())
+    sha = hashlib.sha256(f"{splits.classes}".encode())
     for name in ("train", "validation", "test"):
         split = getattr(splits, name)
-        found.update(f"\n{name} {len(split)}\n".encode())
+        sha.update(f"\n{name} {len(split)}\n".encode())
         for tensor in _tensors(split):
-            found.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            sha.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
             plain = tensor.detach().cpu().contiguous().flatten()
-            found.update(plain.view(torch.uint8).numpy().data)
-    return found.hexdigest()
+            sha.update(plain.view(torch.uint8).numpy().data)
+    return sha.hexdigest()
 
 
 def _tensors(split: Split) -> Iterator[Tensor]:

@@ -52,16 +52,16 @@ def mean_of_maps(data: CalibrationData, measure: MapMeasure) -> Tensors:
     """
     model, sources = data.module, sources_of(data.module, data.selected_units)
     tally = _Tally.of(sources)
-    found: dict[str, list[Tensor]] = {}
+    by_weight: dict[str, list[Tensor]] = {}
 
     def measure_output(name: str, output: Tensor, dim: int) -> None:
-        found.setdefault(name, []).append(measure(output.movedim(dim, 0)))
+        by_weight.setdefault(name, []).append(measure(output.movedim(dim, 0)))
 
     with eval_mode(model), torch.no_grad(), hooked(sources, measure_output):
         for inputs, _ in _single_samples(data.batches):
-            found.clear()
+            by_weight.clear()
             model(inputs)
-            tally.add({n: torch.stack(calls).mean(0) for n, calls in found.items()})
+            tally.add({n: torch.stack(calls).mean(0) for n, calls in by_weight.items()})
     return check_finite(tally.mean(data.mean), "activation")
 
 

@@ -26,7 +26,9 @@ def gradients_of(
         )
     wanted = list(parameters.values())
     try:
-        found = torch.autograd.grad(loss, wanted, create_graph=create_graph, materialize_grads=True)
+        gradients = torch.autograd.grad(
+            loss, wanted, create_graph=create_graph, materialize_grads=True
+        )
     except RuntimeError as error:
         if "checkpoint" not in str(error).lower():
             raise
@@ -34,7 +36,7 @@ def gradients_of(
             f"a checkpoint in the forward refuses autograd.grad ({str(error).splitlines()[0]})"
             "; use torch.utils.checkpoint there with use_reentrant=False, or call the part itself"
         ) from error
-    return dict(zip(parameters, found, strict=True))
+    return dict(zip(parameters, gradients, strict=True))
 
 
 def hessian_times(gradients: Tensors, vector: Tensors, parameters: Mapping[str, Tensor]) -> Tensors:
@@ -48,7 +50,7 @@ def hessian_times(gradients: Tensors, vector: Tensors, parameters: Mapping[str, 
     products = torch.autograd.grad(
         [gradient for gradient, _ in pairs],
         list(parameters.values()),
-        [along for _, along in pairs],
+        [direction for _, direction in pairs],
         retain_graph=True,
         materialize_grads=True,
     )

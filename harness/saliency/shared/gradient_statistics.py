@@ -187,7 +187,7 @@ def zero_sums(weights: Mapping[str, Tensor]) -> Tensors:
     }
 
 
-def check_finite(statistics: Tensors, what: str) -> Tensors:
+def check_finite(statistics: Tensors, quantity: str) -> Tensors:
     """Returns the statistics if all entries are finite.
 
     Raises:
@@ -196,7 +196,7 @@ def check_finite(statistics: Tensors, what: str) -> Tensors:
     for name, value in statistics.items():
         if not is_finite(value):
             raise ValueError(
-                f"the {what} of {name} is not finite on the calibration samples; look for a loss "
-                "that overflows or a weight that is NaN"
+                f"the {quantity} of {name} is not finite on the calibration samples; look for a "
+                "loss that overflows or a weight that is NaN"
             )
     return statistics

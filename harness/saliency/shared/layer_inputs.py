@@ -58,10 +58,10 @@ def mean_over_inputs(data: CalibrationData, measure: Measure) -> Tensors:
 def layers_with_inputs(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
     """Returns by weight the layers of these names that are no transposed convolutions."""
     layers = prunable_layers(model)
-    found = {name: layers[name] for name in names}
+    candidates = {name: layers[name] for name in names}
     return {
         n: layer
-        for n, layer in found.items()
+        for n, layer in candidates.items()
         if not (isinstance(layer, _ConvNd) and layer.transposed)
     }
 
@@ -100,8 +100,8 @@ def patches(layer: nn.Module, inputs: Tensor) -> Tensor:
         windows = windows.unfold(2 + dim, span, step)[..., ::apart]
     # (samples, groups, channels, positions..., offsets...): channels and offsets are a column.
     windows = windows.unflatten(1, (layer.groups, -1))
-    places, offsets = range(3, 3 + dims), range(3 + dims, 3 + 2 * dims)
-    ordered: Tensor = windows.permute(1, 0, *places, 2, *offsets)
+    positions, offsets = range(3, 3 + dims), range(3 + dims, 3 + 2 * dims)
+    ordered: Tensor = windows.permute(1, 0, *positions, 2, *offsets)
     return ordered.flatten(dims + 2).flatten(1, dims + 1)
 
 

@@ -49,15 +49,15 @@ def graph_of(model: nn.Module, sample: Tensor) -> Graph:
     one_each = _one_entry_per_unit(model, trace, units)
     companions = {
         name: _distinct(
-            [*(n for use in found for n in use.companions if _is_vector(model, n, units[name]))]
+            [*(n for use in products for n in use.companions if _is_vector(model, n, units[name]))]
             + one_each.get(name, [])
         )
-        for name, found in uses.items()
+        for name, products in uses.items()
     }
     return Graph(
         order=tuple(uses),
         first=frozenset(
-            n for n, found in uses.items() if all(use.feeders == {INPUT} for use in found)
+            n for n, products in uses.items() if all(use.feeders == {INPUT} for use in products)
         ),
         outputs=trace.outputs - {INPUT},
         companions=companions,
@@ -71,10 +71,10 @@ def graph_of(model: nn.Module, sample: Tensor) -> Graph:
 
 
 def _by_weight(uses: Iterable[WeightProduct]) -> dict[str, list[WeightProduct]]:
-    found: dict[str, list[WeightProduct]] = {}
+    products: dict[str, list[WeightProduct]] = {}
     for use in uses:
-        found.setdefault(use.weight, []).append(use)
-    return found
+        products.setdefault(use.weight, []).append(use)
+    return products
 
 
 def _is_vector(model: nn.Module, name: str, units: int) -> bool:
@@ -94,20 +94,20 @@ def _one_entry_per_unit(
     calls: dict[tuple[str, ...], list[Affine]] = {}
     for affine in reversed(trace.affine):
         calls.setdefault(affine.parameters, []).append(affine)
-    found: dict[str, list[str]] = {}
+    vectors: dict[str, list[str]] = {}
     for parameters, affines in calls.items():
         feeder = _only_feeder(affines)
-        if feeder is None or not all(each.fits(units[feeder]) for each in affines):
+        if feeder is None or not all(affine.fits(units[feeder]) for affine in affines):
             continue
         if all(_is_vector(model, name, units[feeder]) for name in parameters):
-            found.setdefault(feeder, []).extend(parameters)
-    return found
+            vectors.setdefault(feeder, []).extend(parameters)
+    return vectors
 
 
 def _only_feeder(affines: Sequence[Affine]) -> str | None:
-    if any(each.mixed for each in affines):
+    if any(affine.mixed for affine in affines):
         return None
-    feeders = frozenset().union(*(each.feeders for each in affines))
+    feeders = frozenset().union(*(affine.feeders for affine in affines))
     return next(iter(feeders)) if len(feeders) == 1 and INPUT not in feeders else None
 
 
@@ -147,9 +147,9 @@ def _nonzero_after_removal(
         feeder = _only_feeder([affine])
         if feeder is None or affine.parameters or not affine.shifts:
             continue
-        behind = [each for each in trace.affine[index + 1 :] if each.feeders == affine.feeders]
+        behind = [later for later in trace.affine[index + 1 :] if later.feeders == affine.feeders]
         if not any(
-            each.parameters and {*each.parameters} <= {*companions[feeder]} for each in behind
+            later.parameters and {*later.parameters} <= {*companions[feeder]} for later in behind
         ):
             yield feeder
 
@@ -159,9 +159,9 @@ def _used_otherwise(trace: Trace, uses: Mapping[str, list[WeightProduct]]) -> di
     return {
         name: "the weight is used elsewhere too, where its rows are not output units (a tied "
         "embedding, a transposed use)"
-        for name, found in uses.items()
+        for name, products in uses.items()
         if name in trace.other_uses
-        or (len(found) > 1 and not all(use.rows_are_units for use in found))
+        or (len(products) > 1 and not all(use.rows_are_units for use in products))
     }
 
 

@@ -60,7 +60,9 @@ class MixedChannels:
             return True
         # What is written over does not stay.
         over = args[0] if name == "copy" else None
-        constants = [each for each in free if each is not over and not self._parameters.names(each)]
+        constants = [
+            tensor for tensor in free if tensor is not over and not self._parameters.names(tensor)
+        ]
         numbers = args if name in ADDING else ()
         return any(map(_is_alive, constants)) or any(map(_is_number, numbers))
 

@@ -129,23 +129,23 @@ class ParameterTensors:
         orders = {(self._order(tensor), tensor.shape) for tensor in kept}
         # The order that makes it 0; a product of several is 0 by any of them.
         zero = [
-            (each, order)
+            (candidate, order)
             for order in sorted(orders, key=str)
-            for each in candidates
-            if self._stays_zero(call, each, order)
+            for candidate in candidates
+            if self._stays_zero(call, candidate, order)
         ]
-        return frozenset(each for each, _ in zero), zero[0][1][0] if zero else ()
+        return frozenset(candidate for candidate, _ in zero), zero[0][1][0] if zero else ()
 
     def _move_key(self, args: Sequence[Any]) -> str:
         """Returns how entries are moved, as the same text for the same arguments."""
-        found: list[Any] = []
-        for each in args:
-            inside = list(iter_tensors(each))
-            found += [
+        parts: list[Any] = []
+        for argument in args:
+            inside = list(iter_tensors(argument))
+            parts += [
                 (self._order(t), t.shape) if self._plain_names(t) else view_key(t) for t in inside
             ]
-            found += [] if inside else [each]
-        return str(found)
+            parts += [] if inside else [argument]
+        return str(parts)
 
     def _order(self, tensor: Tensor) -> tuple[Any, ...]:
         return self._orders.get(view_key(tensor), ())
@@ -156,16 +156,19 @@ class ParameterTensors:
         What a comparison makes of parameters may be either there.
         """
 
-        def value(each: Tensor, either: bool) -> Tensor:
-            zero = name in self._plain_names(each) and order == (self._order(each), each.shape)
-            if each.dtype == torch.bool and self.names(each):
-                return torch.full_like(each, either and not zero)
-            if not each.is_floating_point() or self._is_literal(each):
-                return each.clone()  # an observer writes into it
-            return torch.full_like(each, 0.0 if zero else OTHER)
+        def value(tensor: Tensor, either: bool) -> Tensor:
+            zero = name in self._plain_names(tensor) and order == (
+                self._order(tensor),
+                tensor.shape,
+            )
+            if tensor.dtype == torch.bool and self.names(tensor):
+                return torch.full_like(tensor, either and not zero)
+            if not tensor.is_floating_point() or self._is_literal(tensor):
+                return tensor.clone()  # an observer writes into it
+            return torch.full_like(tensor, 0.0 if zero else OTHER)
 
         return all(call.gives_zero(partial(value, either=either)) for either in (False, True))
 
     @staticmethod
-    def _union(found: Iterable[frozenset[str]]) -> frozenset[str]:
-        return frozenset().union(*found)
+    def _union(names: Iterable[frozenset[str]]) -> frozenset[str]:
+        return frozenset().union(*names)

@@ -22,8 +22,8 @@ def varying_dims(tensor: Tensor) -> list[int]:
 
 def counted_dim(known: Iterable[Tensor], out: Tensor) -> int:
     """Returns the dimension of `out` that tensors of one dimension count, or the last one."""
-    found = {dim for tensor in known for dim in varying_dims(tensor)}
-    return out.dim() + (found.pop() if len(found) == 1 else -1)
+    dims = {dim for tensor in known for dim in varying_dims(tensor)}
+    return out.dim() + (dims.pop() if len(dims) == 1 else -1)
 
 
 def one_per_unit(constant: Tensor, out: Tensor, layout: UnitLayout | None) -> bool:
@@ -39,10 +39,14 @@ def changes_zero_units(
 ) -> bool:
     """True if the operator maps units that are 0 to another value, whatever the parameters."""
 
-    def value(each: Tensor) -> Tensor:
-        if any(each is unit for unit in units):
-            return torch.zeros_like(each)
-        return torch.full_like(each, OTHER) if any(each is p for p in parameters) else each.clone()
+    def value(tensor: Tensor) -> Tensor:
+        if any(tensor is unit for unit in units):
+            return torch.zeros_like(tensor)
+        return (
+            torch.full_like(tensor, OTHER)
+            if any(tensor is p for p in parameters)
+            else tensor.clone()
+        )
 
     return not call.gives_zero(value)
 
@@ -53,4 +57,4 @@ def subtracts_mean(name: str, args: Sequence[Any]) -> bool:
     The mean of a channel that is 0 is 0, where the batch's own is taken.
     """
     kinds = ("batch_norm", "layer_norm", "group_norm")
-    return any(kind in name for kind in kinds) and not any(each is True for each in args)
+    return any(kind in name for kind in kinds) and not any(argument is True for argument in args)

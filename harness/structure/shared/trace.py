@@ -131,16 +131,16 @@ class _Recorder(TorchDispatchMode):
         fed = [t for t in inputs if self.feeders(t)]
         read = [(t, self._layouts.get(view_key(t)), self.feeders(t)) for t in fed]
         outs = func(*args, **(kwargs or {}))
-        found = list(iter_tensors(outs))
-        self._alive += [t.untyped_storage() for t in found if t.layout == torch.strided]
+        results = list(iter_tensors(outs))
+        self._alive += [t.untyped_storage() for t in results if t.layout == torch.strided]
         if read:
             known = [t for t in inputs if not self.feeders(t) and self.parameters.names(t)]
             feeders = frozenset().union(*(layers for _, _, layers in read))
             # The input has no units: what is added to it stays in its place.
             units = [(tensor, layout) for tensor, layout, layers in read if layers != {INPUT}]
-            self._note(call, known, units, feeders, found)
+            self._note(call, known, units, feeders, results)
         else:
-            self.parameters.record(call, found)
+            self.parameters.record(call, results)
         return outs
 
     def _note(
@@ -216,8 +216,8 @@ class _Recorder(TorchDispatchMode):
         out: Tensor,
         mixed: bool,
     ) -> None:
-        found = (name for tensor in known for name in sorted(self.parameters.names(tensor)))
-        names = tuple(dict.fromkeys(found))
+        sources = (name for tensor in known for name in sorted(self.parameters.names(tensor)))
+        names = tuple(dict.fromkeys(sources))
         name = call.name
         if "norm" in name:
             first, layout = read[0]

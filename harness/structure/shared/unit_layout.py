@@ -85,10 +85,10 @@ def output_layout(
     return UnitLayout.of_dimension(shape, after)
 
 
-def _same_strides(one: Tensor, other: Tensor) -> bool:
+def _same_strides(first: Tensor, second: Tensor) -> bool:
     """True if shapes and strides are equal, not counting dimensions of one entry."""
-    strides = zip(one.shape, one.stride(), other.stride(), strict=False)
-    return one.shape == other.shape and all(size == 1 or a == b for size, a, b in strides)
+    strides = zip(first.shape, first.stride(), second.stride(), strict=False)
+    return first.shape == second.shape and all(size == 1 or a == b for size, a, b in strides)
 
 
 def _dimension_after(
@@ -105,7 +105,7 @@ def _dimension_after(
         if dim in touched or not touched:
             return None
         gone = touched if out.dim() < first.dim() else []
-        return dim - sum(each < dim for each in gone)
+        return dim - sum(other < dim for other in gone)
     resized = any(part in name for part in RESIZING)
     return dim if resized and out.dim() == first.dim() else None
 
@@ -119,8 +119,12 @@ def _dimension_arguments(name: str, args: Sequence[Any]) -> Sequence[Any]:
     return args[1:2] or ([0] if name in ("slice", "unbind", "select") else [])
 
 
-def _dimensions(found: Sequence[Any], count: int) -> list[int]:
-    named = [dim for each in found for dim in (each if isinstance(each, list | tuple) else [each])]
+def _dimensions(arguments: Sequence[Any], count: int) -> list[int]:
+    named = [
+        dim
+        for argument in arguments
+        for dim in (argument if isinstance(argument, list | tuple) else [argument])
+    ]
     return [dim % count for dim in named if isinstance(dim, int)]
 
 
@@ -128,16 +132,16 @@ def _permutation(name: str, args: Sequence[Any], count: int) -> list[int]:
     order = list(range(count))
     if name == "permute":
         return [dim % count for dim in args[1]]
-    one, two = (args[1] % count, args[2] % count) if name == "transpose" else (0, count - 1)
-    order[one], order[two] = order[two], order[one]
+    first, second = (args[1] % count, args[2] % count) if name == "transpose" else (0, count - 1)
+    order[first], order[second] = order[second], order[first]
     return order
 
 
 def _broadcast_layout(inputs: list[LaidOut], shape: Sequence[int]) -> UnitLayout | None:
     """Returns the layout of tensors that are broadcast to this shape."""
     if all(tensor.shape == shape for tensor, _ in inputs):
-        found: UnitLayout | None = _only({layout for _, layout in inputs})
-        return found
+        layout: UnitLayout | None = _only({layout for _, layout in inputs})
+        return layout
     right = _only({_from_right(tensor, layout) for tensor, layout in inputs if layout})
     if right is None:
         return None
@@ -162,8 +166,8 @@ def _from_right(tensor: Tensor, layout: UnitLayout | None) -> int | None:
     return None if dim is None else tensor.dim() - dim
 
 
-def _only(found: set[Any]) -> Any:
-    return next(iter(found)) if len(found) == 1 else None
+def _only(values: set[Any]) -> Any:
+    return next(iter(values)) if len(values) == 1 else None
 
 
 def product_layout(
@@ -189,4 +193,4 @@ def product_layout(
 
 
 def _transposed(args: Sequence[Any]) -> bool:
-    return any(isinstance(each, bool) for each in args[6:7]) and bool(args[6])
+    return any(isinstance(argument, bool) for argument in args[6:7]) and bool(args[6])

@@ -81,11 +81,11 @@ def _as_of_a_mean(name: str, once: Tensor, twice: Tensor) -> str:
             f"{name} has shape {tuple(once.shape)} and must be one number, the sum over the "
             "samples; use reduction='sum'"
         )
-    one, two = float(once), float(twice)
-    if one and abs(two - one) <= TOLERANCE * abs(one):
+    first, second = float(once), float(twice)
+    if first and abs(second - first) <= TOLERANCE * abs(first):
         return (
-            f"{name} is {one:.6g} for some samples and {two:.6g} for the same samples twice, as of "
-            "a mean; it must be the sum over the samples: use reduction='sum'"
+            f"{name} is {first:.6g} for some samples and {second:.6g} for the same samples twice, "
+            "as of a mean; it must be the sum over the samples: use reduction='sum'"
         )
     return ""
 
