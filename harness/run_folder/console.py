@@ -158,7 +158,7 @@ def _display(mode: str, stream: TextIO, clock: Callable[[], float]) -> _Display:
 
 
 def _rich_bar(stream: TextIO) -> "RichProgress":
-    # Only a terminal needs it.
+    # Imported late: only a terminal needs rich.
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress

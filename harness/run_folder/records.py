@@ -112,7 +112,7 @@ class Record:
     # State of the optimizer at the start: "reset" (none), "kept" (continued inside one training,
     # 0 for pruned weights), "" (nothing was trained).
     optimizer_state: str | None = None
-    # L2 norm of the unpruned gradients at a retraining's last step, before clipping; else None.
+    # L2 norm of unpruned weights' gradients at a retraining's last step, unclipped; else None.
     gradient_norm: float | None = None
     # True for a level whose accuracy is no result of the run: masks that shrink inside one
     # training, or soft pruning, before the last level.

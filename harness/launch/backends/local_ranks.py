@@ -104,7 +104,7 @@ class RankProcesses:
             bound.bind((HOST["MASTER_ADDR"], 0))
             for rank in range(self._count):
                 self._processes.append(self._start_rank(rank, bound))
-        for number in self._signals:  # when some were not there yet
+        for number in self._signals:  # sent before all ranks had started
             self._forward(number)
 
     def wait(self) -> list[int]:

@@ -10,7 +10,7 @@ from harness.launch.sweeps.run_cost import RunCost
 from harness.run_folder.progress_file import format_duration
 from harness.system.atomic_files import read_json, write_json
 
-COSTS = ".cache/costs.json"  # below the folder of all results
+COSTS = ".cache/costs.json"  # below the output folder
 
 
 def estimate_line(
