@@ -105,7 +105,7 @@ def test_a_sweep_under_srun_is_refused_once(slurm, tmp_path) -> None:
     done = slurm.call("srun", "-N2", "-n2", *command)
 
     assert done.returncode == 2
-    assert done.stderr.count("harness: -m under srun would run the sweep once per rank; ") == 1
+    assert done.stderr.count("harness: -m under srun would run the sweep once per rank. ") == 1
     assert nothing_is_left(tmp_path)
 
 

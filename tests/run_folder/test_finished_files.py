@@ -82,9 +82,9 @@ def test_a_changed_network_is_not_loaded(copy, name, damage) -> None:
 
 
 UNFINISHED = {
-    "": "state: None", "{}": "state: None", '{"state": "running"}': "state: running",
-    '{"state": "interrupted"}': "state: interrupted", '{"state": "failed"}': "state: failed",
-    '{"state": ["finished"]}': "state: ['finished']", "{": "is damaged",
+    "": "state=None", "{}": "state=None", '{"state": "running"}': "state=running",
+    '{"state": "interrupted"}': "state=interrupted", '{"state": "failed"}': "state=failed",
+    '{"state": ["finished"]}': "state=['finished']", "{": "is damaged",
     "[]": "is damaged (it is no JSON object)", '"x"': "is damaged (it is no JSON object)",
     "null": "is damaged (it is no JSON object)",
 }  # fmt: skip
@@ -98,7 +98,7 @@ def test_a_network_whose_run_is_not_finished_is_not_loaded(copy, status) -> None
     with pytest.raises(ValueError) as caught:
         harness.load(copy)
     said = str(caught.value)
-    assert said.startswith(f"{copy / 'status.json'} ") and UNFINISHED[status] in said
+    assert said.startswith(f"{copy / 'status.json'}") and UNFINISHED[status] in said
     assert "run" in said.partition("; ")[2] and "\n" not in said
 
 
