@@ -29,7 +29,7 @@ NAMES = (
     "scatter", "scatter_object_list",
 )  # fmt: skip
 _TORCH = os.path.dirname(torch.__file__) + os.sep
-_HERE = os.path.dirname(__file__) + os.sep
+_PACKAGE = os.path.dirname(__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 # Differentiable functions of torch.distributed, which components may call.
 _FOR_PARTS = os.path.join(_TORCH, "distributed", "nn") + os.sep
@@ -84,7 +84,7 @@ def _is_known(caller: FrameType) -> bool:
     """Returns True for callers in torch or the harness, also through one wrapper function."""
     file, before = caller.f_code.co_filename, caller.f_back
     of_torch = file.startswith(_TORCH) and not file.startswith(_FOR_PARTS)
-    wrapped = before is not None and before.f_code.co_filename.startswith(_HERE)
+    wrapped = before is not None and before.f_code.co_filename.startswith(_PACKAGE)
     return of_torch or file.startswith(_OURS) or wrapped
 
 

@@ -68,7 +68,7 @@ def mismatch_error(arrivals: Sequence[CollectiveCall]) -> RanksDisagree:
     >>> first = CollectiveCall("mean", "a.py:1", {"w": "(2,)"})
     >>> second = CollectiveCall("mean", "a.py:1", {})
     >>> str(mismatch_error([first, second])).partition(";")[0]
-    'ranks came to different collectives: rank 0: mean (a.py:1), w (2,)'
+    'ranks reached different collectives: rank 0: mean (a.py:1), w (2,)'
     """
     layouts = [call.layout for call in arrivals]
     calls = (
@@ -76,8 +76,8 @@ def mismatch_error(arrivals: Sequence[CollectiveCall]) -> RanksDisagree:
         for rank, call in enumerate(arrivals)
     )
     return RanksDisagree(
-        f"ranks came to different collectives: {'; '.join(calls)}; look for a part that asks for "
-        "one on some ranks only, or for other tensors there"
+        f"ranks reached different collectives: {'; '.join(calls)}; look for a component "
+        "that calls one on some ranks only, or with other tensors"
     )
 
 

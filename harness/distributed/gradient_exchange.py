@@ -74,7 +74,7 @@ class SparseBucket:
     ):
         # int64, because index_copy_ takes nothing else; int32 gathers no faster.
         self._live = live
-        self._share = 1 / world_size
+        self._fraction = 1 / world_size
         self._values = buffer.new_empty(0 if live is None else live.numel())
         size = buffer.numel() if live is None else live.numel()
         rounded = dtype not in (None, buffer.dtype)
@@ -91,7 +91,7 @@ class SparseBucket:
             # Before the sum starts: on CUDA `unpack` runs on a stream that waits for the sum only.
             buffer.zero_()
         # Like DDP, divides before the sum, and by multiplication.
-        values.mul_(self._share)
+        values.mul_(self._fraction)
         return values if self._wire is None else self._wire.copy_(values)
 
     def unpack(self, buffer: Tensor) -> Tensor:

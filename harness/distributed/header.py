@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harness.distributed.consistency import CollectiveCall, mismatch_error
 
-_HERE = os.path.dirname(__file__) + os.sep
+_PACKAGE = os.path.dirname(__file__) + os.sep
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
 # Files of the standard library between a caller and this package.
 _BETWEEN = ("contextlib.py", "functools.py")
@@ -69,7 +69,7 @@ def caller_location() -> str:
     """
     frame = sys._getframe(1)
     # Compares plain text, because it runs before every collective.
-    while frame.f_back and frame.f_code.co_filename.startswith(_HERE):
+    while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
         while frame.f_back and frame.f_code.co_filename.endswith(_BETWEEN):
             frame = frame.f_back

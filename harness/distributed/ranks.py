@@ -213,7 +213,7 @@ class Ranks:
         if self.world_size == 1:
             return model
         self.broadcast_running_statistics(model)
-        self.check_replicas(model, "the network before a training")
+        self.check_replicas(model, "the model before training")
         register = partial(register_exchange, exchange=exchange, masks_in_force=masks_in_force)
         return replicate(model, self.device, rehearse, register)
 

@@ -21,7 +21,7 @@ from harness.vocabulary.tensors import has_extra_state
 
 Values = dict[tuple[str, str], Any]  # root, name -> object that is equal if the value is
 
-NETWORK = "network"
+MODEL = "model"
 OF_TORCH = frozenset(vars(nn.Module()))  # mode, hooks, and what is registered
 # Attributes that nn.RNNBase sets from its parameters at each forward pass.
 OF_RNN = frozenset(("_flat_weights", "_flat_weight_refs"))
@@ -64,9 +64,9 @@ def attribute_values(model: nn.Module, parts: Mapping[str, object]) -> Values:
     walk = _Walk(model)
     for path, module in model.named_modules():
         if not has_extra_state(module):
-            walk.members(module, f"{NETWORK}.{path}".removesuffix("."), 0)
+            walk.members(module, f"{MODEL}.{path}".removesuffix("."), 0)
     for path, parameter in model.named_parameters():
-        walk.hooks(parameter, f"{NETWORK}.{path}", 0)
+        walk.hooks(parameter, f"{MODEL}.{path}", 0)
     for name, part in parts.items():
         walk.root = name
         walk.visit(part, name, 0)
@@ -75,7 +75,7 @@ def attribute_values(model: nn.Module, parts: Mapping[str, object]) -> Values:
 
 class _Walk:
     def __init__(self, model: nn.Module):
-        self.root, self.values, self.contents = NETWORK, Values(), Contents()
+        self.root, self.values, self.contents = MODEL, Values(), Contents()
         # By id, with the first name. The objects are kept alive, or their ids would be reused.
         self.seen = {id(module): path for path, module in model.named_modules()}
         self.alive: list[object] = []
@@ -138,7 +138,7 @@ class _Walk:
         self.contents.left -= ITEM * len(value)
         if self.contents.left < 0:
             # A component exists once and keeps its items. Models are built several times.
-            return Unknown if self.root == NETWORK else hash(tuple(map(id, value)))
+            return Unknown if self.root == MODEL else hash(tuple(map(id, value)))
         pairs = value.items() if isinstance(value, dict) else enumerate(ordered(value))
         outer, self.values = self.values, {}
         for number, (key, item) in enumerate(pairs):

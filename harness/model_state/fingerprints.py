@@ -40,7 +40,7 @@ def fingerprint(tensors: Tensors) -> dict[str, str]:
         return {}
     sums = [_lanes(_words(tensor)) for tensor in tensors.values()]
     # All at once: reading a number waits for the device.
-    numbers = torch.stack(sums).tolist() if len({s.device for s in sums}) == 1 else _each(sums)
+    numbers = torch.stack(sums).tolist() if len({s.device for s in sums}) == 1 else _lists(sums)
     return {
         name: f"{_form(tensor)} {''.join(f'{lane % 2**64:016x}' for lane in lanes)}"
         for (name, tensor), lanes in zip(tensors.items(), numbers, strict=True)
@@ -60,7 +60,7 @@ def _form(tensor: Tensor) -> str:
     return " ".join([form, layout, *(str(tuple(part.shape)) for part in dense_parts(tensor))])
 
 
-def _each(sums: list[Tensor]) -> list[list[int]]:
+def _lists(sums: list[Tensor]) -> list[list[int]]:
     return [lanes.tolist() for lanes in sums]
 
 

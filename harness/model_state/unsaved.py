@@ -10,16 +10,16 @@ from collections.abc import Collection, Iterator, Mapping
 
 from torch import nn
 
-from harness.model_state.attributes import NETWORK, Unknown, Values, attribute_values
+from harness.model_state.attributes import MODEL, Unknown, Values, attribute_values
 
 OPTIMIZER = "optimizer"
 WAYS_OUT = {
-    NETWORK: "register it as a buffer (self.register_buffer)",
+    MODEL: "register it as a buffer (self.register_buffer)",
     OPTIMIZER: "put it into its state (self.state, or an entry of self.param_groups)",
 }
 OF_PARTS = (
-    "nothing that a part keeps is saved: compute it from what the part is given, or register it as "
-    "a buffer of the network"
+    "attributes of components are not saved: compute it from the arguments, or register it as a "
+    "buffer of the model"
 )
 
 

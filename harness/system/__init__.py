@@ -1,1 +1,1 @@
-"""Files, locks, signals, names and errors: what the harness asks of the machine."""
+"""Contains everything that uses the machine: files, locks, signals, names and errors."""

@@ -19,7 +19,7 @@ class CannotWrite(RuntimeError):
     def of(cls, path: Path, error: OSError) -> Self:
         return cls(
             f"cannot write {path} ({error.strerror}); make room or choose another folder with "
-            "output_dir=PATH, then the same command goes on"
+            "output_dir=PATH, then run the same command to resume"
         )
 
 

@@ -38,7 +38,7 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def line(self) -> str:
-        return f"{self.name}; the same command goes on where it stopped"
+        return f"{self.name}; the same command resumes where it stopped"
 
     def write_status(self) -> None:
         """Writes the status to the file that HARNESS_STOPPED names, if any."""

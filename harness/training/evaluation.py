@@ -32,7 +32,7 @@ def evaluate(
         RanksDisagree: The ranks' models differ.
     """
     ranks.broadcast_running_statistics(model)
-    ranks.check_replicas(model, "the network before a measurement")
+    ranks.check_replicas(model, "the model before evaluation")
     return evaluate_compared(model, split, task, ranks, batch_size)
 
 

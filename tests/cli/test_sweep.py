@@ -89,7 +89,7 @@ def test_a_signal_stops_a_sweep_and_the_same_command_goes_on(tmp_path, number, s
     done = harness(*points)
 
     assert sweep.returncode == status
-    assert f"{number.name}; the same command goes on" in said
+    assert f"{number.name}; the same command resumes" in said
     assert done.returncode == 0, done.stderr
     assert re.search(r"sweep: 12 runs: \d+ finished, \d+ skipped, 0 failed", done.stdout)
     assert all(len(records_of(folder)) == 3 for folder in run_folders(tmp_path, "grid"))

@@ -5,9 +5,9 @@ from forked_ranks import on_ranks
 from replicas_cases import all_cases
 
 DIFFER = {
-    "measured": "the network before a measurement: ranks 0 and 1 differ (1.fc1.weight);",
-    "constant": "the network before a measurement: ranks 0 and 1 differ (scale);",
-    "wrapped": "the network before a training: ranks 0 and 1 differ (1.fc1.weight);",
+    "measured": "the model before evaluation: ranks 0 and 1 differ (1.fc1.weight);",
+    "constant": "the model before evaluation: ranks 0 and 1 differ (scale);",
+    "wrapped": "the model before training: ranks 0 and 1 differ (1.fc1.weight);",
     "statistics": "the model after statistics of RankFault: ranks 0 and 1 differ (conv.weight);",
     "score": "the model after score of RankFault: ranks 0 and 1 differ (conv.weight);",
     "solve": "the model after solve of RankFault: ranks 0 and 1 differ (conv.weight);",
@@ -64,7 +64,7 @@ def test_a_difference_is_named_before_it_is_measured_copied_or_used(said) -> Non
 
 def test_so_is_what_decides_how_a_network_computes_beside_its_tensors(said) -> None:
     for case, named in MANNERS.items():
-        start = f"the network before a measurement: ranks 0 and 1 differ ({named});"
+        start = f"the model before evaluation: ranks 0 and 1 differ ({named});"
         assert said[f"manner: {case}"].startswith(start), case
 
 
@@ -76,7 +76,7 @@ def test_statistics_that_ranks_keep_for_themselves_and_equal_runs_are_no_differe
 def test_ranks_that_come_to_different_collectives_are_told_both_places(said, case) -> None:
     begin, here = said[case].split("rank 0: ")
     here, there = here.split("; rank 1: ")
-    assert begin == "ranks came to different collectives: "
+    assert begin == "ranks reached different collectives: "
     first, of_first, second, of_second = APART[case]
     assert first in here and of_first in here and second in there and of_second in there
     assert (

@@ -104,7 +104,7 @@ def test_a_killed_rank_is_named_by_four_ranks_that_were_started_by_hand(tmp_path
         assert (
             f"rank 1 (host {os.uname().nodename}, pid {pids[1]}) has given no sign" in job.output()
         )
-        assert "the same command goes on from the last checkpoint" in job.output()
+        assert "the same command resumes from the last checkpoint" in job.output()
 
 
 def test_a_killed_rank_is_named_under_torchrun(tmp_path) -> None:
@@ -233,5 +233,5 @@ def test_a_rank_that_is_done_earlier_is_told_with_the_place_of_the_other(tmp_pat
         assert job.ends() == [1, 1]
         for rank in (0, 1):
             said = job.ranks[rank].output(2)
-            assert "RanksDisagree: ranks came to different collectives: rank 0: mean of 1" in said
+            assert "RanksDisagree: ranks reached different collectives: rank 0: mean of 1" in said
             assert "; rank 1: barrier (" in said

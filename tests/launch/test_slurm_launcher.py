@@ -77,7 +77,7 @@ def test_preempted_jobs_save_make_room_and_go_on_afterwards(sweep, undisturbed) 
     jobs = [sweep.slurm.show(f"{sweep.arrays[-1]}_{task}") for task in (0, 1)]
     assert [job["Restarts"] for job in jobs] == ["1", "1"]
     log = (sweep.folder / NAME / ".sweep" / "jobs").glob(f"{sweep.arrays[-1]}/*/*_0_log.err")
-    assert all("harness: SIGTERM; the same command goes on" in file.read_text() for file in log)
+    assert all("harness: SIGTERM; the same command resumes" in file.read_text() for file in log)
     assert [resumed(run) for run in sweep.runs] == [1, 1]
     assert sweep.records == undisturbed
 
@@ -109,7 +109,7 @@ def test_after_ctrl_c_jobs_have_saved_themselves_and_the_same_command_goes_on(sw
         assert not sweep.slurm.call("squeue", "--noheader", "--name=run").stdout
     assert status == 130
     assert "sweep: 2 jobs are cancelled; active ones save a checkpoint" in out
-    assert "harness: SIGINT; the same command goes on where it stopped" in err
+    assert "harness: SIGINT; the same command resumes where it stopped" in err
 
     status, out, err = ended(sweep.go_on(*TWO_NODES))
     assert status == 0, err

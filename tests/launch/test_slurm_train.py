@@ -134,7 +134,7 @@ def test_a_preempted_job_saves_makes_room_and_goes_on_afterwards(slurm, tmp_path
         assert slurm.show(low.id)["Restarts"] == "1"
 
     assert low.ends() == "COMPLETED", low.output
-    assert "harness: SIGTERM; the same command goes on where it stopped" in low.output
+    assert "harness: SIGTERM; the same command resumes where it stopped" in low.output
     assert low.events == ["resumed"]
     assert low.records == undisturbed
 

@@ -114,7 +114,7 @@ def test_a_signal_saves_all_ranks_and_the_same_command_goes_on(
     _, errors = run.communicate(timeout=60)
 
     assert run.returncode == SAVED[name]
-    assert errors.splitlines() == [f"harness: {name}; the same command goes on where it stopped"]
+    assert errors.splitlines() == [f"harness: {name}; the same command resumes where it stopped"]
     assert list(ranks) == [0, 1]
     assert_none_is_left(ranks, temporary)
     folder = only_run(tmp_path)

@@ -74,7 +74,7 @@ def test_a_changed_attribute_of_a_module_is_named_once_with_register_it_as_a_buf
         unsaved.warn_changes(model)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.startswith(f"warning: network.1.0.{name} changed") and "as a buffer" in said
+    assert said.startswith(f"warning: model.1.0.{name} changed") and "as a buffer" in said
 
 
 def test_what_checkpoints_hold_and_what_training_sets_is_no_change(capsys) -> None:
@@ -121,7 +121,7 @@ def test_what_a_module_saves_as_its_extra_state_is_no_change_and_what_its_module
     assert capsys.readouterr().err == ""
     model[0].inner[0].calls += 1
     unsaved.warn_changes(model)
-    assert capsys.readouterr().err.startswith("warning: network.0.inner.0.calls changed")
+    assert capsys.readouterr().err.startswith("warning: model.0.inner.0.calls changed")
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def test_a_changed_attribute_of_a_part_is_named_with_what_is_possible_there(name
     unsaved.warn_changes(model)
     said = capsys.readouterr().err
     assert said.startswith(f"warning: penalty.{name} changed since the run began")
-    assert "compute it from what the part is given" in said
+    assert "compute it from the arguments" in said
 
 
 def test_a_run_names_what_its_network_its_optimizer_and_its_parts_count(
@@ -167,7 +167,7 @@ def test_a_run_names_what_its_network_its_optimizer_and_its_parts_count(
     assert run_main(monkeypatch, *RUN, *counting, f"output_dir={tmp_path}") == 0
     lines = [line for line in capfd.readouterr().err.splitlines() if "changed since" in line]
     assert [line.split(" changed")[0] for line in lines] == [
-        "warning: network.1.calls",
+        "warning: model.1.calls",
         "warning: optimizer.calls",
         "warning: retraining.augmentation.calls, penalty's gradient hook.calls",
     ]

@@ -126,7 +126,7 @@ def test_what_changes_is_named_once_wherever_it_is_kept(name, capsys) -> None:
         unsaved.warn_changes(model)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.startswith(f"warning: network.0.{name} changed") and "as a buffer" in said
+    assert said.startswith(f"warning: model.0.{name} changed") and "as a buffer" in said
 
 
 def test_another_network_of_the_same_kind_has_changed_nothing(capsys) -> None:
@@ -147,7 +147,7 @@ def test_what_cannot_be_looked_into_is_named_as_that(tmp_path, capsys, monkeypat
         unsaved.warn_changes(model)
     said = capsys.readouterr().err
     model.file.close()
-    assert said.startswith("warning: network.table, network.many cannot be looked into, and no")
+    assert said.startswith("warning: model.table, model.many cannot be looked into, and no")
     assert said.count("\n") == 1
 
 

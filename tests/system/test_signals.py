@@ -85,7 +85,7 @@ def test_a_signal_saves_and_leaves_with_its_status(tmp_path, whole, name) -> Non
 
     assert stopped.returncode == SAVED[name]
     assert stopped.stderr.splitlines()[-1] == (
-        f"harness: {name}; the same command goes on where it stopped"
+        f"harness: {name}; the same command resumes where it stopped"
     )
     folder = only_run(tmp_path)
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
@@ -179,7 +179,7 @@ def test_a_signal_in_the_middle_of_the_imports_has_its_status_too(module, name) 
     )  # fmt: skip
     assert done.returncode == SAVED[name]
     assert done.stderr.splitlines() == [
-        f"harness: {name}; the same command goes on where it stopped"
+        f"harness: {name}; the same command resumes where it stopped"
     ]
 
 
