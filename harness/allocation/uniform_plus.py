@@ -10,9 +10,9 @@ from harness.vocabulary.tensors import Counts
 
 @dataclass(frozen=True)
 class UniformPlus(Allocation):
-    """Uniform, but the first convolution is dense and the classifier keeps a least fraction.
+    """Layers are uniform, but the first convolution is dense and the classifier has a floor.
 
-    classifier: that fraction of its units, in [0, 1]. The first convolution is a layer that reads
+    classifier: least fraction of its units, in [0, 1]. The first convolution is a layer that reads
     nothing but the model's input, if it is one; the classifier one that makes its outputs, if it
     is linear. There may be several of both. Nothing else is fixed.
 

@@ -10,7 +10,7 @@ from harness.vocabulary.checks import check
 
 @dataclass(frozen=True)
 class CropFlip:
-    """A crop of the image's own size from the zero-padded image, then mirrored in half the cases.
+    """Crops the zero-padded image to its own size, then mirrors it in half the cases.
 
     padding: pixels on every side; the (2 padding + 1)^2 crops are equally likely. 0: no crop.
     flip: left to right, with probability 1/2. The zeros are in the scale of the inputs: the mean

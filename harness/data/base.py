@@ -62,7 +62,7 @@ class Splits:
 class Data(Protocol):
     """Loads three splits; a run is named by their content, so equal bytes are one run.
 
-    A set that lies in files may say which, so that their bytes are hashed, and only once:
+    A data set in files may name them, so that their bytes are hashed, and only once:
     `files() -> Iterable[Path]` names every file that `load` reads; names count below `root`, if
     its config has such a key, else below the deepest folder with all of them. Without building the
     set the digest is known only if its config names the folder, or one above it. Where `files`

@@ -10,7 +10,7 @@ from harness.vocabulary.checks import check
 
 @dataclass(frozen=True)
 class Blobs:
-    """Gaussian blobs: a small problem made on the spot, for tests and examples.
+    """Draws Gaussian blobs: a small computed data set, for tests and examples.
 
     Class centres are drawn with std 2 per feature, samples around them with std `spread`. Labels
     go round: 0, 1, ..., classes - 1, 0, 1, ... Shape (features,).

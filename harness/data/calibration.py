@@ -13,7 +13,7 @@ from harness.vocabulary.seeds import derive
 
 @dataclass(frozen=True)
 class Samples:
-    """The same samples at every level and on any number of ranks, drawn with the run's seed.
+    """Draws the same samples at every level and on any number of ranks, with the run's seed.
 
     samples: how many in all. per_class: or how many of each class; then samples must be null.
     balanced: `samples` are divided equally between the classes, as far as each has so many;

@@ -24,7 +24,7 @@ Rows = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Cifar10:
-    """CIFAR-10 from files under `root`; `pruning-harness data prepare cifar10 ROOT` fetches them.
+    """Reads CIFAR-10 from `root`; `pruning-harness data prepare cifar10 ROOT` fetches it.
 
     Shape (3, 32, 32), normalised per channel. `validation` is the fraction of the training files
     held out, stratified. The official python layout is preferred to the binary one.
@@ -126,7 +126,7 @@ class Cifar10:
                 f"run pruning-harness data prepare cifar10 {self.root}, or write verify=false to "
                 "use other files of this layout"
             )
-        # Verified means the official files only, whatever lies beside them.
+        # Verified means the official files only, whatever other files there are.
         pattern = "data_batch_[1-5]" if self.verify else "data_batch_*"
         train = sorted(folder.glob(pattern + suffix))
         test = folder / f"test_batch{suffix}"

@@ -10,7 +10,7 @@ SAMPLES = 1797
 
 @dataclass(frozen=True)
 class Digits:
-    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, stratified. Shape (1, 8, 8).
+    """Loads scikit-learn's 1,797 digits of 8 x 8 pixels, stratified. Shape (1, 8, 8).
 
     Source: Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), its test
     part, as sklearn.datasets.load_digits ships it.

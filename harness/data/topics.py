@@ -34,7 +34,7 @@ def read_topics() -> str:
 
 @dataclass(frozen=True)
 class Topics:
-    """Python's own help topics (pydoc_data.topics) as characters: predict the next one.
+    """Reads Python's own help topics (pydoc_data.topics) as characters: predict the next one.
 
     97 classes: printable ASCII, newline, and one for all other characters. Inputs are `context`
     character ids as float32, exact in every dtype of inputs; labels (samples, context) are the ids
@@ -45,8 +45,9 @@ class Topics:
     alphabetical order, so validation and test are about other topics than training.
 
     The text is another one in every version of Python, so results compare within one version
-    only. `python` says which, and so names the run: conf/ fills in the one that runs, e.g. 3.11.7.
-    None takes any, `digest` then tells texts apart. About 370,000 characters in Python 3.11.
+    only. `python` is that version, and so names the run: conf/ fills in the running one, e.g.
+    3.11.7. None takes any, `digest` then tells texts apart. About 370,000 characters in Python
+    3.11.
 
     Raises:
         ValueError: context is below 1, a fraction is not in (0, 1), all three are above 1 together,

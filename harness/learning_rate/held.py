@@ -5,7 +5,7 @@ from harness.learning_rate.base import LearningRate
 
 @dataclass(frozen=True)
 class Held:
-    """The factor of the last step of `inner` over `epochs` epochs, at every step.
+    """Keeps the factor of the last step of `inner` over `epochs` epochs, at every step.
 
     Source: fine-tuning in Renda et al. 2020 (arXiv:2003.02389).
 

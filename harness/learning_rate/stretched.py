@@ -5,7 +5,7 @@ from harness.learning_rate.base import LearningRate
 
 @dataclass(frozen=True)
 class Stretched:
-    """The factors of `inner` over `epochs` epochs, stretched to the requested length.
+    """Stretches the factors of `inner` over `epochs` epochs to the requested length.
 
     Milestones and warm-ups given in epochs stretch too. Over a longer recipe each factor lasts
     for several steps, the last one up to the end; over a shorter one some are left out.

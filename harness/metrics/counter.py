@@ -61,7 +61,7 @@ class MacCounter(TorchDispatchMode):
         unseen = has_others((args, named, out))
         if unseen:
             self._flow.add_untracked(str(func), tensors)
-        # What lies otherwise is not followed: it may hold the input.
+        # Tensors of other layouts are not followed: they may hold the input.
         dependent = unseen or not keys.isdisjoint(self._dependent)
         if has_packed((args, named)):
             self._flow.uncounted.setdefault(str(func), set())

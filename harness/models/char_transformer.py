@@ -11,7 +11,9 @@ from harness.vocabulary.checks import check_fields
 
 @dataclass(frozen=True)
 class CharTransformer:
-    """Decoder-only transformer with pre-norm: (batch, context) ids -> (batch, context, classes).
+    """Builds a decoder-only transformer with pre-norm.
+
+    It maps (batch, context) ids to (batch, context, classes).
 
     depth blocks x = x + attention(norm1(x)); x = x + fc2(gelu(fc1(norm2(x)))), then norm and an
     untied classifier. Attention is causal: an output depends on no later input. Inputs are token
@@ -71,7 +73,7 @@ class CharTransformer:
 
 
 class Embedding(nn.Module):
-    """Token and position vectors, added: ids (batch, positions) -> (batch, positions, width)."""
+    """Adds token and position vectors: ids (batch, positions) -> (batch, positions, width)."""
 
     def __init__(self, context: int, classes: int, width: int):
         super().__init__()
@@ -103,7 +105,7 @@ class Embedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal attention of several heads, (batch, positions, width) -> the same shape.
+    """Computes causal attention of several heads, (batch, positions, width) -> the same shape.
 
     Each head: softmax(q k^T / sqrt(head width)) v over its own and earlier positions.
     """

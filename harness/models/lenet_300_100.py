@@ -10,7 +10,7 @@ from harness.models.base import check_task
 
 @dataclass(frozen=True)
 class LeNet300100:
-    """LeNet-300-100: inputs-300-100-classes with ReLU; any shape, flattened.
+    """Builds LeNet-300-100: inputs-300-100-classes with ReLU; any shape, flattened.
 
     266,200 prunable weights, 266,610 parameters for (1, 28, 28) and 10 classes.
 

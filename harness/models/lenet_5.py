@@ -10,7 +10,7 @@ SMALLEST = 16  # 16 -> 12 -> 6 -> 2 -> 1; 15 leaves no pixel before fc1
 
 @dataclass(frozen=True)
 class LeNet5:
-    """LeNet-5-Caffe: 5x5 convolutions of 20 and 50 filters, max-pooled, then 500 units.
+    """Builds LeNet-5-Caffe: 5x5 convolutions of 20 and 50 filters, max-pooled, then 500 units.
 
     430,500 prunable weights, 431,080 parameters, 2,293,000 multiply-accumulates for (1, 28, 28)
     and 10 classes.

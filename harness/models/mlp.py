@@ -12,7 +12,7 @@ from harness.vocabulary.checks import follows
 
 @dataclass(frozen=True)
 class Mlp:
-    """Linear layers fc1, fc2, ... of the given widths with ReLU between; any shape, flattened.
+    """Builds linear layers fc1, fc2, ... of these widths with ReLU between; any shape, flattened.
 
     With batch_norm there is a BatchNorm1d (bn1, ...) before each ReLU. `hidden=[]` is a linear
     classifier.

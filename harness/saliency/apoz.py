@@ -16,7 +16,7 @@ class APoZ(UnitSaliency):
     The fraction is over samples and positions of a unit's map z, as `mean_of_maps` defines it:
     the score is the fraction of z > 0. (units,) per layer.
 
-    Source: Hu et al. 2016, Network Trimming (arXiv:1607.03250). The paper removes what lies
+    Source: Hu et al. 2016, Network Trimming (arXiv:1607.03250). The paper removes units
     more than one standard deviation above the layer's mean APoZ; here the allocation decides.
     """
 

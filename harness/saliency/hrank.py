@@ -19,7 +19,7 @@ class HRank(UnitSaliency):
     which the unit is active at all.
 
     The rank counts singular values above max(rows, columns) * eps * (the largest), eps that of
-    the model's dtype, as numpy does. They are computed in float64, so that what lies near that
+    the model's dtype, as numpy does. They are computed in float64, so that a value near that
     threshold is decided by the map and not by the decomposition.
 
     Source: Lin et al. 2020, HRank (arXiv:2002.10179). The authors rank the output of the

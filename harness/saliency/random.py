@@ -9,7 +9,7 @@ from harness.vocabulary.tensors import Tensors
 
 @dataclass(frozen=True)
 class Random(Saliency):
-    """Uniform noise in [0, 1): the baseline that every method must beat.
+    """Scores are uniform noise in [0, 1): the baseline that every method must beat.
 
     Drawn on the CPU from (seed, parameter name), so that it is the same on every rank and
     device, and at every level: with shrinking masks a weight's luck does not change.

@@ -8,7 +8,7 @@ from harness.schedule.base import check_rounds, check_size, check_unit
 
 @dataclass(frozen=True)
 class Explicit:
-    """The listed values, one per level or event, each converted on its own.
+    """Gives the listed values, one per level or event, each converted on its own.
 
     >>> Explicit(values=[2, 4, 8], unit="compression").kept_fractions(lambda times: 1 / times)
     [0.5, 0.25, 0.125]

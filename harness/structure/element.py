@@ -9,7 +9,7 @@ from harness.vocabulary.tensors import prunable_weights
 
 @dataclass(frozen=True)
 class Element(Structure):
-    """Single weights of every convolution and linear layer; biases and norms stay."""
+    """Prunes single weights of convolution and linear layers; biases and norms stay."""
 
     granularity: ClassVar[str] = "weight"
     noun: ClassVar[str] = "weight"

@@ -8,7 +8,7 @@ from harness.structure.shared.rows import Rows
 
 @dataclass(frozen=True)
 class Filter(Rows):
-    """Filters: the first dimension of a convolution's weight (out, in / groups, ...).
+    """Prunes filters: the first dimension of a convolution's weight (out, in / groups, ...).
 
     Linear layers stay dense. With pool_by=sum on magnitude this is the L1 criterion of
     Li et al. 2017 (arXiv:1608.08710).

@@ -8,7 +8,7 @@ from harness.structure.shared.rows import Rows
 
 @dataclass(frozen=True)
 class Neuron(Rows):
-    """Neurons: rows of a linear layer's weight (out, in). Convolutions stay dense."""
+    """Prunes neurons: rows of a linear layer's weight (out, in). Convolutions stay dense."""
 
     kinds: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear,)
     noun: ClassVar[str] = "neuron"

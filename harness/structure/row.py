@@ -8,7 +8,7 @@ from harness.structure.shared.rows import Rows
 
 @dataclass(frozen=True)
 class Row(Rows):
-    """Filters of convolutions and neurons of linear layers alike: all output units but the last.
+    """Prunes filters of convolutions and neurons of linear layers, all output units but the last.
 
     The budget and a global ranking then cover the whole model; units of layers differ in cost.
     """

@@ -10,7 +10,7 @@ from harness.vocabulary.checks import check
 
 @dataclass(frozen=True)
 class Classification:
-    """Cross-entropy over classes; outputs (samples, classes), labels (samples,).
+    """Computes cross-entropy over classes; outputs (samples, classes), labels (samples,).
 
     Label smoothing acts on the training loss only; the measured loss is plain cross-entropy.
     With 5 classes or fewer top-5 is always 1. A sample labelled -100 counts in nothing.

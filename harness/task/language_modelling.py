@@ -9,7 +9,9 @@ from harness.task.base import IGNORED
 
 @dataclass(frozen=True)
 class LanguageModelling:
-    """Next-token prediction; outputs (samples, positions, classes), labels (samples, positions).
+    """Predicts the next token: outputs (samples, positions, classes).
+
+    Labels are (samples, positions).
 
     Loss: sum over a sample's positions of -ln p(label) / positions, summed over samples. A
     recorded loss, the mean over all positions, is in nats per token (per character with

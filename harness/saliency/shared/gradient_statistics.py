@@ -64,7 +64,7 @@ def explain_dtype_errors(model: nn.Module, whole: nn.Module) -> Iterator[None]:
     Such an error comes from a forward that casts by itself, inside a float32 copy `whole`.
 
     Raises:
-        ValueError: in place of what torch says of two dtypes.
+        ValueError: torch refused two dtypes.
     """
     try:
         yield

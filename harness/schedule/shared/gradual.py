@@ -10,7 +10,7 @@ STARTS = {"init": "the initial model", "trained": "after dense training"}
 
 @dataclass(frozen=True)
 class Gradual:
-    """The events of a schedule inside one training: first_step, first_step + interval, ...
+    """Computes the events inside one training: first_step, first_step + interval, ...
 
     All are counted in optimizer steps.
 

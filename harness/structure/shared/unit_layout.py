@@ -14,7 +14,7 @@ SAME_ORDER = {
     "squeeze", "clone", "contiguous", "_to_copy", "alias", "detach", "lift_fresh", "dropout",
     "native_dropout", "to",
 }  # fmt: skip
-# Dimensions are taken away or made shorter; the first argument but the tensor says which.
+# Dimensions are taken away or made shorter; the first argument after the tensor names them.
 OF_DIMENSIONS = {
     "mean", "sum", "amax", "amin", "select", "slice", "split", "split_with_sizes", "chunk",
     "unbind", "narrow", "flip", "cat",

@@ -35,7 +35,7 @@ def check_sums(totals: Totals, model: nn.Module, batches: Iterable[Batch]) -> No
         for inputs, labels in islice(_few(batches), TRIES):
             try:
                 problem = _problem(totals, model, inputs, labels)
-            except Exception:  # whatever they make of samples that nobody promised them
+            except Exception:  # such samples may not fit the model or the loss
                 return
             if problem:
                 raise ValueError(problem)
