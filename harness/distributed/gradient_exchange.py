@@ -104,7 +104,7 @@ class SparseBucket:
 
 class _Known(NamedTuple):
     key: list[tuple[int, int]]  # per parameter: id, id of its mask
-    masks: list[Tensor | None]  # held, so that their ids are not given to others
+    masks: list[Tensor | None]  # kept alive, so that their ids are not reused
     packing: SparseBucket
 
 

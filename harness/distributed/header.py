@@ -1,4 +1,4 @@
-"""Compares, before a collective, which one each rank has reached and with which tensors."""
+"""Compares the ranks' collectives and tensors before a collective runs."""
 
 import json
 import os
@@ -64,8 +64,9 @@ def _form(tensor: Tensor) -> str:
 
 
 def caller_location() -> str:
-    """Returns file, line and function of the nearest caller outside this package, such as
-    "harness/saliency/gradient.py:31, statistics".
+    """Returns file, line and function of the nearest caller outside this package.
+
+    For example "harness/saliency/gradient.py:31, statistics".
     """
     frame = sys._getframe(1)
     # Compares plain text, because it runs before every collective.

@@ -80,7 +80,7 @@ class Watchdog:
         """Watches inside the context. Ends all threads and processes afterwards."""
         # Uses own connections, because the group's is locked while it waits.
         self._store, self._line = self._address.store(), self._address.connect()
-        if self._address.world_size > 1:  # alone it keeps nobody waiting
+        if self._address.world_size > 1:  # one rank blocks no other rank
             self._minder = InterpreterMonitor(self._name, self._patience.silent + 2, self._round_s)
             self._at_end.callback(self._minder.close)
         for thread in self._threads:

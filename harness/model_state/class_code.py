@@ -1,4 +1,4 @@
-"""Reads, without running it, what the code of a module's class may change."""
+"""Reads from the code of a module's class what its calls may change, without running it."""
 
 import dis
 import inspect

@@ -1,4 +1,4 @@
-"""Checks, before each write, that this process still holds the lock of a folder."""
+"""Checks before each write that this process still holds the lock of a folder."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Saves, resumes and stops a training, on all ranks at one step."""
+"""Saves, resumes and stops a training on all ranks at one step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -64,8 +64,9 @@ class Saver(Protocol):
         """
 
     def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
-        """Saves the state after `epoch` whole epochs and `step` steps: when due and after each
-        epoch.
+        """Saves the state after `epoch` whole epochs and `step` steps.
+
+        Called when due and after each epoch.
         """
 
 

@@ -1,4 +1,4 @@
-"""Builds, stores and loads states of models."""
+"""Stores states of models with a checksum, and builds and loads models."""
 
 import hashlib
 import json
