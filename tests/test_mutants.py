@@ -8,7 +8,7 @@ from mutation.baseline import Baseline
 from mutation.copies import Copy
 from mutation.draw import AREAS, KINDS, Placed, drawn, sources_of, standing
 from mutation.sites import sites
-from mutation.table import gone, rows, unexplained
+from mutation.table import rows, stale, unexplained
 from mutation.trial import Bench
 
 SOURCES = sources_of(ROOT)
@@ -108,8 +108,8 @@ def test_a_dropped_raise_or_call_over_many_lines_is_one_line_changed() -> None:
 
 def test_a_verdict_on_a_line_that_is_no_more_is_told() -> None:
     known = {("a.py", "x = 1", "x = 2"): "why", ("b.py", "y = 1", "y = 2"): "why"}
-    assert gone(known, {"a.py": "if z:\n    x = 1\n", "b.py": "y = 10\n"}) == [
-        "b.py has this line no more, take its verdict away: y = 1"
+    assert stale(known, {"a.py": "if z:\n    x = 1\n", "b.py": "y = 10\n"}) == [
+        "b.py no longer has this line; remove its entry: y = 1"
     ]
 
 

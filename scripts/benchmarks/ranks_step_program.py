@@ -18,7 +18,7 @@ from harness.training.loop import Loop
 from harness.training.trainer import Trainer
 from harness.vocabulary.step_index import START, StepIndex
 
-NO_END = StepIndex(10**6)  # whoever has the loop decides
+NO_END = StepIndex(10**6)  # the caller of the loop decides
 
 
 def loop_of(

@@ -57,6 +57,6 @@ def checked_difference(ours: Tensors, others: Tensors, side: str) -> float:
     if not difference <= TOLERANCE:
         raise RuntimeError(
             f"the weights of the {side} differ from the harness's by {difference:.1e}, more than "
-            f"{TOLERANCE:.0e}: the two do not do the same work, so their times say nothing"
+            f"{TOLERANCE:.0e}: the two do different work, so their times cannot be compared"
         )
     return difference

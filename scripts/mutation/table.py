@@ -52,10 +52,10 @@ def unexplained(verdicts: list[Verdict], known: Equivalent) -> list[Verdict]:
     ]
 
 
-def gone(known: Equivalent, sources: Mapping[str, str]) -> list[str]:
-    """Verdicts on lines that are no more."""
+def stale(known: Equivalent, sources: Mapping[str, str]) -> list[str]:
+    """Returns a message per known survivor whose line no longer exists."""
     return [
-        f"{file} has this line no more, take its verdict away: {before}"
+        f"{file} no longer has this line; remove its entry: {before}"
         for file, before, _ in known
         if before not in map(str.strip, sources.get(file, "").splitlines())
     ]

@@ -102,9 +102,9 @@ class Server:
                 fds = [each.fileno() for each in (theirs, out, err)]
                 socket.send_fds(self.control, [json.dumps(program).encode()], fds)
             ours.settimeout(timeout)
-            told = ours.recv(16)  # closed before it is told, the program is killed
-        assert told, "the fork server is gone; its error is on stderr"
-        return os.waitstatus_to_exitcode(int(told))
+            status = ours.recv(16)  # if this socket is closed early, the program is killed
+        assert status, "the fork server is gone; its error is on stderr"
+        return os.waitstatus_to_exitcode(int(status))
 
     def end(self) -> None:
         self.control.close()

@@ -8,7 +8,7 @@ Handlers = dict[signal.Signals, object]
 
 
 def handlers() -> Handlers:
-    """Returns what is in force for each signal that this process can hear."""
+    """Returns the handler of each signal that this process can handle."""
     return {number: signal.getsignal(number) for number in signal.Signals}
 
 

@@ -171,5 +171,5 @@ class LeftOut:
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.counts:
-            told = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
-            terminalreporter.write_line(f"left out: {told}; scripts/test --all runs them too")
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
+            terminalreporter.write_line(f"left out: {counts}; scripts/test --all runs them too")

@@ -162,7 +162,7 @@ def asked_for(ranks: Ranks, here: Callable[[], object], there: Callable[[], obje
 
 
 def apart(ranks: Ranks) -> dict[str, str]:
-    """Ranks that come to different collectives."""
+    """Lets ranks call different collectives."""
     pair = {"a": torch.ones(2, 3), "b": torch.ones(2)}
 
     def mean(sums: Tensors) -> Tensors:
