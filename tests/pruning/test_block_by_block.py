@@ -168,7 +168,7 @@ SIZES = {
     ("override", "message"),
     [
         ("saliency=gradient", "saliency=gradient takes gradients of the loss, but the parts"),
-        ("exclude=[]", "and classifier.weight is in none of them; let each weight be in one part"),
+        ("exclude=[]", "but classifier.weight is in none of them; let each weight be in one part"),
         (f"pruning_order._target_={__name__}.Halves", r"blocks.2.*weight is in none of them"),
         ("allocation=sensitivity", "an allocation without curves of the whole model"),
     ],
