@@ -154,7 +154,7 @@ def test_a_replica_with_a_hook_dies_with_its_last_reference(found) -> None:
 
 def test_packing_sends_this_ranks_share_of_live_entries() -> None:
     bucket = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    packing = SparseBucket(bucket, torch.tensor([0, 2]), None, ranks=2)
+    packing = SparseBucket(bucket, torch.tensor([0, 2]), None, world_size=2)
 
     packed = packing.pack(bucket)
     assert packed.tolist() == [0.5, 1.5]
@@ -166,7 +166,7 @@ def test_packing_sends_this_ranks_share_of_live_entries() -> None:
 
 def test_packing_keeps_its_memory_from_step_to_step() -> None:
     bucket = torch.ones(4)
-    packing = SparseBucket(bucket, torch.tensor([0, 2]), torch.bfloat16, ranks=2)
+    packing = SparseBucket(bucket, torch.tensor([0, 2]), torch.bfloat16, world_size=2)
 
     assert packing.pack(bucket).data_ptr() == packing.pack(bucket).data_ptr()
 
