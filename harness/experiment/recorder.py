@@ -30,8 +30,6 @@ class Recorder:
     """Writes a run's records, and saves its state after each record.
 
     Args:
-        context: the run's constants.
-        state: the run's state.
         identity: names the run in its records.
         watcher: receives records and progress.
         files: the run's checkpoints, or None to save nothing.
