@@ -11,9 +11,9 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from harness import __version__
+from harness.cli.platforms import refusal
 from harness.system.command_line import print_text
 from harness.system.names import printable
-from harness.system.platforms import refusal
 
 # Keys are modules of this folder, whose `main(arguments)` returns the exit status.
 COMMANDS = {

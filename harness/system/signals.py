@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
-# By name: where one is missing, harness.system.platforms says that the system is not supported.
+# By name: where one is missing, harness.cli.platforms says that the system is not supported.
 SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 # 130 after Ctrl-C, as shells expect, else EX_TEMPFAIL of sysexits.h, "try again later", which no

@@ -139,7 +139,7 @@ def test_points_of_another_folder_are_refused() -> None:
     found: list[tuple[int, RunSpec]] = [(0, each.spec)]
 
     assert list(check_same_sweep(Path("runs/a"), found)) == found
-    with pytest.raises(ValueError, match="would be in runs/a and not in runs/b; start a sweep"):
+    with pytest.raises(ValueError, match="one run is in runs/a and not in runs/b; start a sweep"):
         list(check_same_sweep(Path("runs/b"), found))
 
 

@@ -26,7 +26,6 @@ EXCEPT = {
     "harness.data.shared.digest": "names a run by its data; what the run reads is read by others",
     "harness.system.loaded_sources": "says which code was loaded; that itself is in the digest",
     "harness.system.names": "says which names may become paths",
-    "harness.system.platforms": "refuses systems that the harness does not run on",
     "harness.system.redaction": "hides values in messages",
     "harness.run_folder.console": "draws on the terminal",
     "harness.run_folder.progress_file": "says how far a run has come",
