@@ -8,7 +8,7 @@ from harness.data.base import Split, Splits
 
 @dataclass(frozen=True)
 class Spirals:
-    """Interleaved spiral arms in the plane, one per class: shape (2,), coordinates within +-1.
+    """Draws spiral arms in the plane, one per class: shape (2,), coordinates within +-1.
 
     `noise` is the std of the samples around their arm; neighbouring arms lie 1 / arms apart.
     Labels go round: 0, 1, ..., arms - 1, 0, 1, ...

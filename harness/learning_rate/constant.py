@@ -5,7 +5,7 @@ from harness.learning_rate.base import check_warmup, warmup_factor, warmup_steps
 
 @dataclass(frozen=True)
 class Constant:
-    """1 at every step, after the warm-up.
+    """factor(step) = 1 at every step, after the warm-up.
 
     >>> [Constant(warmup_epochs=1).factor(step, steps_per_epoch=2, epochs=2) for step in range(4)]
     [0.5, 1.0, 1.0, 1.0]

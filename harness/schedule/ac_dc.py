@@ -7,7 +7,7 @@ from harness.schedule.shared.final_size import FinalSize
 
 @dataclass(frozen=True)
 class AcDc(FinalSize):
-    """s at even events, 1 (dense) at odd ones, s the kept fraction of `final`; compressed at last.
+    """fraction(event) = s at even events, 1 (dense) at odd ones, s the kept fraction of `final`.
 
     >>> AcDc(final=0.25).event_fractions(lambda density: density, events=4)
     [0.25, 1.0, 0.25, 1.0, 0.25]

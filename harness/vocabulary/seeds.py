@@ -4,7 +4,9 @@ import hashlib
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """First 63 bits of SHA-256 over "seed/purpose/...": independent streams, equal everywhere.
+    """Returns the first 63 bits of SHA-256 over "seed/purpose/...".
+
+    Streams of different purposes are independent, and equal on every machine.
 
     Purposes in use: ("init",), ("order", level, epoch), ("calibration",), ("saliency", name),
     ("saliency", name, probe), ("reinit", level), ("dropout", level, epoch, rank), ("augmentation",

@@ -88,7 +88,7 @@ class Group:
 
 
 def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
-    """Ratios of median steps; what an epoch begins and ends with is in none of them.
+    """Yields ratios of median steps; what an epoch begins and ends with is in none of them.
 
     Static steps over static steps again should be 1: their distance from 1 is the noise.
     """

@@ -99,13 +99,13 @@ def ratio(name: str, seconds: Seconds, over: str, under: str, **more: float) -> 
 
 
 def duration(name: str, seconds: Seconds, of: str, **more: float) -> Figure:
-    """Seconds of one side."""
+    """Returns the figure of the seconds of one side."""
     times = seconds[of]
     return Figure(name, "s", median(times), min(times), max(times), {of: times}, **more)
 
 
 def spread(name: str, unit: str, values: Sequence[float], **more: float) -> Figure:
-    """Values that are measured one by one, in their unit."""
+    """Returns the figure of values that are measured one by one, in their unit."""
     return Figure(name, unit, median(values), min(values), max(values), {}, **more)
 
 

@@ -121,7 +121,7 @@ def at_the_interface() -> int:
 
 @contextmanager
 def counted(ranks: Ranks) -> Iterator[list[int]]:
-    """Bytes that this rank receives in each collective of torch.distributed inside."""
+    """Counts the bytes that this rank receives in each collective of torch.distributed inside."""
     received: list[int] = []
     shares: dict[str, Callable[..., int]] = {
         "broadcast": lambda tensor, src=0, **_: tensor.nbytes if ranks.rank != src else 0,

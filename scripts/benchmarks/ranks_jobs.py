@@ -1,4 +1,4 @@
-"""Jobs of several processes, on this host or on two; none of them outlives its `with`."""
+"""Runs jobs of several processes, on this host or on two; none of them outlives its `with`."""
 
 import json
 import os

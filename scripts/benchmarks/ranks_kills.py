@@ -76,7 +76,7 @@ def _cases(kills: int, draws: random.Random, top: Path) -> Iterator[dict[str, An
 
 
 def whole(ranks: int, folder: Path) -> Whole:
-    """Runs without interruption, and returns the result.
+    """Trains without interruption, and returns the result.
 
     Raises:
         JobFailed: the run ended with an error, or not in time.

@@ -1,4 +1,4 @@
-"""Steps of the training loop of an MLP, its gradients sent whole and live entries only."""
+"""Times steps of the training loop of an MLP, its gradients sent whole and live entries only."""
 
 import time
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Steps of the training loop on several ranks, with masks and without."""
+"""Times steps of the training loop on several ranks, with masks and without."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Runs of the default survey on several ranks, with and without comparisons beside trainings."""
+"""Times runs of the default survey on several ranks, with and without comparisons."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -46,7 +46,7 @@ def report(runs: Path) -> None:
 def write(
     runs: Path, settings: int, levels: int, compressions: int, seeds: int, masks: bool = False
 ) -> None:
-    """Folders as runs leave them, with made-up numbers."""
+    """Writes folders as runs leave them, with made-up numbers."""
     which = itertools.product(METHODS, range(settings), range(compressions), range(seeds))
     for number, (label, setting, power, seed) in enumerate(which):
         folder = runs / f"{number % 256:02x}" / f"run-{number:012x}"

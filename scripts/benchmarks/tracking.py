@@ -30,7 +30,7 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
 
 
 def worker(runs: int) -> Seconds:
-    """Seconds of each run with W&B offline and with no tracker."""
+    """Measures the seconds of each run with W&B offline and with no tracker."""
     with TemporaryDirectory(prefix="tracking-") as top:
         done = subprocess.run(
             [sys.executable, str(PROGRAM), top, str(runs)],

@@ -44,7 +44,7 @@ class Baseline:
         return sorted((file for file in texts if file.startswith(folders)), key=rank)
 
     def took(self, file: str) -> float:
-        """Its seconds; 0 of one without a test here, or newer than what was measured."""
+        """Returns a test file's seconds; 0 without a test here, or newer than the measurement."""
         return self.seconds.get(file, 0.0)
 
     def fitting(self, files: list[str], box: float) -> list[str]:
@@ -88,7 +88,8 @@ def _of_folder(copy: Copy, work: Path, folder: str) -> str:
 
 
 def read(text: str) -> Baseline:
-    """
+    """Reads what `Baseline` wrote, a line per fact; what is told twice is told last.
+
     >>> read("took\\tt.py\\t1.5\\nreached\\tt.py\\ts.py\\tf\\ntook\\tt.py\\t0.5\\n")
     Baseline(seconds={'t.py': 2.0}, reached={'s.py:f': ['t.py']}, failed=[])
     """

@@ -12,7 +12,7 @@ FOR_TYPES = {"TYPE_CHECKING", "__name__"}
 
 
 def sites(file: str, text: str) -> list[Mutant]:
-    """Its mutants, not yet compiled.
+    """Yields the mutants of a source, not yet compiled.
 
     Left out: docstrings, texts and what raises or prints them, annotations, decorators, blocks
     for types only, and functions that do nothing but word a message.

@@ -86,7 +86,7 @@ class Bench:
                 raise RuntimeError(f"the tests of {area} do not import {file} of the copy")
 
     def _tested(self, copy: Copy, file: str, text: str, tests: list[str]) -> Ended:
-        """Its tests with one file changed, and the file as it was after them."""
+        """Runs its tests with one file changed, and the file as it was after them."""
         source = copy.top / file
         whole = source.read_text()
         expected = sum(map(self.baseline.took, tests))

@@ -119,7 +119,7 @@ def _steps(ranks: Ranks, variant: str, how: GradientExchange) -> dict[str, Any]:
 
 
 def rounded(ranks: Ranks) -> dict[str, Tensors]:
-    """Gradients of the dense bfloat16 exchange, and what every rank would have sent alone."""
+    """Returns gradients of the dense bfloat16 exchange, and what every rank sends alone."""
     replica = replica_of(model := net(), EXCHANGES["dense bfloat16"], dict)
     with no_sync(replica):
         loss(replica, batch(ranks, 0)).backward()
@@ -205,7 +205,7 @@ def watched(name: str, module: Any) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def training(ranks: Ranks) -> dict[str, dict[str, Tensors]]:
-    """Weights after eight steps, in the middle of which masks shrink; as the pipeline trains."""
+    """Returns weights after eight steps of the pipeline; in the middle masks shrink."""
     return {
         variant: {name: _trained(ranks, net(variant), how) for name, how in EXCHANGES.items()}
         for variant in ("plain", "unused parameter")

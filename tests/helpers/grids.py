@@ -1,4 +1,4 @@
-"""Grids composed in this process, without a sweep: by the harness, and by Hydra alone."""
+"""Composes grids in this process, without a sweep: by the harness, and by Hydra alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

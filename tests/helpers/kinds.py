@@ -140,7 +140,7 @@ def _home(each: object) -> str:
 
 
 def _says_several(each: object) -> bool:
-    """Names of keyword arguments are constants of the code that gives them."""
+    """True if constants say so; names of keyword arguments are such constants."""
     if getattr(each, "__module__", "") == _RANKS:
         return True
     texts = [part for part in (each if isinstance(each, tuple) else (each,)) if type(part) is str]

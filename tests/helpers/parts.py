@@ -170,7 +170,7 @@ class RecurrentModel:
 
 
 class Prototypes(nn.Module):
-    """Classes by their distance to the rows of a linear layer."""
+    """Scores classes by their distance to the rows of a linear layer."""
 
     def __init__(self, width: int, classes: int):
         super().__init__()
@@ -190,7 +190,7 @@ class PrototypesModel:
 
 
 class Letters(Blobs):
-    """Sequences of ids, each the one before it plus 1, or less often plus 3; drawn as integers."""
+    """Draws sequences of integer ids, each the one before it plus 1, or less often plus 3."""
 
     def load(self) -> Splits:
         random = torch.Generator().manual_seed(self.split_seed)

@@ -17,7 +17,7 @@ def steps(
     accumulate: int,
     sizes: list[float] | None = None,
 ) -> list[list[MicroBatch]]:
-    """This rank's micro_batches, one list per optimizer step."""
+    """Returns this rank's micro_batches, one list per optimizer step."""
     found: list[list[MicroBatch]] = [[]]
     for micro_batch in micro_batches(order, batch_size, ranks, accumulate, sizes):
         found[-1].append(micro_batch)

@@ -127,7 +127,7 @@ def wrapped(ranks: Ranks) -> None:
 
 
 def sent(ranks: Ranks) -> None:
-    """Statistics that ranks keep for themselves are no difference; rank 0's hold everywhere."""
+    """Sends statistics; each rank's own ones are no difference, rank 0's hold everywhere."""
     model = network(lambda m: m[0].running_mean.fill_(3), ranks.rank)
     evaluate(model, SPLIT, Classification(), ranks)
     assert model[0].running_mean.tolist() == [0, 0]

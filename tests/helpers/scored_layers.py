@@ -50,7 +50,7 @@ def alive(found: Layers) -> int:
 
 
 def network(shapes: dict[str, tuple[int, ...]], rows: bool = False) -> Layers:
-    """Layers of these shapes, all alive; units are single weights, or rows."""
+    """Returns layers of these shapes, all alive; units are single weights, or rows."""
     found = {}
     for position, (name, shape) in enumerate(shapes.items()):
         kind = "Linear" if len(shape) == 2 else f"Conv{len(shape) - 2}d"

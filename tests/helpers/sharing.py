@@ -95,7 +95,7 @@ def folder_of(runs: Path, point: Point) -> Path:
 
 
 def left(folder: Path) -> dict[str, bytes]:
-    """Records, and every tensor's bits; safetensors writes a header's facts in any order."""
+    """Returns records, and every tensor's bits: a safetensors header has any order."""
     found = {"records": (folder / "records.jsonl").read_bytes()}
     for name in (MODEL, MASKS):
         tensors = safetensors.torch.load_file(folder / name)

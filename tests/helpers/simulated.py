@@ -82,7 +82,7 @@ def small_batches(count: int = 12) -> list[Batch]:
 
 
 def alone_and_shared(saliency: Any, model: nn.Module, loss: Loss) -> tuple[Tensors, Tensors]:
-    """Statistics of all batches on one rank, and on three of which one has none."""
+    """Returns statistics of all batches on one rank, and on three of which one has none."""
     first, *others = small_batches()
     one = saliency.statistics(CalibrationData(model, [first, *others], loss))
     three = over_ranks(

@@ -127,7 +127,7 @@ class Slurm:
         return self.show(job)
 
     def processes(self, job: str, said: str = "") -> list[int]:
-        """Ids of the job's processes that have these words on their command line."""
+        """Returns ids of the job's processes that have these words on their command line."""
         return [
             int(folder.name)
             for folder in Path("/proc").iterdir()

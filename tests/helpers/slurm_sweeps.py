@@ -37,7 +37,7 @@ class Sweep:
 
     @property
     def arrays(self) -> list[str]:
-        """Ids of what it has submitted, in order."""
+        """Returns ids of what it has submitted, in order."""
         jobs = self.folder / NAME / ".sweep" / "jobs"
         return sorted((file.parent.name for file in jobs.glob("*/keys.json")), key=int)
 

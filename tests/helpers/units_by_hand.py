@@ -24,7 +24,7 @@ def filled(layer: nn.Module, weight: object, bias: object = None) -> nn.Module:
 def measured(
     saliency: object, model: nn.Module, inputs: object, units: Units | None = None
 ) -> list[float]:
-    """Scores of the first layer."""
+    """Returns scores of the first layer."""
     statistics = saliency.statistics(
         CalibrationData(model, [batch(inputs)], total, local_mean, units)
     )

@@ -1,1 +1,1 @@
-"""Figures for print, and tables for LaTeX."""
+"""Draws figures for print, and writes tables for LaTeX."""

@@ -8,7 +8,7 @@ from harness.data.shared.prepare import check_integer, check_seed, normalised
 
 @dataclass(frozen=True)
 class NoisyBars:
-    """Images (1, side, side) of a bar through a random pixel: lying (label 0), standing (1).
+    """Draws images (1, side, side) of a bar through a random pixel: lying (label 0), standing (1).
 
     Raises:
         ValueError: a count is too small, noise is below 0, or split_seed is negative.
