@@ -48,7 +48,7 @@ class InputScaled(Saliency):
 
 
 def _adder(total: Tensor) -> Callable[[nn.Module, tuple[Tensor]], None]:
-    """Returns a hook that adds up a linear layer's squared inputs (samples, features), per feature."""
+    """Returns a hook that adds up a layer's squared inputs (samples, features), per feature."""
 
     def add(layer: nn.Module, inputs: tuple[Tensor]) -> None:
         total.add_(inputs[0].square().sum(dim=0))
