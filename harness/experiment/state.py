@@ -27,7 +27,7 @@ StageRecord = dict[str, Any]
 
 @dataclass
 class RunState:
-    """Holds everything that later levels depend on. Each field has one writer.
+    """Holds everything that later levels depend on. A resumed run loads all fields.
 
     Args:
         model: written by the stages.
