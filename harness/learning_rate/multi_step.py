@@ -27,9 +27,7 @@ class MultiStep:
     warmup_epochs: float = 0.0
 
     def __post_init__(self) -> None:
-        check("gamma", self.gamma, "in [0, 1]", "; write e.g. 0.1")
-        if self.gamma == 0:
-            raise ValueError("gamma must be above 0, got 0: nothing is learnt then; write e.g. 0.1")
+        check("gamma", self.gamma, "in (0, 1]", "; with 0 nothing is learnt; write e.g. 0.1")
         self._check_milestones()
         check_warmup(self.warmup_epochs)
 

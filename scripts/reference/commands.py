@@ -23,10 +23,20 @@ def page() -> str:
         "`pruning-harness COMMAND` and `python -m harness COMMAND` are the same. Without a command "
         "it runs what its `KEY=VALUE` words and `-m` say. Exit statuses: [Exit "
         "codes](exit_codes.md).",
+        table(["command", "what it does"], [_summary(name) for name in COMMANDS]),
+        "`run` and `sensitivity` take `KEY=VALUE` words and Hydra's flags: see [Config "
+        "keys](config.md). `-m` runs every combination of comma-separated values, "
+        "`--config-dir FOLDER` adds parts of your own, `--cfg job` prints the config, and `--help` "
+        "lists all parts.",
     ]
     for name in NAMES:
         texts += _command(f"pruning-harness {name}", parser_of(name), 2)
     return "\n\n".join(text.rstrip("\n") for text in texts) + "\n"
+
+
+def _summary(name: str) -> list[str]:
+    linked = f"[{code(name)}](#pruning-harness-{name})" if name in NAMES else code(name)
+    return [linked, escaped(COMMANDS[name])]
 
 
 def _command(name: str, parser: argparse.ArgumentParser, depth: int) -> list[str]:

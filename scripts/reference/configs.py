@@ -106,15 +106,17 @@ def kind_of(value: object) -> str:
 def rule_in(comment: str) -> str:
     """Returns the values that a comment allows: its range, or what it lists with bars.
 
-    >>> rule_in("kept share, in (0, 1]"), rule_in("auto | cpu | cuda"), rule_in("samples")
+    >>> rule_in("kept fraction, in (0, 1]"), rule_in("auto | cpu | cuda"), rule_in("samples")
     ('in (0, 1]', 'auto / cpu / cuda', '')
     >>> rule_in("of finished runs: never | always (all)"), rule_in("init: first | trained: last")
     ('never / always', 'init / trained')
+    >>> rule_in("density: kept fraction, in (0, 1] | compression: before / after, >= 1")
+    'density / compression'
     """
-    if found := RANGE.search(comment):
-        return found.group()
     first, *others = comment.split(" | ")
     labelled = any(re.match(r"\w+:", part) for part in others)
+    if not labelled and (found := RANGE.search(comment)):
+        return found.group()
     parts = [first if labelled else first.rpartition(": ")[2], *others]
     choices = [part.split()[0].rstrip(":,") for part in parts if part.split()]
     one_word = all(re.fullmatch(r"[\w.]+", word) for word in choices)

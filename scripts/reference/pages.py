@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from harness import _HOMES
 from reference.configs import CONF, Config, keys_of, kind_of, read, rule_in, shown
 from reference.markdown import code, escaped, paragraph, paragraphs, prose, table
 from reference.sources import ROOT, class_of, fields_of, parsed
@@ -182,14 +183,20 @@ def _config() -> str:
             "`pruning-harness --cfg job` prints every key of a run with its value. Keys of parts "
             "are on the pages of their [groups](groups.md).",
             "",
-            "## Keys that name a run",
+            "## Keys that decide the run's hash",
             "",
-            "These keys, with those of all parts, decide the numbers of a run and its name.",
+            "The hash of a run's folder is made of these keys, with those of all parts: see [Run "
+            "identity](../design/run_identity.md).",
             "",
             table(HEAD, rows[True]),
             "## Where and how a run happens",
             "",
-            "These keys name no run; `records.jsonl` does not depend on them.",
+            "These keys are not part of the hash. Of two runs that differ in them alone, "
+            "`records.jsonl` is the same bit for bit, but for the keys of the [numerics "
+            "key](../design/run_identity.md#numerics): `device`, `threads` and "
+            "`launch.ranks_per_run` (the world size) change numbers by rounding, as another "
+            "version of torch does. `ranks.gradient_exchange` does so with more than two ranks. "
+            "More ranks also change what BatchNorm learns, unless `sync_batch_norm=true`.",
             "",
             table(HEAD, rows[False]),
         ]
@@ -213,9 +220,10 @@ def _api() -> str:
         "# Python API",
         "`import harness` gives these functions. Their examples are tests of the repository.",
     ]
-    for node in parsed("harness.api").body:
+    nodes = [node for home in dict.fromkeys(_HOMES.values()) for node in parsed(home).body]
+    for node in nodes:
         doc = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and doc:
+        if isinstance(node, ast.FunctionDef) and node.name in _HOMES and doc:
             returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
             call = f"harness.{node.name}({_arguments(node.args)}){returns}"
             texts += [f"## harness.{node.name}", f"```text\n{call}\n```", prose(doc)]
