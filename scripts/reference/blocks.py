@@ -1,7 +1,7 @@
 """Reads the command blocks of the pages and how each is checked; also the hook of mkdocs.
 
 A block of commands is written as ```bash {.CLASS}, one of Python as ```python {.CLASS}:
-run: the tests run it; a line `# tests add: KEY=VALUE ...` shortens its runs.
+run: the tests run it; a line `# to try it in seconds, add: KEY=VALUE ...` shortens its runs.
 compose: the tests compose its commands, parse them, or read them by `bash -n`.
 no: nothing is checked, as of an installation.
 """
@@ -16,7 +16,7 @@ CLASSES = ("run", "compose", "no")
 LANGUAGES = ("bash", "sh", "shell", "console", "python")
 FENCE = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)|<img\b[^>]*>")
-ADDED = re.compile(r"^# tests add: (.*)\n?", re.MULTILINE)
+ADDED = re.compile(r"^# to try it in seconds, add: (.*)\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -84,5 +84,4 @@ def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
     """Warns of what a page lacks, which `mkdocs build --strict` refuses; leaves classes out."""
     for lack in problems(markdown):
         logging.getLogger("mkdocs.hooks.blocks").warning("%s, %s", page.file.src_uri, lack)
-    plain = re.sub(r"^(`{3,}\w+) \{\.\w+\}$", r"\1", markdown, flags=re.MULTILINE)
-    return ADDED.sub("", plain)
+    return re.sub(r"^(`{3,}\w+) \{\.\w+\}$", r"\1", markdown, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Names that docs/glossary.md lists as retired are used nowhere in harness/ and conf/."""
+"""Names that docs/design/renamed.md lists as retired are used nowhere in harness/ and conf/."""
 
 import ast
 import io
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import yaml
 from conftest import ROOT
 
-PAGE = ROOT / "docs" / "glossary.md"
+PAGE = ROOT / "docs" / "design" / "renamed.md"
 SOURCES = sorted((ROOT / "harness").rglob("*.py"))
 CONFIGS = sorted((ROOT / "conf").rglob("*.yaml"))
 SCOPE = re.compile(r"\((?:only )?in ([^)]*)\)")
