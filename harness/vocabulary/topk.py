@@ -113,7 +113,7 @@ def _threshold(flats: Sequence[Array], keep: int) -> float:
 
 def _pivots(flats: Sequence[Array], keep: int) -> tuple[float, float]:
     sample = _joined([flat[::STEP] for flat in flats])
-    lower = 1 - keep / sum(map(len, flats))  # share of the scores below the threshold
+    lower = 1 - keep / sum(map(len, flats))  # fraction of the scores below the threshold
     position, sigma = len(sample) * lower, math.sqrt(len(sample) * lower * (1 - lower))
     low, high = math.floor(position - 4 * sigma) - 4, math.ceil(position + 4 * sigma) + 4
     return (
