@@ -199,7 +199,7 @@ def test_more_gpus_than_a_node_has_are_refused_at_submission(slurm) -> None:
 
 def test_a_task_with_a_gpu_of_its_own_takes_the_first_that_it_sees(slurm) -> None:
     code = (
-        "import os; from harness.launch.backends.rank_env import adopt; adopt();"
+        "import os; from harness.launch.backends import rank_env; rank_env.export_torchrun_env();"
         "print(os.environ['RANK'], os.environ['LOCAL_RANK'], os.environ['CUDA_VISIBLE_DEVICES'])"
     )
     options = ("-N1", "-n2", "--gpus-per-task=1")
