@@ -222,8 +222,8 @@ def test_a_collective_of_a_part_beside_a_training_step_ends_in_time_with_both_pl
         assert job.ends() == [1, 1]
         place = r"\(tests/helpers/watchdog_program.py:\d+, ask_torch_inside_a_training_on_rank_1\)"
         assert re.search(
-            rf"\(rank 0 was last in mean of gradients {place}; rank 1 waits in all_reduce, asked "
-            rf"of torch by a part {place}\); so rank \d ends; let the part call it on every rank",
+            rf"\(rank 0 was last in mean of gradients {place}; rank 1 waits in all_reduce, called "
+            rf"by a component {place}\); so rank \d ends; let the part call it on every rank",
             job.output(),
         )
 
