@@ -1,52 +1,20 @@
 """What caches hold is listed and freed; results and what somebody works with stay."""
 
-import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from command import environment
 from conftest import cases
+from left_caches import DENSE, STAGE, kinds, run_in, written
 from left_locks import GONE, lock_left_by
 
 from harness.cli.clean import KINDS, main
-from harness.launch.caches import cache_entries
 from harness.system.locks import locked
 
 HALF = ".records.jsonl.0a1b2c3d.harness-part"
-HOUR = 3600.0
-
-
-DENSE, STAGE = ".cache/dense/12/12" + 22 * "0", ".cache/stages/56/56" + 22 * "f"
-BEGINS = {
-    ".safetensors": b'00000000{"__metadata__":{"sha256, note":"',
-    ".stage": b"pruning-harness checkpoint 1\n",
-    ".step": b"pruning-harness checkpoint 1\n",
-}
-
-
-def written(path: Path, size: int = 2**20, hours_ago: float = 2.0) -> Path:
-    """With the beginning that a file of ours has."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(BEGINS.get(path.suffix, b"").ljust(size, b"\0"))
-    then = time.time() - hours_ago * HOUR
-    for one in (path, path.parent):
-        os.utime(one, (then, then))
-    return path
-
-
-def run_in(runs: Path, name: str, state: str | None) -> Path:
-    folder = runs / "survey" / "ab" / name
-    written(folder / "checkpoints" / "000001-x.stage")
-    for result in ("records.jsonl", "model.safetensors", "masks.safetensors"):
-        written(folder / result, 10)
-    (folder / "identity.json").write_text(json.dumps({"hashed_config": {}}))
-    if state:
-        (folder / "status.json").write_text(json.dumps({"state": state}))
-    return folder
 
 
 @pytest.fixture(name="runs")
@@ -61,11 +29,6 @@ def fixture_runs(tmp_path) -> Path:
     written(unfinished / HALF, 5)
     lock_left_by(GONE, unfinished)
     return runs
-
-
-def kinds(runs: Path) -> dict[str, int]:
-    found = [entry.kind for entry in cache_entries(runs)]
-    return {kind: found.count(kind) for kind in found}
 
 
 ALL = {

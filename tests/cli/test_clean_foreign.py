@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from conftest import cases
+from left_caches import DENSE, STAGE, run_in, written
 from left_locks import GONE, lock_left_by
-from test_clean import DENSE, STAGE, run_in, written
 
 from harness.cli.clean import main
 from harness.run_folder.checkpoints import STEP, Checkpoints

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from command import TINY, only_run, run_main
 from conftest import cases
+from left_caches import DENSE, STAGE, kinds, written
 from left_locks import ELSEWHERE, Clock, lock_left_by, refused, renew
 from planned_runs import plan_in
-from test_clean import DENSE, STAGE, kinds, written
 
 from harness.cli.clean import main
 from harness.launch.backends import gpu_slots
