@@ -29,6 +29,11 @@ def analyse(cfg: DictConfig) -> Outcome:
 def _execute(cfg: DictConfig, command: str) -> Outcome:
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # started by another Hydra launcher
     with exit_on_expected_errors():
+        if cfg.launch.action != "run":
+            raise ValueError(
+                f"launch.action={cfg.launch.action} is for sweeps: start it with -m, or write "
+                "launch.action=run"
+            )
         spec = build_run_spec(cfg, HydraConfig.get(), command)
         execute = try_execute if in_sweep else executor(spec)
         outcome = execute(spec)

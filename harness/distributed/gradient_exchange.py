@@ -66,7 +66,7 @@ class SparseBucket:
         buffer: Gradients of the bucket.
         live: Ascending indices of unpruned entries in the bucket. None if all are unpruned.
         dtype: Data type of the sum. None keeps that of the bucket.
-        ranks: Number of ranks.
+        world_size: Number of ranks.
     """
 
     def __init__(

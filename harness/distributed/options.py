@@ -14,13 +14,11 @@ class Options:
 
     Args:
         backend: "auto" is nccl on CUDA and gloo on the CPU.
-        exchange: "dense" reduces all gradients, "sparse" those of unpruned weights only.
+        gradient_exchange: "dense" reduces all gradients, "sparse" those of unpruned weights only.
         compare_weights_every: Epochs between two comparisons of replicas inside a training.
         timeout_s: A rank that is behind the other ranks for so long ends the run, with its name. A
-            rank
-            without a heartbeat does so after 20 s at the latest. Ranks also wait so long, but 60 s
-            at
-            least, for the last rank to start.
+            rank without a heartbeat does so after 20 s at the latest. Ranks also wait so long, but
+            60 s at least, for the last rank to start.
 
     Raises:
         ValueError: A value is unknown or out of range.

@@ -152,6 +152,7 @@ class TrainHooks:
         context.ranks.check_equal(run.masks.masks, "masks in force")
         weights = {name: run.model.get_parameter(name).detach() for name in context.units}
         masks = {name: run.masks.masks[name] for name in context.units}
+        # The word decides the numbers, so it stays as it was.
         seed = derive(context.experiment.seed, "dynamics", self.level)
         masks_after = mask_updater.update_masks(
             weights, masks, self.statistics, self.step, self.steps, seed

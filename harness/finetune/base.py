@@ -61,8 +61,7 @@ class Finetune(Protocol):
         """Returns the whole state to load before masks are applied; None keeps the pruned model's.
 
         dense(index): the state of dense training at this position. fresh(): the state of a new
-        random
-            model.
+        random model.
         """
         return None
 

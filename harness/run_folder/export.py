@@ -33,7 +33,7 @@ class ExportedModel:
 def export_model(folder: Path, exported: ExportedModel) -> None:
     """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
     # One entry: the order of several entries in a file of safetensors varies from run to run.
-    facts = {"network": json.dumps({"shape": exported.shape, "classes": exported.classes})}
+    facts = {"model": json.dumps({"shape": exported.shape, "classes": exported.classes})}
     state, masks = clone_tensors(exported.state), clone_tensors(exported.masks)
     write_atomic(folder / MODEL, safetensors.torch.save(state, metadata=facts))
     write_atomic(folder / MASKS, safetensors.torch.save(masks))
@@ -61,7 +61,7 @@ def read_exported(folder: Path) -> ExportedModel:
         raise ValueError(f"{why}; repeat the run's command, which makes the files again")
     try:
         with safetensors.safe_open(folder / MODEL, framework="pt") as file:
-            shape, classes = _shape_and_classes(json.loads(file.metadata()["network"]))
+            shape, classes = _shape_and_classes(json.loads(file.metadata()["model"]))
         state, masks = (safetensors.torch.load_file(folder / name) for name in (MODEL, MASKS))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(

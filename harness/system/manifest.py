@@ -60,8 +60,7 @@ class Manifest:
             names: Names of the files below the root.
             code: Digest of the code that reads them.
             watched: Result of `folders_of` before the files are read, so that files added meanwhile
-                are
-                noticed later. Not stored if a file lies in none of the folders.
+                are noticed later. Not stored if a file lies in none of the folders.
             before: Manifest of an earlier reading.
             shows: True shows a progress bar for many or large files.
 

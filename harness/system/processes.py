@@ -18,8 +18,7 @@ class Process:
         boot: Identifier of the machine's start.
         namespace: Process namespace. Containers of one machine may share its name.
         began: Clock ticks after the boot, which distinguish later processes of the same number.
-            Fields
-            are empty where the system does not report them.
+            Fields are empty where the system does not report them.
     """
 
     pid: int

@@ -37,8 +37,7 @@ def check_installed() -> None:
     """
     if find_spec("wandb_workspaces") is None:
         raise ValueError(
-            "a report at W&B needs the package wandb-workspaces: "
-            "pip install 'pruning-harness[wandb-report]'"
+            "a report at W&B needs the package wandb-workspaces: pip install wandb-workspaces"
         )
 
 

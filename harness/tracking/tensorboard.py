@@ -36,8 +36,7 @@ class TensorBoard:
     def __post_init__(self) -> None:
         if find_spec("tensorboard") is None:
             raise ValueError(
-                "tracking=tensorboard needs the package tensorboard: "
-                "pip install 'pruning-harness[tensorboard]'"
+                "tracking=tensorboard needs the package tensorboard: pip install tensorboard"
             )
 
     @contextmanager

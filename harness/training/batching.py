@@ -34,8 +34,7 @@ def batch_sizes(order: Tensor, batch_size: int, shares: Tensor | None) -> list[f
         order: Order of the samples.
         batch_size: Global batch size.
         shares: Counted fraction of each sample of the split, in [0, 1], on the CPU as `order` is.
-            None
-            counts all.
+            None counts all.
     """
     batches = order.split(batch_size)
     return [len(batch) if shares is None else float(shares[batch].sum()) for batch in batches]

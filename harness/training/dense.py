@@ -34,9 +34,8 @@ class DenseTraining:
 
     Args:
         folder: Named by the hash of all that decides the training (model, data, recipe, seed,
-            numerics
-            key). The first job that needs a missing state trains it. Other jobs wait, and resume an
-            interrupted training.
+            numerics key). The first job that needs a missing state trains it. Other jobs wait, and
+            resume an interrupted training.
         trainer: Recipe of dense training.
         context: Data, ranks and seed.
         build: Returns the initial model.

@@ -158,3 +158,11 @@ def test_a_run_says_what_memory_a_second_order_saliency_takes(tmp_path, monkeypa
         # Once, though it is checked before the training and again at the pruning.
         lines = capfd.readouterr().err.count("harness: saliency woodfisher needs up to")
         assert lines == said
+
+
+@pytest.mark.parametrize("action", ["plan", "retry_failed", "nonsense"])
+def test_an_action_of_sweeps_is_refused_for_one_run(action, tmp_path, monkeypatch, capsys) -> None:
+    said = (*TINY, f"launch.action={action}", f"output_dir={tmp_path}/runs")
+    assert run_main(monkeypatch, *said) == 2
+    assert f"launch.action={action} is for sweeps: start it with -m" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

@@ -175,7 +175,7 @@ def test_the_survey_is_the_grid_that_the_documentation_names() -> None:
     survey = OmegaConf.load(CONF / "sweep" / "survey.yaml").hydra.sweeper.params
 
     assert survey["schedule.final"] == "1,2,4,8,16,32,64"
-    assert survey["seed"] == "0,1,2"
+    assert survey["seed"] == "100,101,102"
     assert survey["method"].split(",") == [
         "global_magnitude", "layerwise_magnitude", "global_gradient", "layerwise_gradient",
         "random", "snip",

@@ -71,11 +71,11 @@ def test_a_config_that_builds_no_network_is_refused(tmp_path, config) -> None:
     assert CONFIGS[config] in refusal(harness.load, run_with(tmp_path, config))
 
 
-@pytest.mark.parametrize("network", [{"shape": "evil", "classes": 2}, [1], {"shape": [3]}])
-def test_a_network_for_no_shape_is_refused(tmp_path, network) -> None:
+@pytest.mark.parametrize("model", [{"shape": "evil", "classes": 2}, [1], {"shape": [3]}])
+def test_a_model_for_no_shape_is_refused(tmp_path, model) -> None:
     folder = run_with(tmp_path, stored())
     state = safetensors.torch.load_file(folder / MODEL)
-    facts = {"network": json.dumps(network)}
+    facts = {"model": json.dumps(model)}
     safetensors.torch.save_file(state, folder / MODEL, metadata=facts)
     Status(folder, "").set("finished")
     assert f"{MODEL} or {MASKS} in {folder} is damaged" in refusal(harness.load, folder)

@@ -182,8 +182,8 @@ def test_a_sweep_in_one_of_several_ranks_is_refused(variables, name, tmp_path) -
     refused = started("-m", "seed=0,1", f"output_dir={tmp_path}/runs", **variables)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == (
-        f"harness: -m under {name} would run the sweep once per rank; leave {name} away and use "
-        "hydra/launcher=slurm, or launch.ranks_per_run=N for several ranks per run\n"
+        f"harness: -m under {name} would run the sweep once per rank. Start it without {name}: "
+        "with hydra/launcher=slurm, or with launch.ranks_per_run=N for several ranks per run\n"
     )
     assert not (tmp_path / "runs").exists()
 

@@ -86,7 +86,7 @@ def test_report_without_its_package_names_the_command_that_brings_it(runs, monke
     monkeypatch.setattr("harness.tracking.report.find_spec", lambda _: None)
     assert main(["report", str(runs), "--project", "mine"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("pip install 'pruning-harness[wandb-report]'")
+    assert line.endswith("pip install wandb-workspaces")
 
 
 def test_report_of_an_empty_folder_is_refused(tmp_path, capsys) -> None:

@@ -231,7 +231,7 @@ class HydraLauncherBackend(Backend):
 
 
 def _without_action(arguments: Sequence[str]) -> list[str]:
-    """Drops launch.only: it does not change the plan."""
+    """Drops launch.action: it does not change the plan."""
     return [text for text in arguments if not text.startswith("launch.action=")]
 
 

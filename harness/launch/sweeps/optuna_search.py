@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
-NO_OPTUNA = "a search needs optuna; install it with pip install 'pruning-harness[search]'"
+NO_OPTUNA = "a search needs optuna; install it with pip install optuna"
 WAYS = "write interval(low,high), tag(log,interval(low,high)), int(interval(low,high)) or a,b,c"
 
 

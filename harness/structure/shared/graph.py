@@ -89,7 +89,7 @@ def _distinct(names: Iterable[str]) -> tuple[str, ...]:
 def _one_entry_per_unit(
     model: nn.Module, trace: Trace, units: Mapping[str, int]
 ) -> dict[str, list[str]]:
-    """Scales and shifts by the weight whose units they follow; the nearest to the output first."""
+    """Returns scales and shifts by the weight whose units they follow, the last ones first."""
     # A norm that is called twice has all its feeders.
     calls: dict[tuple[str, ...], list[Affine]] = {}
     for affine in reversed(trace.affine):

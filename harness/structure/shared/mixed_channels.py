@@ -46,7 +46,7 @@ class MixedChannels:
         """True if this operator's outputs are mixed.
 
         units: its inputs that layers made; free: those that neither layers nor the model's input
-        made, of which `known` are made of parameters. tracks: of its outputs.
+        made, of which `known` are made of parameters. layouts: of its outputs.
         """
         before = [self.contains(tensor) for tensor in units]
         if name == "mul" and units:
