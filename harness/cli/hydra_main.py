@@ -1,5 +1,8 @@
 """Composes conf/ into a RunSpec and executes it; imports no torch by itself."""
 
+from collections.abc import Callable
+from typing import Any
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -14,34 +17,35 @@ from harness.system.names import printable
 from harness.system.signals import is_rank_zero
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def run(cfg: DictConfig) -> Outcome:
-    """Executes one run."""
-    return _execute(cfg, "run")
+def _task(command: str) -> Callable[[], Any]:
+    """Returns what Hydra calls for a command; its name tells the sweeper the command."""
+
+    def task(cfg: DictConfig) -> Outcome:
+        in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # started by another Hydra launcher
+        with exit_on_expected_errors():
+            _check_action(cfg.launch.action)
+            spec = build_run_spec(cfg, HydraConfig.get(), command)
+            execute = try_execute if in_sweep else executor(spec)
+            outcome = execute(spec)
+        if is_rank_zero() and cfg.progress != "none" and not in_sweep:
+            _print_outcome(outcome)
+        return outcome
+
+    task.__name__ = command
+    entry: Callable[[], Any] = hydra.main(str(CONF), "config", version_base="1.3")(task)
+    return entry
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def analyse(cfg: DictConfig) -> Outcome:
-    """Executes one sensitivity analysis."""
-    return _execute(cfg, "analyse")
-
-
-def _execute(cfg: DictConfig, command: str) -> Outcome:
-    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # started by another Hydra launcher
-    with exit_on_expected_errors():
-        if cfg.launch.action != "run":
-            raise ValueError(
-                f"launch.action={cfg.launch.action} is for sweeps: start it with -m, or write "
-                "launch.action=run"
-            )
-        spec = build_run_spec(cfg, HydraConfig.get(), command)
-        execute = try_execute if in_sweep else executor(spec)
-        outcome = execute(spec)
-    if is_rank_zero() and cfg.progress != "none" and not in_sweep:
-        _print_outcome(outcome)
-    return outcome
+def _check_action(action: str) -> None:
+    if action != "run":
+        raise ValueError(
+            f"launch.action={action} is for sweeps: start it with -m, or write launch.action=run"
+        )
 
 
 def _print_outcome(outcome: Outcome) -> None:
     reason = f" ({outcome.reason}; rerun=always redoes it)" if outcome.reason else ""
     print(printable(f"{outcome.state}: {outcome.folder}{reason}"))
+
+
+run, analyse = _task("run"), _task("analyse")

@@ -29,6 +29,7 @@ COMMANDS = {
 }
 INTERNAL = {"worker": "one rank of a run that starts its ranks itself"}
 DEFAULT = "run"
+RUNNING = {"run": "run", "sensitivity": "analyse"}  # functions of harness/cli/hydra_main.py
 
 EXAMPLES = """\
   pruning-harness                                   train, prune in 5 levels, retrain
@@ -59,12 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Own components are imported from the current folder, as `python -m` does by itself.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    if first in COMMANDS or first in INTERNAL:
-        return _command(first, words[1:])
-    if first and not is_override(first):
+    if first and first not in COMMANDS and first not in INTERNAL and not is_override(first):
         print(f"harness: {printable(_refusal(first))}", file=sys.stderr)
         return 2
-    return _command(DEFAULT, words)
+    name, rest = (DEFAULT, words) if is_override(first) or not first else (first, words[1:])
+    if name in RUNNING:
+        from harness.cli import run
+
+        with run.prepared(rest, RUNNING[name]) as task:  # here, so that few frames lie above a run
+            task()
+        return 0
+    return int(import_module(f"harness.cli.{name}").main(rest))
 
 
 def is_override(word: str) -> bool:
@@ -93,10 +99,6 @@ def help_text() -> str:
             "`pruning-harness COMMAND --help` explains a command; `run --help` lists all parts.",
         ]
     )
-
-
-def _command(name: str, arguments: list[str]) -> int:
-    return int(import_module(f"harness.cli.{name}").main(arguments))
 
 
 def _refusal(word: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -19,7 +19,17 @@ TRACEBACK = "HYDRA_FULL_ERROR"  # a user who sets it gets tracebacks
 
 
 def main(arguments: Sequence[str], function: str = "run") -> int:
-    """Calls a function of harness/cli/hydra_main.py with these arguments and returns 0.
+    """Calls a function of harness/cli/hydra_main.py with these arguments and returns 0."""
+    with prepared(arguments, function) as task:
+        task()
+    return 0
+
+
+@contextmanager
+def prepared(arguments: Sequence[str], function: str) -> Iterator[Callable[[], object]]:
+    """Yields a function of harness/cli/hydra_main.py that is ready to be called.
+
+    A caller that calls it in its own body adds no frame between the command line and a run.
 
     Raises:
         SystemExit: with status 1 if a run failed, 2 for wrong input (one line on stderr), 130
@@ -38,8 +48,7 @@ def main(arguments: Sequence[str], function: str = "run") -> int:
             2,
         )
     with _errors_in_one_line() as functions:
-        getattr(functions, function)()
-    return 0
+        yield getattr(functions, function)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class Net:
         first = torch.nn.Linear(shape[0], 8)
         return torch.nn.Sequential(first, torch.nn.ReLU(), late.tail(classes))
 """
-RUN = (*TINY, "model._target_=own_early.Net", "name=run")
+RUN = (*TINY, "model._target_=own_early.Net", "run_name=run")
 
 
 @pytest.fixture(name="late")
