@@ -76,5 +76,5 @@ class Dict(nn.Linear):
     (Dict(2, 4), torch.zeros(3, dtype=torch.int64), "dict"),
 )
 def test_the_default_loss_refuses_outputs_of_no_classes(model, labels, said) -> None:
-    with pytest.raises(ValueError, match=f"cross-entropy, of .* gives {said}.*give a loss"):
+    with pytest.raises(ValueError, match=f"cross-entropy by default.* gives {said}.*give a loss"):
         harness.score(model, "gradient", batches=[(torch.ones(3, 2), labels)])

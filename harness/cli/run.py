@@ -104,6 +104,9 @@ def _wrong_input_in_one_line() -> Iterator[None]:
             raise cause from None
         line = one_line(cause, compose_choices(sys.argv[1:]))
         _exit(line, exit_status(cause), isinstance(cause, PRINTED_BY_EVERY_RANK))
+    finally:
+        if not wants_traceback:  # a caller's later commands inherit the environment
+            del os.environ[TRACEBACK]
 
 
 def _exit(line: str, status: int, from_every_rank: bool = False) -> None:

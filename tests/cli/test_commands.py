@@ -1,5 +1,6 @@
 """The one entry point: its commands, what it refuses, what a first word means."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -83,9 +84,11 @@ def test_run_said_explicitly_is_the_same_run_as_without(tmp_path, monkeypatch, c
 
 def test_a_flag_of_hydra_alone_means_a_run(monkeypatch, capfd) -> None:
     with as_before():
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         monkeypatch.setattr(sys, "argv", ["pruning-harness", "--cfg", "job", "seed=7"])
         assert main() == 0
     assert "seed: 7\n" in capfd.readouterr().out
+    assert "HYDRA_FULL_ERROR" not in os.environ
 
 
 @cases("name", "main", "status", "report", "clean", "slurm")

@@ -23,7 +23,7 @@ def test_only_files_in_a_runs_folder_are_appended_to_which_a_lock_keeps_for_one_
 
     found = {file.name for file in HOME.rglob("*.py") if appends.search(file.read_text())}
     # records.jsonl, and beside it what a tracker was sent.
-    assert found == {"records.py", "sent.py"}
+    assert found == {"records.py", "sent_rows.py"}
 
 
 def test_runs_lie_below_folders_of_two_hex_digits() -> None:

@@ -121,7 +121,7 @@ class SlurmOptions:
 def shell_lines(setup: Any) -> Any:
     """Returns shell lines in which ${oc.env:NAME} is ${NAME:?}, so that no script holds values.
 
-    >>> lines_of_shell(["export TOKEN=${oc.env:TOKEN}"])
+    >>> shell_lines(["export TOKEN=${oc.env:TOKEN}"])
     ['export TOKEN=${TOKEN:?}']
 
     Raises:
