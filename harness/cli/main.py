@@ -65,9 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     name, rest = (DEFAULT, words) if is_override(first) or not first else (first, words[1:])
     if name in RUNNING:
-        from harness.cli import run
-
-        with run.prepared(rest, RUNNING[name]) as task:  # here, so that few frames lie above a run
+        # Here, so that few frames lie above a run; by name, so that others need no torch.
+        with import_module("harness.cli.run").prepared(rest, RUNNING[name]) as task:
             task()
         return 0
     return int(import_module(f"harness.cli.{name}").main(rest))
