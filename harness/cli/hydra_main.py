@@ -23,7 +23,8 @@ def _task(command: str) -> Callable[[], Any]:
     def task(cfg: DictConfig) -> Outcome:
         in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # started by another Hydra launcher
         with exit_on_expected_errors():
-            _check_action(cfg.launch.action)
+            if not in_sweep:
+                _check_action(cfg.launch.action)
             spec = build_run_spec(cfg, HydraConfig.get(), command)
             execute = try_execute if in_sweep else executor(spec)
             outcome = execute(spec)

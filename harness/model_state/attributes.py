@@ -23,8 +23,7 @@ Values = dict[tuple[str, str], Any]  # root, name -> object that is equal if the
 
 MODEL = "model"
 OF_TORCH = frozenset(vars(nn.Module()))  # mode, hooks, and what is registered
-# Attributes that nn.RNNBase sets from its parameters at each forward pass.
-OF_RNN = frozenset(("_flat_weights", "_flat_weight_refs"))
+OF_RNN = frozenset(("_flat_weights", "_flat_weight_refs"))  # set anew at each forward pass
 # Hooks of modules, parameters and optimizers. Their state is compared, not their presence.
 HOOKS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
@@ -40,10 +39,7 @@ FEW = 64  # items that are read one by one
 
 @cache
 def _of_optimizer() -> frozenset[str]:
-    """Returns attributes of an optimizer that are not compared.
-
-    These are state and groups of its state_dict, hooks, and torch's own notes.
-    """
+    """Returns attributes that are not compared: of the state_dict, hooks, and torch's notes."""
     # Not at import: torch imports its compiler, for seconds, when the first optimizer is made.
     return frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
 

@@ -30,6 +30,12 @@ def parameters_per_unit(weight: Tensor, units: int, companions: Sequence[str]) -
     return weight.numel() // units + len(companions)
 
 
+def _alive_scores(scores: Tensor, alive: Tensor) -> tuple[Tensor, int]:
+    """Returns the scores with -inf at pruned units, and the number of the others."""
+    count = int(alive.count_nonzero())
+    return scores if count == alive.numel() else torch.where(alive, scores, -torch.inf), count
+
+
 def layers_of(
     structure: Structure,
     scores: Tensors,
@@ -54,18 +60,14 @@ def layers_of(
     positions = {name: number for number, name in enumerate(ordered)}
     layers = {}
     for name, companions in units.items():
-        weight, pooled = model.get_parameter(name).detach(), scores[name]
-        count = pooled.numel()
+        weight, pooled, count = model.get_parameter(name).detach(), scores[name], None
         if masks is not None:
-            alive = alive_units(structure, masks[name])
-            count = int(alive.count_nonzero())
-            if count < pooled.numel():
-                pooled = torch.where(alive, pooled, -torch.inf)
+            pooled, count = _alive_scores(pooled, alive_units(structure, masks[name]))
         layers[name] = Layer(
             shape=tuple(weight.shape),
             kind=type(modules[name]).__name__,
             position=positions.get(name, len(ordered)),
-            alive=count,
+            alive=pooled.numel() if count is None else count,
             scores=pooled,
             parameters_per_unit=parameters_per_unit(weight, pooled.numel(), companions),
             macs_per_unit=model_info.macs.get(name, 0) // pooled.numel(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import cases
-from left_caches import DENSE, STAGE, run_in, written
+from left_caches import DENSE, STAGE, kinds, run_in, written
 from left_locks import GONE, lock_left_by
 
 from harness.cli.clean import main
@@ -91,6 +91,13 @@ def test_nothing_behind_a_link_is_deleted(tmp_path, plant) -> None:
     assert main([str(runs), "--free", "all", "--yes"]) == 0
     assert contents(elsewhere) == before
     assert links and all(link.is_symlink() for link in links)
+
+
+@pytest.mark.parametrize("plant", [the_folder_of_caches_is_a_link, a_cache_is_a_link])
+def test_a_cache_behind_a_link_is_not_listed(tmp_path, plant) -> None:
+    plant(tmp_path / "runs", tmp_path / "elsewhere")
+
+    assert not kinds(tmp_path / "runs").keys() & {"dense", "stages"}
 
 
 def test_the_folder_that_is_named_may_be_a_link(tmp_path) -> None:

@@ -1,11 +1,10 @@
 """Defines this project's Hydra plugins: sweepers for grids and searches, and two launchers."""
 
 import sys
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.launch.backends.base import Backend
 from harness.launch.backends.gpu_slots import devices_of
+from harness.launch.backends.hydra_launcher import HydraLauncherBackend
 from harness.launch.backends.local import LocalBackend
 from harness.launch.backends.local_ranks import rank_count
 from harness.launch.backends.slurm import SlurmBackend
@@ -211,23 +211,6 @@ class Slurm(LauncherPlugin):
             )
         folder = sweep_folder(values) / HOME / "jobs"
         return SlurmBackend(folder.absolute(), options, check_name("run_name", values["run_name"]))
-
-
-@dataclass(frozen=True)
-class HydraLauncherBackend(Backend):
-    """Executes runs through any other launcher of Hydra, which composes each run once more."""
-
-    launcher: Launcher
-
-    in_order: ClassVar[bool] = True
-
-    def workers(self) -> int:
-        return 1
-
-    def run(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
-        batch = [RunSpec.from_json(line).overrides for line in lines]
-        for number, job in enumerate(self.launcher.launch(batch, 0)):
-            yield number, job.return_value
 
 
 def _without_action(arguments: Sequence[str]) -> list[str]:
