@@ -1,4 +1,4 @@
-"""Rules that rank units: counts worked out on paper, and exact oracles."""
+"""Tests allocations that rank units: counts worked out on paper, and exact oracles."""
 
 import math
 from dataclasses import replace
@@ -23,7 +23,7 @@ def test_lamp_by_hand() -> None:
 
 
 def lamp_order(found: Layers) -> list[str]:
-    """The layers of the units by falling value: from the formula, unit by unit, in fractions."""
+    """Returns the layers of the units by falling value: the formula, unit by unit, in fractions."""
     units = []
     for place, (name, layer) in enumerate(found.items()):
         live = [(-Fraction(s), i) for i, s in enumerate(layer.scores.tolist()) if s > DEAD]

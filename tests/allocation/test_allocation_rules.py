@@ -95,7 +95,10 @@ def test_erk_gives_rows_the_density_of_the_weight() -> None:
 
 
 def rigl_densities(shapes: dict[str, tuple[int, ...]], kernel: bool, density: float) -> Any:
-    """As RigL's code does: the layers of the largest ratio become dense until eps is valid."""
+    """Returns densities as RigL's code does.
+
+    The layers of the largest ratio become dense until eps is valid.
+    """
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     counted = {name: shape if kernel else shape[:2] for name, shape in shapes.items()}
     ratio = {name: sum(dims) / math.prod(dims) for name, dims in counted.items()}

@@ -13,7 +13,7 @@ from harness.allocation.sensitivity import Sensitivity
 
 
 def with_curves(**curves: tuple[tuple[float, float], ...]) -> Layers:
-    """Layers of 100 units."""
+    """Returns layers of 100 units that have these curves."""
     found = layers(**{name: [1.0] * 100 for name in curves})
     return {name: replace(layer, curve=curves[name]) for name, layer in found.items()}
 

@@ -1,4 +1,4 @@
-"""Contracts of every augmentation, and CropFlip by hand."""
+"""Tests the contracts of every augmentation, and CropFlip by hand."""
 
 import pytest
 import torch

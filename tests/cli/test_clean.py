@@ -19,7 +19,10 @@ HALF = ".records.jsonl.0a1b2c3d.harness-part"
 
 @pytest.fixture(name="runs")
 def fixture_runs(tmp_path) -> Path:
-    """One of each kind; of checkpoints those of a finished, a lost and an unfinished run."""
+    """Returns a folder with one of each kind of entry.
+
+    Its checkpoints are those of a finished, a lost and an unfinished run.
+    """
     runs = tmp_path / "runs"
     written(runs / DENSE / "epoch-00002.safetensors")
     written(runs / STAGE / "state.stage")

@@ -15,7 +15,7 @@ SHORT = (*TINY, "sensitivity.grid=[0.5,0.1]", "progress=plain")
 
 
 def analyse(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The exit status of `pruning-harness sensitivity`, in this process."""
+    """Returns the exit status of `pruning-harness sensitivity`, executed in this process."""
     return run_main(monkeypatch, *SHORT, *arguments, command="sensitivity")
 
 

@@ -15,7 +15,7 @@ from harness.data.shared.prepare import normalised, stratified
 
 
 def labelled_by_position(classes: int, each: int) -> Split:
-    """Inputs 0, 1, 2, ... whose labels go round."""
+    """Returns inputs 0, 1, 2, ... whose labels cycle through the classes."""
     inputs = torch.arange(classes * each, dtype=torch.float32).unsqueeze(1)
     return Split(inputs, torch.arange(classes * each) % classes)
 

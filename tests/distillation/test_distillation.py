@@ -12,7 +12,7 @@ LOSS = torch.tensor(10.0)
 
 
 def logits(*shares: float, temperature: float = 1.0) -> Tensor:
-    """Of one sample, whose softmax at this temperature has these shares."""
+    """Returns the logits of one sample, whose softmax at this temperature has these shares."""
     return temperature * torch.tensor([shares], dtype=torch.float64).log()
 
 

@@ -20,20 +20,23 @@ CASES = [
 
 @pytest.fixture(scope="module", name="alone")
 def fixture_alone(tmp_path_factory) -> dict[str, Found]:
-    """By mode, what one rank comes to."""
+    """Returns the result of one rank by mode."""
     return {m: masks_by_step(Ranks(), tmp_path_factory.mktemp("alone"), m) for m in MODES}
 
 
 @pytest.fixture(scope="module", name="found")
 def fixture_found(tmp_path_factory) -> dict[int, list[Found]]:
-    """By number of ranks, what each rank found."""
+    """Returns the results of each rank by number of ranks."""
     out = tmp_path_factory.mktemp("ranks")
     return {count: on_ranks(count, all_cases, out) for count in (2, 4)}
 
 
 @pytest.mark.parametrize(("mode", "count", "exchange"), CASES)
 def test_masks_are_those_of_one_rank_after_every_step(alone, found, mode, count, exchange) -> None:
-    """Gradients of live weights alone would grow other ones: RigL and SNFS look at all."""
+    """Checks that RigL and SNFS look at the gradients of all weights.
+
+    Gradients of live weights alone would grow other ones.
+    """
     one = alone[mode]
     assert len(one["digests"]) == 10 and len(set(one["digests"])) == 4
     for rank in found[count]:

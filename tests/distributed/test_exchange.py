@@ -1,4 +1,4 @@
-"""Sending live gradients only changes no result."""
+"""Checks that sending live gradients only changes no result."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,7 +23,7 @@ Found = dict[int, list[dict[str, Any]]]
 
 @pytest.fixture(scope="module", name="found")
 def fixture_found() -> Found:
-    """What each rank found, by number of ranks."""
+    """Returns the results of each rank by number of ranks."""
     return {count: on_ranks(count, all_cases) for count in COUNTS}
 
 
@@ -33,7 +33,7 @@ def masked(step: dict[str, Tensors]) -> Tensors:
 
 
 def off(one: Tensors, other: Tensors) -> float:
-    """The largest difference, as a share of its tensor's maximum."""
+    """Returns the largest difference, as a share of its tensor's maximum."""
     assert one.keys() == other.keys()
     return max(
         float((one[name] - other[name]).abs().max() / one[name].abs().max().clamp(min=1e-30))

@@ -158,7 +158,7 @@ def test_an_unknown_host_is_named(monkeypatch, _hurried) -> None:
 
 @pytest.fixture(name="stranger")
 def fixture_stranger() -> Iterator[str]:
-    """A port at which somebody else listens, and says nothing."""
+    """Yields a port at which a foreign socket listens and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield str(server.getsockname()[1])
 

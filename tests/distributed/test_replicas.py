@@ -51,7 +51,7 @@ APART = {
 
 @pytest.fixture(scope="module", name="said")
 def fixture_said(tmp_path_factory) -> dict[str, str]:
-    """By case, what both ranks said."""
+    """Returns by case the error that both ranks raise."""
     first, second = on_ranks(2, all_cases, tmp_path_factory.mktemp("replicas"))
     assert first == second
     return dict(first)

@@ -1,4 +1,4 @@
-"""DDP over a real network: one torchrun agent on each of two hosts."""
+"""Tests DDP over a real network, with one torchrun agent on each of two hosts."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces ne
 
 
 def torchrun(hosts: tuple[Host, Host], *arguments: str) -> list[tuple[int, str]]:
-    """Exit status and stderr of the agents of one job with a rank on each host."""
+    """Returns exit status and stderr of each agent of one job with a rank on each host."""
     agents = []
     try:
         for number, host in enumerate(hosts):
@@ -38,7 +38,7 @@ def torchrun(hosts: tuple[Host, Host], *arguments: str) -> list[tuple[int, str]]
 
 @pytest.fixture(scope="module", name="together")
 def fixture_together(tmp_path_factory) -> bytes:
-    """Records of two ranks on one host."""
+    """Returns the records of two ranks on one host."""
     runs = tmp_path_factory.mktemp("together")
     assert harness_on_ranks(2, *RUN, f"output_dir={runs}").returncode == 0
     return (only_run(runs) / "records.jsonl").read_bytes()

@@ -28,13 +28,13 @@ class Job:
         self.ranks, self.count, self.out = ranks, count, out
 
     def pids(self) -> list[int]:
-        """Of the ranks, once all of them train."""
+        """Returns the pids of the ranks once all of them train."""
         files = [self.out / f"pid-{rank}" for rank in range(self.count)]
         wait_for(lambda: all(file.exists() and file.read_text() for file in files), 120)
         return [int(file.read_text()) for file in files]
 
     def ends(self, *chosen: int) -> list[int]:
-        """Exit statuses, of all ranks by default, which must come soon."""
+        """Returns the exit statuses, of all ranks by default, which must come soon."""
         deadline = time.monotonic() + SOON_S
         return [self.ranks[rank].ends(deadline) for rank in chosen or range(self.count)]
 
@@ -42,7 +42,7 @@ class Job:
         return "".join(rank.output(2) for rank in self.ranks)
 
     def why(self) -> set[str]:
-        """What the callbacks were given."""
+        """Returns the reasons that the callbacks were given."""
         return {file.read_text() for file in self.out.glob("why-*")}
 
 
@@ -65,7 +65,7 @@ class UnderTorchrun(Job):
 
 @contextmanager
 def under_torchrun(count: int, task: str, out: Path) -> Iterator[UnderTorchrun]:
-    """Whatever happens, no process is left."""
+    """Yields the job under torchrun; whatever happens, no process is left."""
     start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     command = [sys.executable, *start, PROGRAM, task, str(out), str(TIMEOUT_S)]
     with (out / "stderr").open("w") as stderr:
@@ -81,7 +81,7 @@ def under_torchrun(count: int, task: str, out: Path) -> Iterator[UnderTorchrun]:
 
 
 def is_ours(pid: int) -> bool:
-    """Whether it is a living process of the program, not one that has got its number since."""
+    """True if a living process of the program has this pid, not one that got the number since."""
     try:
         return PROGRAM.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -1,4 +1,7 @@
-"""Runs of the character transformer: pruned, cut off, on two ranks, under several saliencies."""
+"""Tests runs of the character transformer.
+
+They are pruned, cut off, on two ranks, and under several saliencies.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +25,7 @@ RUN = (
 
 @pytest.fixture(scope="module", name="whole")
 def fixture_whole(tmp_path_factory) -> Iterator[Path]:
-    """The folder of a run that nothing interrupted, of one rank."""
+    """Yields the folder of a run of one rank that nothing interrupted."""
     runs = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert run_main(monkeypatch, *RUN, "model.dropout=0.1", f"output_dir={runs}") == 0

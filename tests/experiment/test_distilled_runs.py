@@ -63,8 +63,10 @@ def test_the_first_loss_of_every_level_by_hand(tmp_path, temperature, weight) ->
 
 
 def test_a_teacher_looks_at_what_the_student_sees(tmp_path) -> None:
-    """Nothing is pruned, so that the student is the teacher, on shifted inputs too, and stays so:
-    with the labels left out there is nothing to learn."""
+    """Checks that the student is the teacher, on shifted inputs too, as nothing is pruned.
+
+    The student stays so: with the labels left out there is nothing to learn.
+    """
     whole = whole_run(
         tmp_path, HINTON, "distillation.weight=1.0", "schedule.final=1.0", "dtype=float64",
         "+retraining.augmentation._target_=parts.Shifting", "retraining.accumulate=2",

@@ -42,7 +42,7 @@ LIVE = {
 
 
 def pruned_and_0(step: Step) -> bool:
-    """Whether parameters and all states are 0 wherever a mask prunes."""
+    """True if parameters and all states are 0 wherever a mask prunes."""
     return all(
         not value[~mask].count_nonzero()
         for name, mask in step.masks.items()
@@ -67,7 +67,7 @@ def test_what_is_pruned_is_0_after_every_step_with_its_optimizer_state(
 
 
 def moved(step: Step) -> float:
-    """Length of the step that was taken, over all parameters."""
+    """Returns the length of the step that was taken, over all parameters."""
     ways = [(step.weights[name] - start).flatten() for name, start in step.start.items()]
     return float(torch.cat(ways).norm())
 
@@ -81,7 +81,10 @@ def moved(step: Step) -> float:
     ),
 )  # fmt: skip
 def test_clipping_sees_the_gradients_of_live_weights_alone(tmp_path, mode) -> None:
-    """Else a clipped step of plain SGD would be shorter than clip_norm, by what it never takes."""
+    """Checks that a clipped step of plain SGD has the length clip_norm.
+
+    With gradients of pruned weights the step would be shorter, by what it never takes.
+    """
     what = optimized(experiment("dtype=float64", *mode), partial(SGD, lr=1.0), clip_norm=1e-3)
     found = run(tmp_path, what)
 

@@ -87,7 +87,7 @@ def method(mode: str) -> Any:
 
 
 def start(folder: Path, mode: str, every: int | None, lines: list[str]) -> End:
-    """As runs.py goes on: with the records that the newest checkpoint knows of."""
+    """Starts or resumes a run, with the records that the newest checkpoint knows of."""
     with StopSignal(ranks := Ranks()) as stop, pytest.MonkeyPatch.context() as patch:
         steps, update = list[int](), Loop._update
         patch.setattr(Loop, "_update", lambda loop: (steps.append(1), update(loop))[1])
@@ -105,7 +105,7 @@ def start(folder: Path, mode: str, every: int | None, lines: list[str]) -> End:
 
 @pytest.fixture(scope="module", name="whole")
 def fixture_whole(tmp_path_factory) -> dict[str, End]:
-    """What runs come to that nothing interrupted."""
+    """Returns the ends of runs that nothing interrupted, by mode."""
     return {mode: start(tmp_path_factory.mktemp("whole"), mode, None, []) for mode in MODES}
 
 

@@ -153,7 +153,7 @@ class Watched(nn.Module):
 
 @pytest.fixture(name="recorder")
 def fixture_recorder(tmp_path) -> Recorder:
-    """Of a run that has ended."""
+    """Returns the recorder of a run that has ended."""
     ready = runner.prepare(build(compose_config([*SMALL])), Ranks(), tmp_path)
     recorder = Recorder(*ready, ME, Silent())
     runner.run(recorder)

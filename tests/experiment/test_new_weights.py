@@ -1,4 +1,4 @@
-"""New weights under the old mask: reinit, scratch_e, scratch_b and their control."""
+"""Tests new weights under the old mask: reinit, scratch_e, scratch_b and their control."""
 
 import pytest
 from whole_runs import PER_EPOCH, SAMPLES, TWO_LEVELS, WEIGHTS, differing, under, whole_run
@@ -17,7 +17,7 @@ MODES = {
 
 
 def new(level: int) -> Tensors:
-    """The network that the run's seed, 0, gives this level."""
+    """Returns the state of the model that the run's seed, 0, gives this level."""
     network = build_seeded(lambda: Mlp(hidden=[6]).build((8,), 4), derive(0, "reinit", level))
     return clone_tensors(network.state_dict())
 

@@ -15,7 +15,7 @@ EXACT = "dtype=float64"
 
 
 def gradients(whole: Whole, step: Step) -> Tensors:
-    """Of the mean loss at these weights, in training, without mask or penalty."""
+    """Returns gradients of the mean loss at these weights, in training, without mask or penalty."""
     network = whole.levels.context.workload.initial_model()
     network.load_state_dict({**network.state_dict(), **step.weights})
     ((inputs, labels),) = step.batches
@@ -86,7 +86,7 @@ def test_pruned_weights_stay_exactly_0_while_the_next_level_is_penalised(tmp_pat
 
 @pytest.fixture(name="named")
 def fixture_named(monkeypatch) -> list[Tensors]:
-    """What growing_l2 was told to press down, level by level."""
+    """Returns a list that collects what growing_l2 is given to press down, level by level."""
     told: list[Tensors] = []
     adder = GrowingL2.make_gradient_hook
 
@@ -127,7 +127,7 @@ def test_growing_l2_presses_down_exactly_what_is_then_removed(tmp_path, named, c
 
 
 def test_growing_l2_names_what_goes_before_it_trains(tmp_path) -> None:
-    """The smallest dense weights go, though after the training others are smaller."""
+    """Checks that the smallest dense weights go, though after the training others are smaller."""
     whole = whole_run(tmp_path, *WEAK, "retraining.optimizer.lr=0.1")
 
     def largest(stage: tuple[int, str]) -> Tensors:

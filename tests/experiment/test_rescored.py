@@ -1,4 +1,7 @@
-"""Methods at initialisation score the initial network, and trained weights only by leave."""
+"""Checks that methods at initialisation score the initial model.
+
+Trained weights are scored only with rescore_trained=true.
+"""
 
 import pytest
 from conftest import CONF, cases

@@ -15,7 +15,7 @@ from harness.training.loop import Loop
 
 @pytest.fixture(scope="module", name="whole")
 def fixture_whole(tmp_path_factory) -> bytes:
-    """Records of a run that nothing interrupted."""
+    """Returns the records of a run that nothing interrupted."""
     runs = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert run_main(monkeypatch, *RUN, f"output_dir={runs}") == 0

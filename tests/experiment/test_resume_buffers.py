@@ -25,7 +25,7 @@ def whole(runs: Path, *more: str) -> Path:
 
 @pytest.fixture(scope="module", name="plain")
 def fixture_plain(tmp_path_factory) -> Path:
-    """A run that nothing interrupted."""
+    """Returns the folder of a run that nothing interrupted."""
     return whole(tmp_path_factory.mktemp("whole"))
 
 

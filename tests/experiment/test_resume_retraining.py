@@ -86,7 +86,10 @@ def test_a_run_that_is_cut_off_around_each_of_its_records_ends_in_the_same_ones(
 
 
 def test_what_was_named_to_be_removed_is_still_named_after_a_cut(tmp_path) -> None:
-    """Between "penalised" and "pruned" nothing is chosen anew: that would be other weights."""
+    """Checks that nothing is chosen anew between "penalised" and "pruned".
+
+    A new choice would be other weights.
+    """
     cut_off(tmp_path, "growing_l2", Sinks, "log", 2, after=True)
     asked: list[Any] = []
     with pytest.MonkeyPatch.context() as monkeypatch:

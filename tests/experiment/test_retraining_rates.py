@@ -1,4 +1,4 @@
-"""The learning rate of every step of a retraining, beside those of the dense recipe."""
+"""Tests the learning rate of every step of a retraining, beside those of the dense recipe."""
 
 from pathlib import Path
 
@@ -33,7 +33,10 @@ FIRST = {
 
 
 def rates(folder: Path, schedule: str, *mode: str) -> tuple[list[float], list[float], list[float]]:
-    """Of dense training, and of the retrainings at levels 1 and 2, whose own recipe is another."""
+    """Returns the rates of dense training, and of the retrainings at levels 1 and 2.
+
+    The retrainings' own recipe is another one.
+    """
     whole = whole_run(
         folder, "training=sgd", "training@retraining=sgd", *SCHEDULES[schedule],
         f"training.epochs={EPOCHS}", "retraining.optimizer.lr=0.7", *TWO_LEVELS, *mode,

@@ -25,7 +25,7 @@ NEURONS = ("structure=neuron", "allocation=uniform", "schedule.final=0.4")
 
 
 def chosen(patch: pytest.MonkeyPatch) -> list[Tensors]:
-    """The masks that each pruning comes to, before any are let go."""
+    """Returns a list that collects the masks after each pruning, before any mask is released."""
     found: list[Tensors] = []
     shrink = prune_stage.prune
 
@@ -155,7 +155,10 @@ def test_ac_dcs_dense_phases_begin_without_momentum(tmp_path, monkeypatch) -> No
 
 
 def test_neurons_return_in_a_dense_phase_with_their_biases(tmp_path, monkeypatch) -> None:
-    """Else none would: at weights and bias 0 a ReLU passes nothing back."""
+    """Checks that biases return too, else no neuron would.
+
+    At weights and bias 0 a ReLU passes nothing back.
+    """
     masks = chosen(monkeypatch)
     neurons = (*AC_DC, *NEURONS, "gradual.last_step=6", "gradual.interval=3")
     found = run(tmp_path, optimized(experiment(*neurons), MOMENTUM))

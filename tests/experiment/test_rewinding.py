@@ -30,7 +30,7 @@ EVERY_LATER_REWIND = pytest.mark.parametrize(
 
 
 def check_starts(whole: Whole, steps: int) -> None:
-    """Of both levels: the state of so many steps under that level's masks, nothing else."""
+    """Verifies at both levels the state of so many steps under that level's masks, nothing else."""
     states = plain(whole.levels)
     assert len(states) == 6 * PER_EPOCH + 1
     for level in (1, 2):
@@ -135,7 +135,10 @@ def test_every_training_begins_with_an_optimizer_without_state_and_says_so(
 
 
 def norm_by_hand(whole: Whole) -> float:
-    """Of the live gradients of level 1's last step: the mean loss over its 8 samples."""
+    """Returns the norm of the live gradients of level 1's last step.
+
+    The loss is the mean over the step's 8 samples.
+    """
     step = whole.of(1)[-1]
     weights = {name: w.clone().requires_grad_() for name, w in step.weights.items()}
     inputs = torch.cat([inputs for inputs, _ in step.batches])

@@ -58,12 +58,12 @@ def test_a_run_without_a_plan_reads_and_writes_no_stage(tmp_path) -> None:
 
 
 def places(*points: Point) -> list[LevelStage]:
-    """Those that are marked of the last point."""
+    """Returns the marked stages of the last point."""
     return [place for place, key in chain_of(points[-1]).items() if key in marked(points)]
 
 
 def upto(level: int, stage: str) -> list[LevelStage]:
-    """Trainings up to here, without penalty; at the end what is in between."""
+    """Returns the trainings before this stage, without penalty, and the stage itself at the end."""
     trained = [(one, "finetuned") for one in range(1, level)]
     return [*trained, (level, stage)]
 

@@ -18,7 +18,7 @@ MEASURED = (
 
 @pytest.mark.parametrize("mode", MODES)
 def test_accuracy_right_after_removal_is_recorded_in_every_mode(tmp_path, mode) -> None:
-    """Clipping (Janowsky 1989): the dense network with its smallest weights removed."""
+    """Tests clipping (Janowsky 1989): the dense model with its smallest weights removed."""
     whole = whole_run(tmp_path, *TWO_LEVELS, f"finetune={mode}")
 
     stages = ("pruned",) if mode == "none" else ("pruned", "finetuned")

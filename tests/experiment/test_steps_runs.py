@@ -70,9 +70,9 @@ def global_magnitude(weights: Tensors, keep: int) -> Tensors:
 def by_hand(
     levels: runner.Prepared, prunings: dict[int, int]
 ) -> tuple[nn.Module, dict[int, float]]:
-    """Two epochs of plain SGD in plain torch; `prunings`: weights kept from a step on.
+    """Trains two epochs of plain SGD in plain torch; `prunings`: weights kept from a step on.
 
-    Returns the network and its test loss right after each pruning.
+    Returns the model and its test loss right after each pruning.
     """
     network, splits = levels.context.workload.initial_model(), levels.context.workload.splits
     weights = {n: p for n, p in network.named_parameters() if n.endswith("weight")}
@@ -204,7 +204,7 @@ DROPPING = ("model._target_=parts.Dropping", "model.hidden=[16]")
 
 @cases("saliency", "weight_gradient", "random", "hutchinson")
 def test_an_event_that_removes_nothing_disturbs_no_step_after_it(tmp_path, saliency) -> None:
-    """Dropout, batch statistics and all weights are those of a training without events."""
+    """Compares dropout, batch statistics and all weights with a training without events."""
     nothing = (
         *STEPS, *asked(1, 5, 1), "schedule=one_shot", "schedule.final=1.0",
         f"saliency={saliency}",

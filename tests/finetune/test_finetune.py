@@ -22,7 +22,7 @@ FRESH = {"w": torch.tensor([-1.0])}
 
 
 def dense(moment: StepIndex) -> Tensors:
-    """A state that says of which moment it is."""
+    """Returns a state that says of which moment it is."""
     return {"w": torch.tensor(moment)}
 
 
@@ -31,7 +31,7 @@ def fresh() -> Tensors:
 
 
 def rewound(finetune: Finetune, epochs: int) -> StepIndex:
-    """Of which moment of dense training the weights are."""
+    """Returns the moment of dense training from which the weights are."""
     weights = finetune.initial_weights(epochs, dense, fresh)
     assert weights is not None
     return StepIndex(*weights["w"].tolist())

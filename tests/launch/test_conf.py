@@ -61,7 +61,7 @@ def test_every_file_composes_and_builds(file) -> None:
 
 
 def built(choice: str) -> tuple[DictConfig, object]:
-    """The config and what it builds, with the first of SUITED that the choice does not refuse."""
+    """Returns the config and what it builds, with the first of SUITED that the choice accepts."""
     for suited in SUITED:
         cfg = compose_config([choice, *suited])
         try:

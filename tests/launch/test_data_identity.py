@@ -55,7 +55,7 @@ class InFiles(InMemory):
 
 @pytest.fixture(name="place")
 def fixture_place(tmp_path, monkeypatch) -> Path:
-    """With a module of own data sets, and two folders of equal bytes."""
+    """Returns a folder with a module of own data sets, and two folders of equal bytes."""
     (tmp_path / "own_data_sets.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("one", "two"):
@@ -198,7 +198,7 @@ def test_ranks_with_different_files_leave_together(what) -> None:
 
 
 def plan_of(place: Path) -> Plan:
-    """Of two places, nothing read."""
+    """Returns a plan of two data folders, nothing read."""
     points = [
         replace(point, config={**point.config, **config_of(place, root)})
         for point, root in zip(points_of([[*TINY]] * 2), ("one", "two"), strict=True)

@@ -30,7 +30,7 @@ class Resolved(Below):
 
 @pytest.fixture(name="base")
 def fixture_base(tmp_path, monkeypatch) -> Path:
-    """Two places of other data: one/set and two/set, each with an empty folder."""
+    """Returns a folder with other data in one/set and in two/set, each with an empty folder."""
     (tmp_path / "own_places.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     for name, content in (("one", b"1"), ("two", b"2")):

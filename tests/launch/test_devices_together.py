@@ -1,4 +1,4 @@
-"""GPUs of a machine, handed out to the runs of a sweep."""
+"""Tests how the GPUs of a machine are handed out to the runs of a sweep."""
 
 import os
 from contextlib import ExitStack

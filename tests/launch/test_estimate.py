@@ -28,7 +28,7 @@ def _plan(points: list[PlannedRun], runs: Path = Path("runs")) -> Plan:
 
 
 def _epochs(*grid: str) -> tuple[int, int]:
-    """(of dense training, of all that follows it) of the one run of this grid."""
+    """Returns (epochs of dense training, of all that follows it) of the one run of this grid."""
     (point,) = _points("schedule.final=4", *grid)
     return point.dense_epochs, point.epochs
 

@@ -27,7 +27,7 @@ MASK = torch.ones(4, 3, dtype=torch.bool)
 
 
 def run_with(folder: Path, config: str, masks: Tensors | None = None) -> Path:
-    """A finished run with this config.yaml, whose sums are right."""
+    """Returns the folder of a finished run with this config.yaml, whose checksums are right."""
     state = Mlp([4]).build((3,), 2).state_dict()
     export_model(folder, ExportedModel(state, masks or {"fc1.weight": MASK}, (3,), 2))
     (folder / CONFIG).write_text(config)

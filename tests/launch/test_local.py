@@ -139,13 +139,16 @@ def test_a_signal_in_the_middle_of_starting_workers_comes_when_they_have_started
 
 
 def _workers_of_others() -> list[int]:
-    """Those of reports that tests before have written in this process; a sweep's own are ended."""
+    """Returns the workers of reports that earlier tests wrote in this process.
+
+    A sweep's own workers are ended.
+    """
     get_reusable_executor().shutdown(kill_workers=True)
     return _workers_of(os.getpid())
 
 
 def _workers_of(parent: int) -> list[int]:
-    """Process ids of a process's workers."""
+    """Returns the process ids of a process's workers."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:

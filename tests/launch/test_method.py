@@ -26,7 +26,10 @@ FIXED = {"rigl": ("mask_updates", "rigl"), "rewound": ("finetune", "weight_rewin
 
 @pytest.fixture(name="methods")
 def fixture_methods(tmp_path) -> Path:
-    """Of global magnitude's parts all four; each but the first fixes one thing more."""
+    """Returns a folder of methods that fix all four of global magnitude's parts.
+
+    Each but the first fixes one thing more.
+    """
     (tmp_path / "method").mkdir()
     for name, label in FILES.items():
         parts = MAGNITUDE | dict([FIXED[name]] if name in FIXED else [])
@@ -43,7 +46,7 @@ def fixture_methods(tmp_path) -> Path:
 
 
 def named(conf: Path, config: dict[str, Any] | None = None, **choices: str) -> tuple[str, str]:
-    """Whoever chooses a method asks for it by name."""
+    """Returns the name and label of the method that these choices name or compose."""
     hydra: Any = SimpleNamespace(
         overrides=SimpleNamespace(task=[f"{k}={v}" for k, v in choices.items()]),
         runtime=SimpleNamespace(

@@ -24,7 +24,7 @@ def _line(name: str) -> str:
 
 
 def plan_of(folder: Path, names: str) -> Path:
-    """A plan with a point for each letter; the first half shares a dense training."""
+    """Returns a plan with a point for each letter; the first half shares a dense training."""
     points = [
         PlannedRun(
             str(folder / name), "", name, "ab"[2 * i >= len(names)], 1, 1, kind="", shared={},
@@ -41,7 +41,7 @@ def plan_of(folder: Path, names: str) -> Path:
 
 @pytest.fixture(name="tried")
 def fixture_tried(monkeypatch) -> list[str]:
-    """ "COMMAND NAME" of the points that were attempted; all finish."""
+    """Returns a list that collects "COMMAND NAME" of the attempted points; all finish."""
     tried: list[str] = []
 
     def attempt(line: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""Ranks from the variables of srun and submitit, as SLURM 22.05 and submitit 1.5 set them."""
+"""Tests ranks from the variables of srun and submitit, as SLURM 22.05 and submitit 1.5 set them."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ SUBMITIT = {
 
 
 def adopted(environ: dict[str, str]) -> dict[str, str]:
-    """What adopt() adds to or changes in these variables."""
+    """Returns what export_torchrun_env() adds to or changes in these variables."""
     after = dict(environ)
     export_torchrun_env(after)
     return {key: value for key, value in after.items() if environ.get(key) != value}
@@ -231,7 +231,7 @@ def test_a_note_that_cannot_be_written_does_not_hold_up_the_end(tmp_path, monkey
 
 
 def test_importing_the_harness_imports_no_compiler() -> None:
-    """torch._dynamo takes seconds, which every command would wait for."""
+    """Saves every command the wait for torch._dynamo, which takes seconds."""
     code = "import sys, harness.launch.execute; print('torch._dynamo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

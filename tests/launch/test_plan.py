@@ -168,7 +168,7 @@ def test_what_runs_share_is_marked_unless_it_is_not_wanted() -> None:
 
 
 def test_a_finished_sweep_starts_again_without_composing_a_point(tmp_path) -> None:
-    """And without torch in the process that plans."""
+    """Checks also that the process that plans imports no torch."""
     program = f"""
 import json, sys
 sys.argv[1:] = {["-m", *TINY, f"output_dir={tmp_path}", "seed=0,1", "launch.action=plan"]!r}

@@ -16,7 +16,7 @@ TWO_NODES = (METHODS, "hydra.launcher.nodes=2")
 
 @pytest.fixture(scope="module", name="undisturbed")
 def fixture_undisturbed(slurm, tmp_path_factory) -> dict[str, bytes]:
-    """Records of two local ranks, by run."""
+    """Returns the records of two local ranks, by run."""
     local = Sweep(slurm, tmp_path_factory.mktemp("undisturbed"))
     place = (f"output_dir={local.folder}", f"sweep_name={NAME}")
     done = harness("-m", *RUN, *place, METHODS, "launch.ranks_per_run=2", "hydra.launcher.n_jobs=1")

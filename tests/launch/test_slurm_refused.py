@@ -31,7 +31,7 @@ def refused(runs: Path, *arguments: str, **variables: str) -> "subprocess.Comple
 
 
 def nothing_is_left(runs: Path) -> bool:
-    """But for the plan of the sweep, and the digest of the data that it names."""
+    """True if only the sweep's plan and the digest of the data that it names are left."""
     found = [path for path in runs.rglob("*") if ".data" not in path.relative_to(runs).parts]
     files = [path.name for path in found if path.is_file()]
     folders = {path.name for path in found if path.is_dir()}
@@ -51,7 +51,7 @@ def test_without_sbatch_it_says_where_to_start(tmp_path) -> None:
 
 @pytest.fixture(name="stand_in")
 def fixture_stand_in(tmp_path) -> str:
-    """PATH with an sbatch that must not be called."""
+    """Returns a PATH with an sbatch that must not be called."""
     for name in ("sbatch", "srun"):
         file = tmp_path / "bin" / name
         file.parent.mkdir(exist_ok=True)
@@ -96,7 +96,7 @@ def test_what_slurm_refuses_is_told_once_in_its_words(slurm, tmp_path, arguments
 
 
 def queued(slurm: Slurm) -> set[str]:
-    """Ids of jobs and arrays; those of an earlier test may be on their way out."""
+    """Returns the ids of jobs and arrays; those of an earlier test may still be ending."""
     return set(slurm.call("squeue", "--noheader", "--format=%F").stdout.split())
 
 
@@ -110,7 +110,7 @@ def test_a_sweep_under_srun_is_refused_once(slurm, tmp_path) -> None:
 
 
 def limited(slurm: Slurm, folder: Path, numbers: str) -> Slurm:
-    """The cluster, seen through an sbatch that refuses some calls."""
+    """Returns the cluster, seen through an sbatch that refuses the calls with these numbers."""
     file = folder / "bin" / "sbatch"
     file.parent.mkdir()
     sbatch = shutil.which("sbatch", path=slurm.environment["PATH"])

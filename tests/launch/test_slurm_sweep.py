@@ -1,4 +1,4 @@
-"""slurm/sweep.sbatch and survey.sh on a real cluster."""
+"""Tests slurm/sweep.sbatch and survey.sh on a real cluster."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def fixture_undisturbed(slurm, tmp_path_factory) -> dict[str, bytes]:
 
 
 def planned(folder: Path) -> str:
-    """Path of the plan."""
+    """Returns the path of the plan."""
     command = [sys.executable, "-m", "harness", "sweep", "plan", *GRID]
     done = subprocess.run(
         [*command, f"output_dir={folder}", f"sweep_name={NAME}"],

@@ -1,4 +1,7 @@
-"""Runs on two nodes of a real SLURM cluster: started, warned, preempted, killed, started again."""
+"""Tests runs on two nodes of a real SLURM cluster.
+
+They are started, warned, preempted, killed and started again.
+"""
 
 import json
 import os
@@ -24,7 +27,10 @@ HARNESS = [sys.executable, "-m", "harness"]
 
 @dataclass(frozen=True)
 class Job:
-    """One job of RUN on two nodes. id: SLURM's. folder: of what it writes."""
+    """Represents one job of RUN on two nodes.
+
+    `id` is SLURM's, and `folder` holds what the job writes.
+    """
 
     slurm: Slurm
     folder: Path
@@ -40,7 +46,7 @@ class Job:
 
     @property
     def events(self) -> list[str]:
-        """What the run says of its starts after the first."""
+        """Returns what the run records of its starts after the first."""
         lines = (self.run / "timings.jsonl").read_text().splitlines()
         return [event for line in lines if (event := json.loads(line).get("event"))]
 
@@ -50,7 +56,7 @@ class Job:
 
     @contextmanager
     def in_its_middle(self) -> Iterator[None]:
-        """Inside, training has left a checkpoint and is slow."""
+        """Waits for a checkpoint of training, which is slow inside the block."""
         saved = "single/*/*/checkpoints/*-level-01-epoch-*"
         wait_until(lambda: any((self.folder / "runs").glob(saved)), saved, seen=lambda: self.output)
         try:
@@ -87,7 +93,7 @@ def submitted(
 
 @pytest.fixture(scope="module", name="undisturbed")
 def fixture_undisturbed(slurm, tmp_path_factory) -> bytes:
-    """Records of two ranks on this machine, without SLURM."""
+    """Returns the records of two ranks on this machine, without SLURM."""
     runs = tmp_path_factory.mktemp("undisturbed")
     done = harness_on_ranks(2, *RUN, f"output_dir={runs}")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,7 @@
-"""What slurm/sweep.sbatch, report.sbatch and survey.sh run and submit, with stand-ins for SLURM."""
+"""Tests what slurm/sweep.sbatch, report.sbatch and survey.sh run and submit.
+
+Stand-ins replace SLURM.
+"""
 
 from pathlib import Path
 
@@ -188,7 +191,7 @@ def test_a_survey_without_sbatch_says_where_to_start(survey) -> None:
 
 
 def _without_slurm(folder: Path) -> Path:
-    """A folder with bash alone."""
+    """Returns a folder with bash alone."""
     (folder / "only").mkdir()
     (folder / "only" / "bash").symlink_to("/bin/bash")
     return folder / "only"

@@ -21,7 +21,7 @@ MLP = {"_target_": "harness.models.mlp.Mlp", "hidden": [4]}
 
 
 def payloads(file: Path) -> list[Any]:
-    """Parts that would create the file."""
+    """Returns parts that would create the file."""
     held = file.with_name("held.pkl")
     held.write_bytes(pickle.dumps(Payload(file)))
     touch = {"_target_": "os.mknod", "_args_": [str(file)]}

@@ -20,7 +20,10 @@ from harness.run_folder.status_file import Status
 
 
 def plan_in(runs: Path, own: bool, model: Any = None, **changes: Any) -> Plan:
-    """One failed point, as the user or somebody else has made it; changes: behind its folder."""
+    """Returns a plan of one failed point, which the user (`own`) or somebody else has made.
+
+    `changes` alter the point's config, but not its folder.
+    """
     folder = runs / "grid"
     (point,) = planned_of(*TINY, f"output_dir={runs}", "sweep_name=grid", "seed=0")
     changed = replace(point.spec, config=point.spec.config | ({"model": model} if model else {}))

@@ -27,7 +27,7 @@ SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
 
 @pytest.fixture(scope="module", name="whole")
 def fixture_whole(tmp_path_factory) -> bytes:
-    """Records of LONG under torchrun with two ranks."""
+    """Returns the records of LONG under torchrun with two ranks."""
     runs = tmp_path_factory.mktemp("whole")
     done = harness(*LONG, f"output_dir={runs}", ranks=2)
     assert done.returncode == 0, done.stderr
@@ -36,7 +36,7 @@ def fixture_whole(tmp_path_factory) -> bytes:
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where commands keep temporary files."""
+    """Returns the folder where commands keep temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
