@@ -54,7 +54,7 @@ def _long_ones_first(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """For --dist loadfile: the files of the cluster go to one worker as if they were one.
+    """Sends all files of the cluster to one worker under --dist loadfile.
 
     Two clusters on a machine hand out the same job ids, and so the same ports. Not by
     xdist_group, which pytest-xdist 3.8.0 passes over in silence under pytest 9.2.
@@ -87,15 +87,18 @@ def every(group: str) -> pytest.MarkDecorator:
 
 
 def component(group: str, name: str, seed: int = 0, **changes: object) -> Any:
-    """The object that a file of conf/ describes, for a run of this seed."""
+    """Returns the object that a file of conf/ describes, for a run of this seed."""
     part = OmegaConf.merge(OmegaConf.load(CONF / group / f"{name}.yaml"), changes)
     part.pop("defaults", None)  # what goes with it in a composed config
     return instantiate(OmegaConf.create({"seed": seed, "part": part}).part, _convert_="all")
 
 
 def shape_for(model: Any) -> tuple[int, ...]:
-    """Of a sample that this model of conf/ takes: those of the data set that runs have by
-    default, else of the first data set that lies here and whose shape it does not refuse."""
+    """Returns the shape of a sample that this model of conf/ takes.
+
+    The default data set comes first, then the others by name. The first data set counts whose
+    files are present and whose shape the model does not refuse.
+    """
     names = [file.stem for file in sorted((CONF / "data").glob("*.yaml"))]
     for shape in filter(None, map(_shape_of, sorted(names, key=_is_not_default))):
         with suppress(ValueError):
@@ -117,7 +120,7 @@ def _shape_of(data: str) -> tuple[int, ...] | None:
 
 @pytest.fixture(scope="session", autouse=True)
 def fixture_state(tmp_path_factory) -> Iterator[None]:
-    """What the harness remembers of a user's own plans does not reach this user's home."""
+    """Keeps the harness's record of a user's own plans out of this user's home."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
@@ -125,7 +128,7 @@ def fixture_state(tmp_path_factory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def fixture_handlers() -> Iterator[None]:
-    """No test leaves other signal handlers behind: Ctrl-C of the suite would end in them."""
+    """Fails a test that leaves other signal handlers: Ctrl-C of the suite would end in them."""
     before = handlers()
     yield
     if odd := changed(before):
@@ -134,7 +137,7 @@ def fixture_handlers() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    """The cluster, from the first test that asks for it to the end of all."""
+    """Yields the cluster, from the first test that requests a cluster to the end of all tests."""
     if reason := missing():
         # Where it is meant to be there, a skip would pass for success.
         (pytest.fail if "HARNESS_NEEDS_SLURM" in os.environ else pytest.skip)(reason)

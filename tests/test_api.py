@@ -1,4 +1,4 @@
-"""harness.score and harness.prune, as in a notebook: any module, no config."""
+"""Tests harness.score and harness.prune as in a notebook: any module, no config."""
 
 import copy
 import warnings

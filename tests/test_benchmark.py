@@ -26,7 +26,7 @@ def benchmark(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def measured(part: str, out: Path, repeats: int = 2) -> Measured:
-    """What the file holds, and what was printed."""
+    """Returns the content of the file, and what was printed."""
     done = benchmark(part, "--quick", "--repeats", repeats, "--out", out)
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text()), done.stdout

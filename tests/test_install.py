@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def install(project: Path, pip: int = 0) -> list[str]:
-    """What the stand-in was asked for; pip: its exit status."""
+    """Returns the calls that the stand-in for Python received; `pip` is pip's exit status."""
     log = project / "log"
     log.unlink(missing_ok=True)
     mine = {"PYTHON": str(project / "python"), "LOG": str(log), "PIP": str(pip)}

@@ -22,7 +22,7 @@ WHOLE = ("test_layout", "test_saliency_defaults", "test_prefix", "test_ranks")
 
 @pytest.fixture(scope="module", name="tree")
 def fixture_tree(tmp_path_factory) -> Path:
-    """What git would have here, and the new files."""
+    """Returns a folder with the files that git would have in the checkout, and the new files."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     tree = tmp_path_factory.mktemp("tree")
@@ -35,7 +35,7 @@ def fixture_tree(tmp_path_factory) -> Path:
 
 
 def python(tree: Path, *arguments: str) -> str:
-    """What python ARGUMENTS prints, with the harness of the copy; it must succeed."""
+    """Returns the output of python ARGUMENTS, which must succeed, with the harness of the copy."""
     path = os.pathsep.join(map(str, (tree, tree / "tests" / "helpers", tree / "tests")))
     env = {**environment(), "PYTHONPATH": path}
     done = subprocess.run(

@@ -32,13 +32,13 @@ FIRST, LAST = 0.5 * WEIGHTS, 0.25 * WEIGHTS  # kept by geometric(final=0.25, lev
 
 @dataclass(frozen=True)
 class Outside:
-    """A copy of the example and an installed wheel, far from the checkout."""
+    """Holds a copy of the example and an installed wheel, far from the checkout."""
 
     folder: Path
     installed: Path
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        """The command in the example's folder; `python` and `torchrun` are this environment's."""
+        """Runs the command in the example's folder, by this environment's python and torchrun."""
         env = {key: value for key, value in os.environ.items() if not _is_ours(key)}
         scripts = self.installed / "bin", Path(sys.executable).parent
         env["PATH"] = os.pathsep.join([*map(str, scripts), env["PATH"]])
@@ -73,7 +73,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outside(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Outside:
-    """With the pretrained weights already made."""
+    """Returns the example with the pretrained weights already made."""
     place = tmp_path_factory.mktemp("outside")
     installed, folder = place / "installed", place / "own_parts"
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps")
@@ -89,7 +89,10 @@ def outside(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Outside:
 
 @pytest.fixture(scope="module")
 def swept(outside: Outside) -> Outside:
-    """After the README's sweep: two methods, each on pretrained and on random weights."""
+    """Returns the example after the README's sweep.
+
+    The sweep has two methods, each on pretrained and on random weights.
+    """
     done = outside.run(*SWEEP)
     assert done.returncode == 0, done.stderr
     assert "4 finished, 0 skipped, 0 failed" in done.stdout

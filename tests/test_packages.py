@@ -1,4 +1,4 @@
-"""Wheel and sdist in an environment without a checkout: a survey, its report, data, SLURM.
+"""Tests wheel and sdist in an environment without a checkout: survey, report, data, SLURM.
 
 The environment has the packages of this one by a path file; .ci/run installs them all anew.
 """
@@ -38,7 +38,7 @@ def run(folder: Path, *command: object) -> str:
 
 @pytest.fixture(scope="module", name="packages")
 def fixture_packages(tmp_path_factory) -> Path:
-    """The folder with an sdist, and with a wheel that is built from it."""
+    """Returns the folder with an sdist, and with a wheel that is built from it."""
     folder = tmp_path_factory.mktemp("dist")
     run(folder, sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
     return folder

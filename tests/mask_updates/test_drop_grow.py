@@ -24,7 +24,7 @@ def bits(of: Tensor) -> str:
 def swapped(
     mask_updates: DropGrow, weight: list[float], live: str, gradient: list[float], step: int = 1
 ) -> str:
-    """The mask of a lone layer after an update at this step of 1000."""
+    """Returns the mask of a lone layer after an update at this step of 1000."""
     new = mask_updates.update_masks(
         weights={"w": torch.tensor(weight)},
         masks={"w": mask(live)},

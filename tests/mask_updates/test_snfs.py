@@ -1,4 +1,4 @@
-"""SNFS: a mean gradient over some steps, and layers that exchange weights."""
+"""Tests SNFS: a mean gradient over some steps, and layers that exchange weights."""
 
 import math
 from fractions import Fraction

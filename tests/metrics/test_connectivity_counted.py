@@ -13,13 +13,16 @@ from harness.vocabulary.tensors import Tensors, prunable_weights
 
 
 def paths(model: nn.Module, shape: tuple[int, ...]) -> float:
-    """Paths from all inputs to all outputs: what ones give with ones for weights."""
+    """Returns the number of paths from all inputs to all outputs: inputs and weights are ones."""
     return float(model(torch.ones(1, *shape, dtype=torch.float64)).detach().sum())
 
 
 @torch.no_grad()
 def on_counted_paths(linear: nn.Module, shape: tuple[int, ...]) -> Tensors:
-    """By brute force, a weight at a time; `linear` has nothing but layers, sums and means."""
+    """Finds the weights on a path by brute force, a weight at a time.
+
+    `linear` has nothing but layers, sums and means.
+    """
     linear = linear.double()
     for name, parameter in linear.named_parameters():
         parameter.zero_() if "bias" in name else parameter.copy_(parameter != 0)
@@ -35,7 +38,10 @@ def on_counted_paths(linear: nn.Module, shape: tuple[int, ...]) -> Tensors:
 
 
 def check(build: Callable[[bool], nn.Module], shape: tuple[int, ...], share: float) -> None:
-    """build(True) is the network, build(False) the same layers without what bends values."""
+    """Checks connected_weights of build(True), the model, against counted paths.
+
+    build(False) returns the same layers without what bends values.
+    """
     both = 0
     for seed in range(6):
         torch.manual_seed(seed)
@@ -70,8 +76,10 @@ def test_in_an_mlp_weights_on_a_path_are_found_exactly(kind) -> None:
 
 
 class Branches(nn.Module):
-    """Strided, grouped, padded, dilated and transposed convolutions, a residual sum, a layer
-    called twice, norms, functional and in-place operations."""
+    """Combines strided, grouped, padded, dilated and transposed convolutions and a residual sum.
+
+    The model also has a layer that is called twice, norms, functional and in-place operations.
+    """
 
     def __init__(self, bent: bool):
         super().__init__()

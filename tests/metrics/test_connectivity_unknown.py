@@ -44,7 +44,7 @@ def test_a_probe_that_finds_no_path_in_the_dense_network_either_says_nothing(thr
 
 def test_spikes_that_hide_a_few_paths_of_a_dense_network_make_it_unknown() -> None:
     class Leaky(nn.Module):
-        """Leaky integrate-and-fire: threshold 1, reset by subtraction."""
+        """Implements leaky integrate-and-fire: threshold 1, reset by subtraction."""
 
         def __init__(self) -> None:
             super().__init__()

@@ -27,21 +27,21 @@ class Twice(nn.Module):
 
 
 def ones(model: nn.Module) -> nn.Module:
-    """The model without random zeros: torch draws an exact 0 once in 2**24 weights."""
+    """Returns the model without random zeros: torch draws an exact 0 once in 2**24 weights."""
     for parameter in model.parameters():
         nn.init.ones_(parameter)
     return model
 
 
 def tied() -> nn.Sequential:
-    """Two layers that share one weight of 9; biases of 3 each."""
+    """Returns two layers that share one weight of 9 elements; each has a bias of 3."""
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
     return model
 
 
 def pruned_linear() -> tuple[nn.Module, dict[str, Tensor]]:
-    """6 weights of which 2 stay, 2 biases."""
+    """Returns a model of 6 weights, of which 2 stay, and 2 biases, and the mask."""
     model = nn.Sequential(nn.Linear(3, 2))
     mask = torch.tensor([[True, False, False], [False, True, False]])
     with torch.no_grad():

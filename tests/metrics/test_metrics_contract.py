@@ -26,7 +26,7 @@ DATA = Calibration([], lambda outputs, labels: outputs.sum(), local_mean)
 
 
 def whole(model: Model) -> nn.Module:
-    """A fresh network without exact zeros, which a random init draws now and then."""
+    """Returns a fresh model without exact zeros, which a random init draws now and then."""
     torch.manual_seed(0)
     network = model.build(shape_for(model), 10)
     with torch.no_grad():

@@ -53,7 +53,7 @@ class Case(NamedTuple):
         return goal
 
     def pruned(self, goal: RequestedSize) -> MaskStore:
-        """The masks of the goal; the model is left as it is."""
+        """Returns the masks of the goal; the model stays unchanged."""
         names = [name for weight, along in self.units.items() for name in (weight, *along)]
         store = MaskStore({name: self.model.get_parameter(name) for name in names})
         decision = self.pruner.propose(
@@ -63,7 +63,7 @@ class Case(NamedTuple):
         return store
 
     def left(self, goal: RequestedSize) -> int:
-        """What the masks of the goal leave, by hand."""
+        """Returns the size that the masks of the goal leave, counted by hand."""
         masks = self.pruned(goal).masks
         gone = sum(cost * int((~masks[n]).sum()) for n, cost in COSTS.items() if n in masks)
         return TOTAL - gone

@@ -23,7 +23,7 @@ def of(tensor: Tensor) -> str:
 
 
 def by_hand(words: list[int], level: int = 0) -> list[int]:
-    """Both lanes by the formula of the docstring, with Python's whole numbers."""
+    """Computes both lanes by the formula of the docstring, with Python's whole numbers."""
     factors = fingerprints._multipliers(level, torch.device("cpu")).tolist()
     rows = [words[first : first + ROW] for first in range(0, max(len(words), 1), ROW)]
     sums = [
@@ -53,7 +53,7 @@ def test_multipliers_are_odd_and_all_different() -> None:
 
 
 def changed(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensor with one bit flipped, for some bits of its first, middle and last byte."""
+    """Yields the tensor with one bit flipped, for some bits of its first, middle and last byte."""
     octets = tensor.numel() * tensor.element_size()
     for place in {0, octets // 2, octets - 1}:
         for bit in (0, 3, 7):

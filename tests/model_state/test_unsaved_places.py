@@ -56,7 +56,7 @@ def rows() -> Iterator[int]:
 
 
 class Places(nn.Module):
-    """Every place but a plain attribute of its own."""
+    """Keeps state in every place but a plain attribute of its own."""
 
     shared: ClassVar[int] = 0
     kept: ClassVar[list[float]] = []

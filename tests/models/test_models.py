@@ -13,7 +13,7 @@ MNIST = (1, 28, 28)
 
 
 def ones(model: nn.Module) -> nn.Module:
-    """The model without random zeros: torch draws an exact 0 once in 2**24 weights."""
+    """Returns the model without random zeros: torch draws an exact 0 once in 2**24 weights."""
     for parameter in model.parameters():
         nn.init.ones_(parameter)
     return model

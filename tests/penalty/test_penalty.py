@@ -15,7 +15,7 @@ KINDS = [L1, BnL1, GrowingL2]
 
 
 def line(*weights: float, bias: float = 0.0) -> nn.Linear:
-    """One output, in float64; its gradients are 0."""
+    """Returns a layer of one output, in float64, whose gradients are 0."""
     layer = nn.Linear(len(weights), 1).double()
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([weights]))
@@ -34,7 +34,7 @@ def gradients(model: nn.Module) -> dict[str, list[Any]]:
 
 
 def everything(model: nn.Module) -> dict[str, Tensor]:
-    """A `going` of all that there is."""
+    """Returns pending masks that mark every element of every parameter."""
     return {n: torch.ones_like(p, dtype=torch.bool) for n, p in model.named_parameters()}
 
 

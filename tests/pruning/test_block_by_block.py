@@ -59,7 +59,7 @@ class BlockByBlock:
 
 
 class Halves(BlockByBlock):
-    """Without the last block."""
+    """Leaves the last block out."""
 
     def parts(self, model: nn.Module) -> Sequence[str]:
         return super().parts(model)[:-1]

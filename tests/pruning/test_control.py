@@ -45,7 +45,7 @@ SIZES = {"a": torch.tensor([1.0, 4.0, 3.0, 9.0, 2.0]), "b": torch.tensor([5.0, 6
 def masks_of(
     control: str, structure: Element | Neuron, saliency: Saliency = NOISE, rounds: int = 1
 ) -> Tensors:
-    """Two levels, each in some rounds, down to 90 weights or nearly so."""
+    """Returns the masks after pruning down to 90 weights, or nearly so, in some rounds."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, 9), nn.ReLU(), nn.Linear(9, 8), nn.Linear(8, 3)).double()
     units = structure.units(model, torch.zeros(2, 20).double())

@@ -106,7 +106,7 @@ def test_a_weight_that_is_added_to_its_transpose_is_refused() -> None:
 
 
 class Experts(nn.Module):
-    """Experts as one parameter, a projection of another class, a small table; and layers."""
+    """Holds experts as one parameter, a projection of another class, a small table, and layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ def test_parameters_that_no_rule_covers_are_named_once_with_their_shares(sample,
 
 
 class Flat(nn.Module):
-    """Most of it in one dimension, and in many small squares; a bias and a scale of its own."""
+    """Holds most elements in one dimension and in small squares, and its own bias and scale."""
 
     def __init__(self) -> None:
         super().__init__()

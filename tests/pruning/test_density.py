@@ -54,7 +54,7 @@ class Embedded(nn.Module):
 
 
 def shares(masks: dict[str, Tensor]) -> dict[str, float]:
-    """Kept share of each weight's elements."""
+    """Returns the kept fraction of each weight's elements."""
     return {name: float(mask.float().mean()) for name, mask in masks.items() if mask.dim() > 1}
 
 

@@ -36,7 +36,7 @@ class Bare:
 
 @dataclass(frozen=True)
 class Blocks(Structure):
-    """Units of `width` weights in a row of the flat weight."""
+    """Takes `width` consecutive elements of the flat weight as a unit."""
 
     width: int
     granularity: ClassVar[str] = "unit"

@@ -1,4 +1,4 @@
-"""Floors of layers, under every rule; budgets that count something else than units."""
+"""Tests floors of layers under every rule, and budgets that count something else than units."""
 
 import re
 from dataclasses import replace
@@ -133,7 +133,7 @@ def test_a_layer_knows_whether_it_is_the_classifier() -> None:
 
 
 def dear(found: Layers, *costs: int) -> Layers:
-    """The same layers, whose units cost so many multiply-accumulates each."""
+    """Returns the same layers, whose units cost so many multiply-accumulates each."""
     return {
         name: replace(layer, macs_per_unit=each)
         for (name, layer), each in zip(found.items(), costs, strict=True)
@@ -197,7 +197,7 @@ def test_a_budget_of_macs_without_any_is_refused() -> None:
 
 
 class Own:
-    """An allocation of a user's own, without floors."""
+    """Allocates without floors, as an allocation of a user's own."""
 
     budget: ClassVar[str] = "macs"
 
@@ -212,7 +212,7 @@ def test_an_own_allocation_needs_no_more_than_allocate() -> None:
 
 
 def lenet_5(structure: Structure) -> tuple[SizeModel, Layers]:
-    """Its account of multiply-accumulates, and its layers as an allocation sees them."""
+    """Returns the size model of LeNet-5's MACs, and its layers as an allocation sees them."""
     seen: Layers = {}
 
     class Watching(Uniform):

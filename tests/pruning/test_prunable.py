@@ -1,4 +1,4 @@
-"""Layers that stay out of pruning, by place or name."""
+"""Tests layers that stay out of pruning, by place or name."""
 
 from collections import OrderedDict
 
@@ -44,7 +44,7 @@ def test_excluding_every_layer_is_refused() -> None:
 
 
 class HeadFirst(nn.Module):
-    """Registered back to front; two inputs of one tensor, two heads."""
+    """Registers its layers back to front, reads one tensor by two layers, and has two heads."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,8 @@
-"""Layer collapse (Tanaka et al. 2020, arXiv:2006.05467): who empties a layer of LeNet-5 at
-compression 1000, before any training. Counts only; all are of the real model on real data."""
+"""Tests which methods empty a layer of LeNet-5 at compression 1000, before any training.
+
+Layer collapse: Tanaka et al. 2020, arXiv:2006.05467. The tests check counts only. All counts are
+of the real model on real data.
+"""
 
 from functools import cache
 
@@ -41,7 +44,7 @@ def calibration(seed: int) -> Calibration:
 
 
 def kept(saliency: Saliency, seed: int, rounds: int) -> Counts:
-    """Weights that each layer keeps of the initial network."""
+    """Returns the number of weights that each layer keeps of the initial model."""
     model: nn.Module = build_seeded(lambda: LeNet5().build((1, 28, 28), 10), derive(seed, "init"))
     units = Element().units(model, training_images().inputs[:2])
     pruner = Pruner(saliency, Element(), GlobalRanking())

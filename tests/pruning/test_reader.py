@@ -54,7 +54,7 @@ class Normed(Small):
 
 
 class Mean2d(nn.BatchNorm2d):
-    """Another class with equal attributes."""
+    """Has the same attributes as its base, but another class."""
 
 
 def nudge(model: nn.Module) -> None:

@@ -43,7 +43,7 @@ def two_layers() -> nn.Module:
 
 
 def at_ones(network: nn.Module, inputs: int) -> EvaluationResult:
-    """The single output for inputs of ones, as the loss; top-1 says that it is positive."""
+    """Returns the single output for inputs of ones as the loss; top-1 is 1 if it is positive."""
     with torch.no_grad():
         output = float(network(torch.ones(1, inputs)))
     return EvaluationResult(float(output > 0), 1.0, output)

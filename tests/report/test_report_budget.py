@@ -41,7 +41,9 @@ def test_a_budget_that_nobody_recorded_is_not_called_equal(tmp_path) -> None:
 
 
 def whole(folder: Path, epochs: list[int], first: str = "initial") -> Finding:
-    """Magnitude of 3 dense epochs and 3 more beside SNIP, which trains so long at each level.
+    """Returns the finding on Magnitude, of 3 dense epochs and 3 more, beside SNIP.
+
+    `epochs` holds the length of SNIP's training at each level.
 
     first: "initial", or "penalised": a penalty of so many epochs before the first pruning.
     """

@@ -1,4 +1,4 @@
-"""Collapse in the report: empty layers, cut networks, dead units."""
+"""Tests collapse in the report: empty layers, cut models, dead units."""
 
 import math
 from typing import Any

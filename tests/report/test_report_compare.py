@@ -1,4 +1,4 @@
-"""Two result folders side by side."""
+"""Compares two result folders side by side."""
 
 import json
 import math
@@ -17,7 +17,7 @@ TOP1 = {0: 0.90, 1: 0.92, 2: 0.97}
 
 
 def write(folder: Path, top1: dict[int, float] = TOP1, **changes: Any) -> None:
-    """A run per seed, with a hash of its own."""
+    """Writes a run per seed, with a hash of its own."""
     for seed, value in top1.items():
         same = {"run": f"{seed:012x}", "seed": seed, **changes}
         name = "-".join(map(str, same.values())).replace("/", "_")

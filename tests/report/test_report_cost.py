@@ -1,4 +1,4 @@
-"""Training cost in the report, summed by hand."""
+"""Checks the training cost in the report against sums by hand."""
 
 import math
 from typing import Any
@@ -18,7 +18,7 @@ OLD = {"examples": None, "training_flops": None, "training_flops_dense": None}
 
 
 def spent(record: Record, epochs: float, steps: int, flops: float, of_dense: float) -> Record:
-    """A record of so many epochs of 100 examples, and FLOPs in TFLOP."""
+    """Returns the record with so many epochs of 100 examples, and FLOPs in TFLOP."""
     cost: dict[str, Any] = {
         "epochs": epochs, "steps": steps, "examples": round(100 * epochs),
         "training_flops": round(flops * 1e12), "training_flops_dense": round(of_dense * 1e12),
@@ -27,7 +27,7 @@ def spent(record: Record, epochs: float, steps: int, flops: float, of_dense: flo
 
 
 def run(seed: int = 0, sparse: float = 1.0, **changes: Any) -> list[Record]:
-    """Dense 4 TFLOP; penalised 2; pruned and recalibrated none; finetuned `sparse` of 2."""
+    """Returns dense 4 TFLOP, penalised 2, pruned and recalibrated none, finetuned `sparse` of 2."""
     same = {"seed": seed, **changes}
     return [
         spent(dense(**same), 4, 40, 4, 4),

@@ -1,4 +1,4 @@
-"""Differences between methods seed by seed, by hand."""
+"""Checks differences between methods, seed by seed, against values by hand."""
 
 import math
 

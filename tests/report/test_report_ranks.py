@@ -1,4 +1,4 @@
-"""Average ranks and the critical-difference diagram."""
+"""Tests average ranks and the critical-difference diagram."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from harness.report.significance.ranks import rankings
 
 
 def write(folder: Path, accuracies: dict[str, list[float]], **changes: object) -> None:
-    """A run of one seed per label and compression 2, 4, 8, ..."""
+    """Writes a run of one seed per label and compression 2, 4, 8, ..."""
     for label, values in accuracies.items():
         for power, top1 in enumerate(values, start=1):
             place = {"label": label, "setting": label, "target_compression": 2.0**power}

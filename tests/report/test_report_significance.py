@@ -14,7 +14,7 @@ from harness.report.read.load import load
 
 
 def against(folder: Path, gains: dict[str, list[float]]) -> None:
-    """SNIP at 50 % for every seed, and others that differ from it by these points."""
+    """Writes SNIP at 50 % for every seed, and methods that differ from it by these points."""
     write(folder, dict.fromkeys(range(max(map(len, gains.values()))), 0.5))
     for label, points in gains.items():
         accuracies = {seed: 0.5 + gain / 100 for seed, gain in enumerate(points)}

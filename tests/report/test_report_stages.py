@@ -105,7 +105,10 @@ def test_a_level_that_a_penalty_goes_on_from_is_a_result_without_fine_tuning(tmp
 
 
 def steps(seed: int, levels: int = 4, finetuned: bool = True) -> list[Record]:
-    """Pruned inside one training at 2x, 4x, 8x and 16x; the last level trains on to the end."""
+    """Returns the records of a run that prunes inside one training at 2x, 4x, 8x and 16x.
+
+    The last level trains on to the end.
+    """
     rows = [
         at(n, "pruned", 0.1 * n, 2.0**n, seed=seed, is_intermediate=n < 4)
         for n in range(1, levels + 1)

@@ -1,4 +1,4 @@
-"""Statistics on examples small enough to work out by hand, or with published values."""
+"""Tests statistics on examples small enough to work out by hand, or with published values."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Learning curves, the Pareto front, LaTeX, and files for print."""
+"""Tests learning curves, the Pareto front, LaTeX, and files for print."""
 
 import math
 import re

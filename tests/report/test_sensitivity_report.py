@@ -31,7 +31,7 @@ def point(**changes: Any) -> Sensitivity:
 
 
 def analysis(folder: Path, top1: tuple[float, float] = (0.8, 0.5), **changes: Any) -> Path:
-    """Two layers at densities 1 and 0.5; top1: of each at 0.5."""
+    """Writes an analysis of two layers at densities 1 and 0.5; `top1` is that of each at 0.5."""
     rows = []
     for (layer, units), pruned in zip(LAYERS.items(), top1, strict=True):
         for density, more in ((1.0, {}), (0.5, {"top1": pruned, "loss": 1.0})):

@@ -33,7 +33,7 @@ STRUCTURES = [Element(), Neuron()]
 
 
 def pruned(structure: Structure) -> tuple[nn.Module, Tensors]:
-    """A network with about half of its units gone, in eval mode, and its masks."""
+    """Returns a model in eval mode with about half of its units gone, and its masks."""
     torch.manual_seed(0)
     model = Mlp(hidden=[6, 1, 4], batch_norm=True).build((3,), 2).eval()
     pruner = Pruner(Magnitude(), structure, Uniform())
@@ -58,7 +58,7 @@ def delivery(model: nn.Module, masks: Tensors) -> ExportedModel:
 
 
 def finish(folder: Path, model: nn.Module, masks: Tensors) -> None:
-    """As a run leaves its network."""
+    """Writes the files that a run leaves with its finished model."""
     export_model(folder, delivery(model, masks))
     (folder / CONFIG).touch()
     Status(folder, "").set("finished")

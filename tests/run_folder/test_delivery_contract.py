@@ -37,7 +37,7 @@ def inputs_of(model: str, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def pruned(model: str, structure: Structure, dtype: torch.dtype) -> tuple[nn.Module, Tensors]:
-    """Part of the network gone, after a batch in training mode; in eval mode."""
+    """Returns a model in eval mode, with part of it gone, after a batch in training mode."""
     torch.manual_seed(0)
     part: Model = component("model", model)
     network = part.build(shape_of(model), CLASSES).to(dtype)

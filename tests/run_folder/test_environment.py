@@ -19,7 +19,7 @@ def about(folder: Path) -> dict[str, Any]:
 
 
 def again(folder: Path, runs: Path) -> Path:
-    """What the command in a run's folder makes, in another folder of runs."""
+    """Runs the command of a run's folder in another folder of runs; returns the new run's."""
     line = shlex.join([*about(folder)["command"], f"output_dir={runs}"])
     assert line.startswith("pruning-harness ")
     done = python("-m", "harness", *shlex.split(line)[1:])

@@ -22,7 +22,7 @@ COMMAND = (*TINY, "training.epochs=1", "retraining.epochs=1")
 
 
 def flipped(content: bytes) -> bytes:
-    """One bit: of a number or a word in the middle of a text, or of a tensor."""
+    """Flips one bit of a number or a word in the middle of a text, or of a tensor."""
     rest = range(len(content) // 2, len(content) - 1)
     at = next((n for n in rest if chr(content[n]).isalnum()), len(content) - 1)
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
@@ -39,7 +39,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(scope="module", name="done")
 def fixture_done(tmp_path_factory) -> Path:
-    """The folder of a finished run; tests take copies."""
+    """Returns the folder of a finished run; tests take copies."""
     runs = tmp_path_factory.mktemp("done")
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert run_main(monkeypatch, *COMMAND, f"output_dir={runs}") == 0

@@ -65,7 +65,7 @@ def without(config: Config, *keys: str) -> Config:
 
 
 def first_other(one: dict[LevelStage, str], other: dict[LevelStage, str]) -> LevelStage | None:
-    """Where two chains part; from there on no key is equal again."""
+    """Returns the place where two chains part; from there on no key is equal again."""
     shared = [place for place, key in one.items() if other.get(place) == key]
     assert shared == list(one)[: len(shared)]
     return next((place for place in one if place not in shared), None)
@@ -217,7 +217,7 @@ def test_every_stage_reads_something_of_its_own() -> None:
 
 
 def line(*keys: str) -> dict[LevelStage, str]:
-    """A run of one-letter keys: level 0, then pruned and finetuned in turn."""
+    """Returns a run of one-letter keys: level 0, then pruned and finetuned in turn."""
     places = [(level, stage) for level in (1, 2) for stage in ("pruned", "finetuned")]
     return dict(zip([DENSE, *places], keys, strict=False))
 

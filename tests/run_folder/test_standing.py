@@ -1,4 +1,4 @@
-"""How a sweep stands, and pruning-harness sweep."""
+"""Tests the state of a sweep, and pruning-harness sweep."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from harness.system.locks import locked
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The command takes signals and arguments over."""
+    """Restores signal handlers and arguments: the command takes both over."""
     monkeypatch.setattr(sys, "argv", ["python"])
     with as_before():
         yield

@@ -115,7 +115,7 @@ def test_of_two_norms_in_a_row_the_one_nearer_to_the_outputs_counts() -> None:
 
 
 class Folded(nn.Module):
-    """A clip's frames go through the convolution as rows of one batch."""
+    """Passes a clip's frames through the convolution as rows of one batch."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ KINDS = pytest.mark.parametrize("kind", [Gradient, WeightGradient])
 
 
 def weighted(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Three times the first output plus the others."""
+    """Returns three times the first output plus the others."""
     return outputs.sum() + 2 * outputs[0].sum()
 
 

@@ -14,7 +14,7 @@ from harness.vocabulary.tensors import Batch, Loss, Tensors, prunable_weights
 
 
 def explicit(model: nn.Module, batch: Batch, loss: Loss, temperature: float) -> Tensors:
-    """H g with the whole Hessian of the prunable weights in memory."""
+    """Returns H g with the whole Hessian of the prunable weights in memory."""
     weights = prunable_weights(model)
 
     def mean_loss(flat: Tensor) -> Tensor:

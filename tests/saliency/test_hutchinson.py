@@ -51,7 +51,7 @@ class Curved(nn.Module):
 
 
 def hessian(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensors]:
-    """The whole Hessian of the mean loss by autograd, and its diagonal by weight."""
+    """Computes the whole Hessian of the mean loss by autograd, and its diagonal by weight."""
     weights = prunable_weights(model)
     sizes = [weight.numel() for weight in weights.values()]
 

@@ -33,7 +33,7 @@ def of_weights(weight: list[list[float]], saliency: Obs = EXACT) -> list[list[fl
 
 
 def output_error(inputs: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """Squared difference of a linear layer's outputs, per sample, by row."""
+    """Returns the squared difference of a linear layer's outputs, per sample, by row."""
     return ((inputs @ (one - other).T).square().sum(dim=0)) / len(inputs)
 
 

@@ -1,4 +1,4 @@
-"""What every saliency owes the pruner; magnitude, gradients and random scores."""
+"""Tests what every saliency owes the pruner, and magnitude, gradients and random scores."""
 
 import copy
 from contextlib import suppress
@@ -130,7 +130,7 @@ def test_random_scores_are_spread_over_0_to_1() -> None:
 
 
 def units_of(saliency: Saliency, model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """What the saliency is asked to score: filters for one that scores whole units."""
+    """Returns the units to score: filters for a saliency that scores whole units."""
     structure = Element() if saliency.granularity == "weight" else Filter()
     return structure.units(model, batches()[0][0].to(next(model.parameters()).dtype))
 

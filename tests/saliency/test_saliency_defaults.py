@@ -14,7 +14,7 @@ UNTOLD = {"_target_", "defaults", "seed", "memory_limit_gb"}
 
 
 def rows() -> dict[str, list[str]]:
-    """The page's cells by saliency, without the first."""
+    """Returns the page's cells by saliency, without the first."""
     lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
     return {first.strip("` "): rest for first, *rest in cells}

@@ -73,7 +73,7 @@ def test_without_update_a_later_block_chooses_among_the_weights_as_they_are() ->
 
 
 def reference(weight: Tensor, hessian: Tensor, keeps: list[int], block: int) -> Tensor:
-    """Column by column with the inverse of what is left of H, as the paper derives it."""
+    """Prunes column by column with the inverse of what is left of H, as the paper derives it."""
     weight = weight.clone()
     columns = weight.shape[1]
     hessian = hessian + 0.01 * hessian.diagonal().mean() * torch.eye(columns).double()

@@ -23,7 +23,7 @@ def norm(scale: float, shift: float) -> nn.BatchNorm1d:
 
 
 class Net(nn.Module):
-    """Strided and grouped convolutions, one behind a norm, and linear layers on tokens."""
+    """Has strided and grouped convolutions, one behind a norm, and linear layers on tokens."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Net(nn.Module):
 
 
 def per_sample(model: nn.Module, names: list[str], loss: Loss = cross_entropy) -> list[Tensors]:
-    """Gradients of each sample's loss, by plain autograd."""
+    """Returns the gradients of each sample's loss, by plain autograd."""
     model.eval()
     xs, ys = samples()
     parameters = [model.get_parameter(name) for name in names]

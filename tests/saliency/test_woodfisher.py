@@ -27,7 +27,7 @@ HALF = WoodFisher(damping=0.5)
 
 
 def by_hand() -> Tensors:
-    """Gradients (1, 0) and (1, 1): their mean product is [[1, 1/2], [1/2, 1/2]].
+    """Returns [[1, 1/2], [1/2, 1/2]], the mean product of gradients (1, 0) and (1, 1).
 
     With 1/2 on the diagonal F = [[1.5, 0.5], [0.5, 1]], of determinant 1.25 and inverse
     [[0.8, -0.4], [-0.4, 1.2]].

@@ -17,7 +17,7 @@ IMAGES = torch.zeros(2, 3, 8, 8)
 
 
 class Residual(nn.Module):
-    """One block: conv-bn-relu-conv, added to its input, then a norm that both feed."""
+    """Adds one block, conv-bn-relu-conv, to its input, then applies a norm that both feed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class AddedOutputs(nn.Module):
 
 
 def conv_net(*between: nn.Module) -> nn.Sequential:
-    """A convolution of 4 filters, what is given, and a classifier."""
+    """Returns a convolution of 4 filters, the layers that are given, and a classifier."""
     return nn.Sequential(
         nn.Conv2d(3, 4, 3), *between, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
     )

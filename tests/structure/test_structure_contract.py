@@ -14,7 +14,7 @@ IMAGES = torch.zeros(2, 3, 8, 8)
 
 
 def both() -> nn.Sequential:
-    """Convolutions and linear layers with norms, so that every structure finds units."""
+    """Returns convolutions and linear layers with norms, so that every structure finds units."""
     torch.manual_seed(0)
     layers = OrderedDict(
         conv1=nn.Conv2d(3, 6, 3), bn1=nn.BatchNorm2d(6), relu1=nn.ReLU(),
@@ -65,7 +65,7 @@ def test_expanding_and_pooling_agree_on_which_unit_is_where(structure) -> None:
 
 @every("structure")
 def test_a_removed_unit_sends_nothing_on(structure) -> None:
-    """With all units of a layer gone, what it feeds no longer depends on the inputs."""
+    """Checks that the outputs no longer depend on the inputs once all units of a layer are gone."""
     if structure.granularity == "weight":
         pytest.skip("single weights leave the bias and the norm of their layer")
     model = both().eval()

@@ -58,7 +58,7 @@ class WithoutGradients(Mlp):
 
 
 class Written(Mlp):
-    """Into a tensor of its own, part by part."""
+    """Writes its outputs into a tensor of its own, part by part."""
 
     def forward(self, x: Tensor) -> Tensor:
         outputs = torch.zeros(len(x), 3)
@@ -91,7 +91,7 @@ def test_units_whose_way_to_the_outputs_leaves_torch_are_left_and_named(caplog) 
 
 
 class Tied(nn.Module):
-    """One weight in two layers, each with a bias and a norm of its own."""
+    """Shares one weight between two layers, each with a bias and a norm of its own."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which norms go along with a unit: those in whose channel nothing else lives."""
+"""Tests which norms go along with a unit: those in whose channel nothing else lives."""
 
 import logging
 from collections.abc import Callable
@@ -17,7 +17,7 @@ SEQUENCES = torch.linspace(-1, 1, 2 * 5 * 6).view(2, 5, 6)
 
 
 class Normed(nn.Module):
-    """Layers a and c, a norm n, a classifier o; a class token, tables of positions, a bias."""
+    """Holds layers a and c, norm n, classifier o, a class token, tables of positions, a bias."""
 
     def __init__(self, way: Callable[["Normed", Tensor], Tensor]) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ def test_a_norm_without_parameters_and_a_scale_of_its_own_is_a_norm(caplog) -> N
 
 
 class ByHand(nn.Module):
-    """A scale and a shift of 4 channels, as parameters and as buffers."""
+    """Holds a scale and a shift of 4 channels, as parameters and as buffers."""
 
     def __init__(self, way: Callable[["ByHand", Tensor], Tensor]) -> None:
         super().__init__()

@@ -47,7 +47,7 @@ def fixture_late(tmp_path, monkeypatch) -> Iterator[Path]:
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a new process."""
+    """Forgets the own modules and loaded sources, as in a new process."""
     for name in ("own_early", "own_late"):
         sys.modules.pop(name, None)
     monkeypatch.setattr(loaded_sources, "_taken", {})

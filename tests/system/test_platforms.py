@@ -1,4 +1,4 @@
-"""Other operating systems: one line, and no traceback from what they lack."""
+"""Checks that other operating systems get one line, and no traceback from what they lack."""
 
 import subprocess
 import sys

@@ -47,7 +47,7 @@ token: key ${oc.env:KEY}
 
 @pytest.fixture(name="run")
 def fixture_run(tmp_path, monkeypatch) -> list[str]:
-    """A run with a secret in an own part's key and in the tracker's."""
+    """Returns a run with a secret in an own part's key and in the tracker's."""
     (tmp_path / "own_net.py").write_text(OWN)
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "own_net.yaml").write_text(MODEL)
@@ -150,7 +150,7 @@ def test_a_choice_and_a_folder_of_the_environment_are_told_in_one_line(run, monk
 
 
 def planned_again(point: PlannedRun) -> PlannedRun:
-    """As a sweep plans it whose data have been read, where KEY says SECRET."""
+    """Plans the run again as a sweep does whose data have been read, where KEY says SECRET."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KEY", SECRET)
         return PlannedRun.of(replace(point.spec, data_sha256="da7a"), point.label)

@@ -1,4 +1,4 @@
-"""Killed, stopped and restarted processes, on one rank and several: the records stay the same."""
+"""Kills, stops and restarts processes, on one rank and several: the records stay the same."""
 
 import json
 import os
@@ -22,7 +22,7 @@ SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
 def signalled(
     plan: str, *arguments: str, ranks: int = 1, restarts: int = 0
 ) -> "subprocess.CompletedProcess[str]":
-    """A start of RUN in which one rank gets a signal at one step."""
+    """Starts RUN so that one rank gets a signal at one step."""
     if ranks == 1:
         return python(PROGRAM, plan, "--", *RUN, *arguments)
     torchrun = [
@@ -39,12 +39,12 @@ def signalled(
 
 
 def on(ranks: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """An undisturbed start of RUN, without torchrun."""
+    """Starts RUN undisturbed, without torchrun."""
     return harness_on_ranks(ranks, *RUN, *arguments)
 
 
 def statuses(plan: str, *arguments: str, ranks: int) -> list[int]:
-    """The exit statuses of a start of RUN, without torchrun, in which one rank gets a signal."""
+    """Returns the exit statuses of RUN without torchrun, in which one rank gets a signal."""
     with forked(ranks, at_work, plan, *RUN, *arguments, group=ranks > 1) as started:
         deadline = time.monotonic() + 120
         return [rank.ends(deadline) for rank in started]
@@ -52,7 +52,7 @@ def statuses(plan: str, *arguments: str, ranks: int) -> list[int]:
 
 @pytest.fixture(scope="module", name="whole")
 def fixture_whole(tmp_path_factory) -> dict[int, bytes]:
-    """Per number of ranks: records of a run that nothing interrupted."""
+    """Returns the records of a run that nothing interrupted, per number of ranks."""
     found = {}
     for ranks in (1, 2, 4):
         runs = tmp_path_factory.mktemp(f"whole-{ranks}")

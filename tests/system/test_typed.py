@@ -1,4 +1,4 @@
-"""Rows of JSON against the fields of a dataclass."""
+"""Checks rows of JSON against the fields of a dataclass."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Texts of files and configs steer no terminal, no LaTeX and no spreadsheet."""
+"""Checks that texts of files and configs steer no terminal, no LaTeX and no spreadsheet."""
 
 import csv
 import io

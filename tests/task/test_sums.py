@@ -94,7 +94,7 @@ class Held:
 
 
 class Ordered(OrderedDict[str, Tensor]):
-    """As Hugging Face's ModelOutput."""
+    """Holds outputs by key and by attribute, as Hugging Face's ModelOutput does."""
 
     @property
     def logits(self) -> Tensor:

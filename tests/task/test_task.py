@@ -11,7 +11,7 @@ from harness.vocabulary.tensors import Batch
 
 
 def answers(task: Task, samples: int, dtype: torch.dtype = torch.float32) -> Batch:
-    """Outputs of 7 classes and labels, as the task takes them."""
+    """Returns outputs of 7 classes and labels, as the task takes them."""
     random = torch.Generator().manual_seed(0)
     positions = (3,) if isinstance(task, LanguageModelling) else ()
     outputs = torch.randn(samples, *positions, 7, generator=random, dtype=dtype)

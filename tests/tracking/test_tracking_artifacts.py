@@ -26,7 +26,7 @@ MASKS = {
 
 
 def finish(folder: Path, tracking: Wandb, sweep: Path | None = None) -> RunInfo:
-    """A run that leaves its results and ends."""
+    """Tracks a run that leaves its results and ends; returns its RunInfo."""
     dense = folder / ".cache/dense" / "de15e"
     dense.mkdir(parents=True)
     (dense / "epoch-00012.safetensors").write_bytes(b"weights")

@@ -1,4 +1,4 @@
-"""pruning-harness tracking report, against a W&B server on loopback."""
+"""Tests pruning-harness tracking report, against a W&B server on loopback."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ OLD_PYDANTIC = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 @pytest.fixture
 def project(stub) -> Iterator[str]:
-    """One that the server knows."""
+    """Yields the name of a project that the server knows."""
     # Of one server at a time: W&B keeps the first for its process.
     wandb.teardown()
     stub.runs["ab12"] = StubRun("mine")
@@ -44,7 +44,7 @@ def runs(tmp_path) -> Path:
 
 
 def drawn(spec: dict[str, Any]) -> list[tuple[str, str]]:
-    """(x, y) of every panel."""
+    """Returns (x, y) of every panel."""
     (grid,) = [block for block in spec["blocks"] if block["type"] == "panel-grid"]
     panels = [one["config"] for one in grid["metadata"]["panelBankSectionConfig"]["panels"]]
     return [(one["xAxis"], one.get("yAxis") or one["metrics"][0]) for one in panels]

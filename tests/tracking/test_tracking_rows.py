@@ -28,7 +28,7 @@ def finetuned(level: int, *losses: float) -> Record:
 
 
 def epochs(folder: Path) -> list[tuple[int, int, float]]:
-    """(epoch, level, loss) of every epoch row below the folder, oldest first."""
+    """Returns (epoch, level, loss) of every epoch row below the folder, oldest first."""
     rows = [row for log in wandb_log.logs(folder) for row in log.history if "epoch" in row]
     return [(row["epoch"], row["level"], row["training/loss"]) for row in rows]
 

@@ -1,4 +1,4 @@
-"""pruning-harness tracking sync, against a W&B server on loopback."""
+"""Tests pruning-harness tracking sync, against a W&B server on loopback."""
 
 import time
 from pathlib import Path
@@ -26,7 +26,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def offline(runs: Path, name: str, level: int) -> RunInfo:
-    """A run of a survey: one level, whose rows W&B keeps offline."""
+    """Writes a run of a survey: one level, whose rows W&B keeps offline."""
     me = info(runs / "survey" / name[:2] / name, sweep=runs / "survey")
     me.folder.mkdir(parents=True, exist_ok=True)
     (me.folder / "records.jsonl").write_text("{}\n")

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, read back with TensorBoard's own reader."""
+"""Tests TensorBoard's event files, read back with TensorBoard's own reader."""
 
 import importlib.util
 from dataclasses import replace

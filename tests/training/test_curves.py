@@ -1,4 +1,4 @@
-"""Learning curves: the loss and the validation accuracy of every epoch of a training."""
+"""Tests learning curves: the loss and the validation accuracy of every epoch of a training."""
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial

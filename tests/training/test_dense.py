@@ -1,4 +1,4 @@
-"""States of dense training: trained once, kept in a folder, the same as without one."""
+"""Tests states of dense training: trained once, kept in a folder, the same as without one."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What a training costs while its masks change, counted by hand."""
+"""Checks what a training costs while its masks change, counted by hand."""
 
 import json
 
@@ -21,7 +21,7 @@ class Masks:
 
 
 def meter(masks: Masks, first: int = 0, taught: bool = False) -> CostMeter:
-    """Of 10 samples in batches of 4, 4 and 2."""
+    """Returns a meter of 10 samples in batches of 4, 4 and 2."""
     return CostMeter(
         samples=10, batch_size=4, first=first, dense_macs=100, live_macs=masks, has_teacher=taught
     )

@@ -13,7 +13,7 @@ WORD = 2**64 - 1
 
 
 def splitmix64(start: int, number: int) -> int:
-    """The number-th output of the published generator, in Python's unbounded integers."""
+    """Returns the number-th output of the published generator, in Python's unbounded integers."""
     bits = (start + number * 0x9E3779B97F4A7C15) & WORD
     bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & WORD
     bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & WORD

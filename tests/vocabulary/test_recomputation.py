@@ -89,7 +89,7 @@ def test_checkpoints_are_torchs_own_again_also_after_an_error() -> None:
 
 
 class Foreign(torch.autograd.Function):
-    """A checkpoint of another library."""
+    """Raises the error of another library's checkpoint in its backward pass."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor) -> Tensor:

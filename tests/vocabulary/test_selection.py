@@ -15,7 +15,7 @@ MANY = 60_000  # so many that pivots from a sample enclose the threshold
 
 
 def stable_top(scores: Tensor, keep: int) -> Tensor:
-    """The slow truth: a stable sort, so that of equal scores the first index comes first."""
+    """Computes the slow truth by a stable sort: of equal scores the first index comes first."""
     order = torch.argsort(scores.flatten().double(), descending=True, stable=True)
     mask = torch.zeros(scores.numel(), dtype=torch.bool)
     mask[order[:keep]] = True
