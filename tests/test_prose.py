@@ -11,7 +11,7 @@ def _first(text: str, kind: str = "function") -> Docstring:
     return Docstring("a.py:1", kind, "name", text)
 
 
-@pytest.mark.parametrize("folder", ["harness", "scripts", "tests/helpers", "examples"])
+@pytest.mark.parametrize("folder", ["harness", "scripts", "tests", "examples"])
 def test_docstrings_begin_with_a_verb_or_a_formula(folder) -> None:
     odd = [found for found in docstrings(ROOT, folder) if not begins_well(found)]
 

@@ -19,7 +19,7 @@ SCOPE = re.compile(r"\((?:only )?in ([^)]*)\)")
 
 
 class Retired(NamedTuple):
-    """A name that is no longer used; folders: where, below the repository; () is harness/ and conf/."""
+    """A name that is no longer used; folders: where, () is harness/ and conf/."""
 
     name: str
     folders: tuple[str, ...]

@@ -39,7 +39,7 @@ class Docstring(NamedTuple):
 
 
 def docstrings(root: Path, folder: str) -> Iterator[Docstring]:
-    """Yields every docstring of the Python files below a folder, those of tests apart."""
+    """Yields every docstring of the Python files below a folder."""
     for file in sorted((root / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
