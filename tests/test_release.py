@@ -1,8 +1,11 @@
 """What a release says of itself: one version, its changelog, citation, workflow and licences."""
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 
 import pytest
@@ -58,3 +61,30 @@ def test_the_notice_names_the_packages_whose_data_and_bundles_are_used(package) 
 
 def test_the_package_says_that_it_has_types() -> None:
     assert (ROOT / "harness" / "py.typed").is_file()
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    project, imported = PROJECT["project"], set()
+    for file in (ROOT / "harness").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(str(node.module).partition(".")[0])
+    extras = project["optional-dependencies"]
+    texts = [
+        *project["dependencies"],
+        *(text for name in extras.keys() - {"dev", "docs"} for text in extras[name]),
+    ]
+    declared = {_plain(re.split("[<>=]", text)[0]) for text in texts}
+    homes = packages_distributions()
+    lacks = {
+        name: homes.get(name)
+        for name in imported - sys.stdlib_module_names - {"harness"}
+        if not declared & {_plain(home) for home in homes.get(name, ())}
+    }
+    assert lacks == {}
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
