@@ -31,8 +31,9 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def test_the_reference_has_one_row_for_each_saliency() -> None:
-    assert sorted(rows()) == SALIENCIES
+def test_the_reference_has_a_row_for_published_saliencies_alone() -> None:
+    assert len(rows()) >= 20
+    assert set(rows()) <= set(SALIENCIES)
 
 
 @pytest.mark.parametrize("name", sorted(rows()))
