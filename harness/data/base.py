@@ -9,10 +9,15 @@ from torch import Tensor
 
 from harness.vocabulary.tensors import Batch
 
+CHUNK = 1024  # samples that are read at a time
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Holds samples as one tensor; another kind of split implements the same three methods."""
+    """Holds samples as one tensor.
+
+    Another kind of split needs the three methods alone: `__len__`, `batches` and `to`.
+    """
 
     inputs: Tensor  # (samples, *shape)
     labels: Tensor  # int64: (samples,), or (samples, positions) of sequences
@@ -28,7 +33,10 @@ class Split:
         return len(self.labels)
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
-        """Yields one batch per tensor of sample indices, in that order, on the split's device."""
+        """Yields one batch per tensor of sample indices, in that order, on the split's device.
+
+        On more ranks than samples a tensor may be empty.
+        """
         for chosen in indices:
             local = chosen.to(self.inputs.device)
             yield self.inputs.index_select(0, local), self.labels.index_select(0, local)
@@ -36,6 +44,18 @@ class Split:
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Split":
         """Returns the same samples on `device`; inputs become `dtype`, labels stay int64."""
         return Split(self.inputs.to(device, dtype), self.labels.to(device))
+
+
+def first_inputs(split: Split, count: int) -> Tensor:
+    """Returns the inputs of the first `count` samples, or of all: (samples, *shape)."""
+    inputs, _ = next(iter(split.batches([torch.arange(min(count, len(split)))])))
+    return inputs
+
+
+def labels_of(split: Split) -> Tensor:
+    """Returns all labels in the order of samples, on the CPU."""
+    chunks = torch.arange(len(split)).split(CHUNK)
+    return torch.cat([labels.cpu() for _, labels in split.batches(chunks)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +68,7 @@ class Splits:
     @property
     def shape(self) -> tuple[int, ...]:
         """Returns the shape of one sample, without the batch."""
-        return tuple(self.train.inputs.shape[1:])
+        return tuple(first_inputs(self.train, 1).shape[1:])
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Splits":
         return replace(

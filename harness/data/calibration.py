@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.data.base import Split
+from harness.data.base import Split, labels_of
 from harness.vocabulary.apportion import apportion
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.seeds import derive
@@ -59,11 +59,13 @@ class Samples:
                 f"calibration.samples={self.samples}, but there are only {len(order)} training "
                 f"samples{labelled}; ask for at most as many"
             )
-        if split.labels.dim() > 1 and self.per_class is not None:
-            raise ValueError("calibration.per_class needs one class per sample; use samples")
-        if self.per_class is None and (not self.balanced or split.labels.dim() > 1):
+        if self.per_class is None and not self.balanced:
             return order[: self.samples]
-        labels = split.labels.cpu()[order]
+        labels = labels_of(split)[order]
+        if labels.dim() > 1:
+            if self.per_class is not None:
+                raise ValueError("calibration.per_class needs one class per sample; use samples")
+            return order[: self.samples]
         available = {str(label): int((labels == label).sum()) for label in range(classes)}
         quota = self._quota(available)
         chosen = torch.zeros(len(order), dtype=torch.bool)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from harness.allocation.base import ModelInfo
+from harness.data.base import first_inputs
 from harness.experiment.context import RunContext
 from harness.experiment.state import RunState, in_dense_shapes, macs_left, watch_unsaved
 from harness.pruning.budget import round_sizes
@@ -215,7 +216,7 @@ def _replace_model(context: RunContext, state: RunState, model: nn.Module, masks
 
 
 def _check_same_outputs(context: RunContext, larger: nn.Module, smaller: nn.Module) -> None:
-    sample = context.workload.splits.train.inputs[:ENOUGH]
+    sample = first_inputs(context.workload.splits.train, ENOUGH)
     with eval_mode(larger), eval_mode(smaller), torch.no_grad():
         pairs = zip(iter_tensors(larger(sample)), iter_tensors(smaller(sample)), strict=True)
         for expected, output in pairs:

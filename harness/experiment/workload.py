@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.data.base import Splits
+from harness.data.base import Splits, first_inputs
 from harness.data.calibration import Samples
 from harness.distillation.base import Distillation
 from harness.distributed import Ranks
@@ -86,7 +86,7 @@ class Workload:
 
     def sample(self) -> Tensor:
         """Returns inputs (2, ...) to trace the model with."""
-        return self.splits.train.inputs[:2]
+        return first_inputs(self.splits.train, 2)
 
     def check_smallest_batch(self, batch_size: int, accumulate: int) -> None:
         """Checks the smallest part of a batch on every rank.

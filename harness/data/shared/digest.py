@@ -6,9 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from harness.data.base import Split, Splits
-
-CHUNK = 1024  # samples
+from harness.data.base import CHUNK, Split, Splits
 
 
 def digest(splits: Splits) -> str:
