@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from harness.vocabulary.nested import iter_tensors, map_tensors
+
 SEED = 0
 # What an activation with f(0) > 0 makes of 0: small, or a faint signal would be rounded away.
 REST = 2.0**-20
@@ -76,7 +78,7 @@ class OpenPass(TorchFunctionMode):
         name, named = getattr(func, "__name__", "").rstrip("_"), kwargs or {}
         self.reads_values |= name in READING
         if not args or not isinstance(args[0], Tensor):
-            return func(*args, **named)
+            return _call(func, args, named)
         first = args[0]
         if name in PRODUCTS:
             return func(*map(_double, args), **named)
@@ -98,7 +100,7 @@ class OpenPass(TorchFunctionMode):
             return first + REST
         if name in MEANS:
             return _mean(name, func, args, named)
-        return func(*args, **named)
+        return _call(func, args, named)
 
     def _record_call(self, func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         weight = args[1] if len(args) > 1 else named["weight"]
@@ -122,6 +124,19 @@ def meets_input(weight: Tensor, layer_calls: Sequence[LayerCall]) -> Tensor:
     total = torch.stack([call(ones).sum() for call in layer_calls]).sum()
     (gradient,) = torch.autograd.grad(total, ones)
     return gradient != 0
+
+
+def _call(func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Calls func; in float64, if it refuses the float32 constants of a model beside float64."""
+    try:
+        return func(*args, **named)
+    except RuntimeError:
+        name = getattr(func, "__name__", "")
+        dtypes = {t.dtype for t in iter_tensors((args, named)) if t.is_floating_point()}
+        if len(dtypes) < 2 or (name.endswith("_") and not name.endswith("__")):
+            raise  # what writes in place would write into a copy
+    args, named = map_tensors((args, named), _double)
+    return func(*args, **named)
 
 
 def _double(value: Any) -> Any:

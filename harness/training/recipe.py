@@ -51,8 +51,12 @@ class Recipe:
             raise ValueError(f"autocast must be null, bfloat16 or float16, got {self.autocast!r}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be > 0 or null, got {self.clip_norm}")
-        # Bad arguments of the optimizer fail now, not after minutes of training.
-        self.optimizer([nn.Parameter(torch.zeros(1))])
+        # Bad arguments of the optimizer fail now, not after minutes of training. Some take
+        # matrices only (Muon); which parameters the model has is not known here.
+        try:
+            self.optimizer([nn.Parameter(torch.zeros(1, 1))])
+        except ValueError:
+            self.optimizer([nn.Parameter(torch.zeros(1))])
 
     def check_ranks(self, ranks: Ranks) -> None:
         """Raises ValueError unless every rank gets an equal shard of a full global batch."""

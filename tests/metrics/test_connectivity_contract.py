@@ -68,7 +68,8 @@ def test_after_an_error_the_model_is_as_it_was() -> None:
         network[0].weight[0] = 0  # type: ignore
     own = network[0].weight
     with pytest.raises(RuntimeError, match="shape"):
-        connectivity(network, (3,))
+        connected_weights(network, (3,))
+    assert "shape" in str(connectivity(network, (3,)).unknown)
     assert network.training and network[0].weight is own
 
 

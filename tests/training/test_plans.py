@@ -1,7 +1,7 @@
 from functools import partial
 
 import pytest
-from torch.optim import SGD
+from torch.optim import SGD, Muon
 
 from harness.finetune.base import RetrainingPlan
 from harness.learning_rate.base import LearningRate
@@ -91,3 +91,9 @@ def test_a_recipe_of_no_epochs_stays_one() -> None:
 def test_the_last_learning_rate_of_no_epochs_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1, got 0: .* no last learning rate"):
         resolve_recipe(RetrainingPlan("training", epochs=2, rate="last"), recipe(0), AGAIN)
+
+
+def test_an_optimizer_of_matrices_alone_is_built_and_its_bad_arguments_are_refused() -> None:
+    Trainer(partial(Muon, lr=0.1), Constant(), epochs=1, batch_size=8)
+    with pytest.raises(ValueError, match="Learning rate should be"):
+        Trainer(partial(Muon, lr=-1.0), Constant(), epochs=1, batch_size=8)
