@@ -81,6 +81,10 @@ def is_override(word: str) -> bool:
     return "=" in word or word.startswith(("+", "~", "-"))
 
 
+def common_commands() -> str:
+    return f"common commands:\n{EXAMPLES}"
+
+
 def help_text() -> str:
     lines = [f"  {name:<13}{line}" for name, line in COMMANDS.items()]
     return "\n".join(
@@ -92,8 +96,7 @@ def help_text() -> str:
             "commands:",
             *lines,
             "",
-            "common commands:",
-            EXAMPLES,
+            common_commands(),
             "",
             "`pruning-harness COMMAND --help` explains a command; `run --help` lists all parts.",
         ]

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 
+from harness.cli.main import common_commands
 from harness.launch.backends.rank_env import export_torchrun_env, launcher_name
+from harness.system.command_line import print_text
 from harness.system.signals import (
     INTERRUPTED,
     Stopped,
@@ -37,6 +39,8 @@ def prepared(arguments: Sequence[str], function: str) -> Iterator[Callable[[], o
     """
     exit_on_signals()
     sys.argv[1:] = arguments
+    if {"-h", "--help"} & set(arguments) and is_rank_zero():
+        print_text(common_commands())  # Hydra adds parts and keys
     try:
         export_torchrun_env()
     except ValueError as error:
@@ -71,9 +75,15 @@ def _errors_in_one_line() -> Iterator[ModuleType]:
 
 def _import_hydra_main() -> ModuleType:
     from harness.cli import hydra_main
-    from harness.launch.compose import check_config_names, config_dirs, nulls_as_deletions
+    from harness.launch.compose import (
+        check_config_names,
+        check_overrides,
+        config_dirs,
+        nulls_as_deletions,
+    )
     from harness.launch.sweeps.hydra_plugins import register
 
+    check_overrides(sys.argv[1:])
     sys.argv[1:] = nulls_as_deletions(sys.argv[1:])
     register()
     stop_on_signals()

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             print_text("\n".join(lines(runs)))
     except (ValueError, OSError) as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"harness: {printable(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
         return 0

@@ -34,7 +34,8 @@ def _sync(options: argparse.Namespace) -> int:
         return 0
     failed = sync(runs, options.project, options.entity, options.limit)
     if failed:
-        print(f"not uploaded: {', '.join(failed)}; the same command tries again", file=sys.stderr)
+        names = ", ".join(failed)
+        print(f"harness: not uploaded: {names}; the same command tries again", file=sys.stderr)
     return 1 if failed else 0
 
 

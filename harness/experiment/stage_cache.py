@@ -99,7 +99,7 @@ def _first_intact(homes: Iterable[Path]) -> State | None:
 
 
 def _discard(file: Path, reason: str) -> None:
-    message = f"stage {printable(str(file))} {printable(reason)}; computing it again"
+    message = f"warning: stage {printable(str(file))} {printable(reason)}; computing it again"
     print(message, file=sys.stderr)
     # The folder of all stages is two levels above each entry.
     delete_file(file.parents[3], file, [Mark(re.escape(FILE))])

@@ -3,13 +3,17 @@
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
+from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 
 from harness.launch.paths import CONF
@@ -78,6 +82,39 @@ def _folder(schema: str, path: str) -> Path | None:
     return None
 
 
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Checks that Hydra knows all flags and can read all other words.
+
+    Raises:
+        ValueError: a flag is unknown, or a word is no override, such as a command after `run`.
+    """
+    flags = get_args_parser()
+    flags.error = _refuse  # type: ignore[method-assign]
+    known, unknown = flags.parse_known_args(arguments)
+    if odd := [word for word in unknown if word.startswith("-")]:
+        names = sorted(name for name in flags._option_string_actions if name.startswith("--"))
+        near = get_close_matches(odd[0], names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"{odd[0]}: there is no such option; {hint}there are: {', '.join(names)}")
+    for word in known.overrides:
+        if "=" not in word and not word.startswith("~"):
+            raise ValueError(
+                f"{word}: no override of a run; write KEY=VALUE, or, if it is a command, "
+                f"`pruning-harness {word}`"
+            )
+        try:
+            OverridesParser.create().parse_overrides([word])
+        except OverrideParseException:
+            raise ValueError(
+                f"{word}: Hydra cannot read this; close all brackets, and put quotes inside "
+                "quotes around a value with other signs: 'KEY=\"VALUE\"'"
+            ) from None
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(f"{message}; `pruning-harness run --help` lists all parts and keys")
+
+
 def nulls_as_deletions(arguments: Sequence[str]) -> list[str]:
     """Rewrites `GROUP=null` as `~GROUP`, which Hydra expects for an optional group.
 
@@ -91,6 +128,6 @@ def nulls_as_deletions(arguments: Sequence[str]) -> list[str]:
 def config_dirs(arguments: Sequence[str]) -> list[Path]:
     """Returns the folder that --config-dir names, if any."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config-dir", "-cd", type=Path)
+    parser.add_argument("--config-dir", "-cd", type=Path, nargs="?")
     folder = parser.parse_known_args(arguments)[0].config_dir
     return [folder] if folder else []

@@ -107,7 +107,7 @@ class Checkpoints:
             if not why:
                 return state
             then = "starting over" if file == files[0] else "trying the one before"
-            print(f"checkpoint {file} {why}; {then}", file=sys.stderr)
+            print(f"warning: checkpoint {file} {why}; {then}", file=sys.stderr)
         return None
 
     def clear(self) -> None:

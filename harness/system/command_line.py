@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
     """Prints errors in one line and exits with 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {printable(message)}\n")
+        self.exit(2, f"harness: {printable(message)}\n")
 
 
 def run_command(work: Callable[[], int], also: type[Exception] = OSError) -> int:
@@ -26,7 +26,7 @@ def run_command(work: Callable[[], int], also: type[Exception] = OSError) -> int
     try:
         return work()
     except (ValueError, OSError, also) as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"harness: {printable(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -8,12 +8,12 @@ from harness.system.redaction import redact
 
 
 def print_error(message: str, error: BaseException) -> None:
-    """Prints message and error on stderr in one line, without secrets.
+    """Prints a warning of message and error on stderr in one line, without secrets.
 
     message: begins with the tracker's name.
     """
     reason = " ".join(redact(str(error)).split()) or type(error).__name__
-    print(f"{message}: {reason}", file=sys.stderr)
+    print(f"warning: {message}: {reason}", file=sys.stderr)
 
 
 @dataclass

@@ -178,7 +178,7 @@ def test_wrong_input_is_one_line_and_status_2(arguments, said, tmp_path, monkeyp
         status = int(leave.code or 0)
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert status == 2 and line.startswith("error: ") and said in line
+    assert status == 2 and line.startswith("harness: ") and said in line
 
 
 def test_it_needs_no_torch(runs) -> None:

@@ -15,7 +15,7 @@ COMMANDS = ("report", "status", "sweep", "tracking", "clean")
 def test_a_wrong_option_is_one_line_and_status_2(name) -> None:
     done = python("-m", "harness", name, "--no-such-option")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("harness: ") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["report", "status"])

@@ -54,6 +54,33 @@ def test_every_command_explains_itself(name, monkeypatch, capsys) -> None:
     assert "Override anything in the config" in said or f"usage: pruning-harness {name} " in said
 
 
+@cases("command", "run", "sensitivity")
+def test_help_of_a_run_begins_with_common_commands(command, monkeypatch, capsys) -> None:
+    run_main(monkeypatch, "--help", command=command)
+    said = capsys.readouterr().out
+    assert said.startswith(f"common commands:\n{EXAMPLES}\n") and said.count(EXAMPLES) == 1
+    assert "Keys of pruning-harness" in said and "harness is powered" not in said
+
+
+@cases(
+    "words, said",
+    ("run status", "status: no override of a run; write KEY=VALUE, or, if it is a command, `prun"),
+    ("sweep plan mine", "mine: no override of a run; write KEY=VALUE, or, if"),
+    ("run seed=[1", "seed=[1: Hydra cannot read this; close all brackets, and put quotes"),
+    ("run -m seed=0,1 a=b:{", "a=b:{: Hydra cannot read this; close all brackets, and put quotes"),
+    ("sensitivity --mulitrun", "--mulitrun: there is no such option; did you mean --multirun? "),
+    (
+        "run --cfg all --config-dir",
+        "argument --config-dir/-cd: expected one argument; `pruning-harness",
+    ),
+)
+def test_words_that_hydra_cannot_read_are_one_line(words, said, monkeypatch, capsys) -> None:
+    command, *rest = words.split()
+    assert run_main(monkeypatch, *rest, command=command) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"harness: {said}") and captured.err.count("\n") == 1
+
+
 @cases(
     "word, said",
     ("staus", "staus: no such command; did you mean status? use KEY=VALUE for a run, or one of "),

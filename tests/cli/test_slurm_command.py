@@ -61,6 +61,5 @@ def test_what_is_no_folder_is_refused(tmp_path, capsys, present) -> None:
     if present:
         (tmp_path / "there").touch()
     assert main(["init", str(tmp_path / "there")]) == 2
-    assert (
-        capsys.readouterr().err == f"error: FOLDER={tmp_path}/there is no folder; create it first\n"
-    )
+    said = capsys.readouterr().err
+    assert said == f"harness: FOLDER={tmp_path}/there is no folder; create it first\n"

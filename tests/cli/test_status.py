@@ -99,11 +99,11 @@ def test_an_analysis_is_done_with_its_own_file(tmp_path) -> None:
 def test_wrong_folders_are_refused_in_one_line(tmp_path, capsys) -> None:
     assert shown(capsys, str(tmp_path / "none"))[::2] == (
         2,
-        f"error: RUNS={tmp_path}/none is not a folder: pass that of a run, of a sweep or of all "
+        f"harness: RUNS={tmp_path}/none is not a folder: pass that of a run, of a sweep or of all "
         "runs\n",
     )
     code, _, said = shown(capsys, str(tmp_path))
-    assert code == 2 and f"error: {tmp_path} holds no run and no plan" in said
+    assert code == 2 and f"harness: {tmp_path} holds no run and no plan" in said
     (tmp_path / HOME).mkdir()
     (tmp_path / HOME / "plan-a.jsonl").write_text("{}\n")
     code, _, said = shown(capsys, str(tmp_path))

@@ -109,7 +109,7 @@ def test_an_unknown_label_is_one_line_with_those_there_are(unknown, tmp_path, ca
 
     said = capsys.readouterr().err
     assert said == (
-        f"error: --against {unknown!r}: no result has this label; use one of: "
+        f"harness: --against {unknown!r}: no result has this label; use one of: "
         "'Magnitude (lr_rewind)', 'SNIP'\n"
     )
     assert not (tmp_path / "report").exists()

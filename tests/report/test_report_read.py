@@ -42,7 +42,7 @@ def test_if_no_run_can_be_read_it_is_wrong_input_that_names_the_first(kind, tmp_
         path.write_bytes(path.read_bytes() + line)
     assert main([str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {tmp_path / 'a' / 'records.jsonl'}{said}")
+    assert error.startswith(f"harness: {tmp_path / 'a' / 'records.jsonl'}{said}")
     assert "(nor can the records of 2 more runs be read)" in error and error.count("\n") == 1
     assert not (tmp_path / "report").exists()
 

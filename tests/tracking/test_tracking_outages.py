@@ -19,7 +19,7 @@ from harness.tracking.wandb import Wandb, run_id
 pytest_plugins = ["wandb_fixtures"]
 pytestmark = pytest.mark.usefixtures("no_settings_of_the_user")
 
-GONE = "W&B cannot be reached; this process continues offline"
+GONE = "warning: W&B cannot be reached; this process continues offline"
 
 
 def reach(monkeypatch: pytest.MonkeyPatch, stub: Stub) -> None:
@@ -34,7 +34,7 @@ def test_wandb_that_cannot_start_stops_nothing_and_says_so_once(tmp_path, monkey
 
     track(Wandb(), tmp_path)
 
-    expected = "W&B cannot start; this run continues without it: the server is gone\n"
+    expected = "warning: W&B cannot start; this run continues without it: the server is gone\n"
     assert capsys.readouterr().err == expected
     assert not list((tmp_path / "wandb").iterdir())
 
@@ -93,7 +93,7 @@ def test_wandb_without_room_stops_nothing_and_says_so_once(tmp_path, monkeypatch
     track(Wandb(), tmp_path)
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("W&B cannot start; this run continues without it: ")
+    assert line.startswith("warning: W&B cannot start; this run continues without it: ")
 
 
 def test_wandb_whose_disk_fills_up_stops_nothing_and_says_so_once(tmp_path, monkeypatch, capsys):
@@ -106,7 +106,9 @@ def test_wandb_whose_disk_fills_up_stops_nothing_and_says_so_once(tmp_path, monk
     track(Wandb(), tmp_path)
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("W&B lacks data of this run (records.jsonl is complete): [Errno 28]")
+    assert line.startswith(
+        "warning: W&B lacks data of this run (records.jsonl is complete): [Errno 28]"
+    )
 
 
 def test_wandb_without_its_server_goes_on_offline_and_asks_once_a_process(
@@ -210,4 +212,4 @@ def test_wandb_whose_server_is_lost_in_the_middle_stops_nothing_and_says_so(
         wandb.teardown()
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("W&B lacks data of this run (records.jsonl is complete)")
+    assert line.startswith("warning: W&B lacks data of this run (records.jsonl is complete)")

@@ -79,7 +79,7 @@ def test_report_draws_the_sweeps_runs_by_method(runs, stub, project, capsys) -> 
 def test_report_on_a_project_that_is_not_there_is_refused_by_name(runs, project, capsys) -> None:
     assert main(["report", str(runs), "--project", "yours", "--entity", "me"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: W&B refused the report on project yours: ")
+    assert line.startswith("harness: W&B refused the report on project yours: ")
 
 
 def test_report_without_its_package_names_the_command_that_brings_it(runs, monkeypatch, capsys):

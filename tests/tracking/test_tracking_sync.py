@@ -165,7 +165,7 @@ def test_sync_goes_on_after_a_failure_and_lists_it(runs, stub, capfd) -> None:
     said = capfd.readouterr()
     assert said.out.splitlines()[0].startswith("[1/2] damaged: ")
     assert said.out.splitlines()[1] == f"[2/2] {run_id(me)}: uploaded"
-    assert said.err == "not uploaded: damaged; the same command tries again\n"
+    assert said.err == "harness: not uploaded: damaged; the same command tries again\n"
 
 
 def test_sync_says_when_the_server_does_not_answer(runs, monkeypatch, capfd) -> None:
@@ -177,7 +177,7 @@ def test_sync_says_when_the_server_does_not_answer(runs, monkeypatch, capfd) -> 
     assert main(["sync", str(runs)]) == 1
 
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith(f"error: {gone} does not answer (")
+    assert line.startswith(f"harness: {gone} does not answer (")
 
 
 def test_sync_refuses_an_address_that_is_none(runs, monkeypatch, capfd) -> None:
@@ -187,7 +187,8 @@ def test_sync_refuses_an_address_that_is_none(runs, monkeypatch, capfd) -> None:
     assert main(["sync", str(runs)]) == 2
 
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("error: WANDB_BASE_URL=nonsense in the environment is refused by W&B: ")
+    refused = "harness: WANDB_BASE_URL=nonsense in the environment is refused by W&B: "
+    assert line.startswith(refused)
 
 
 def test_sync_says_when_nobody_is_logged_in(runs, stub, monkeypatch, capfd) -> None:
@@ -197,7 +198,7 @@ def test_sync_says_when_nobody_is_logged_in(runs, stub, monkeypatch, capfd) -> N
     assert main(["sync", str(runs)]) == 1
 
     (line,) = capfd.readouterr().err.splitlines()
-    assert line == "error: no user is logged in to W&B: run `wandb login` or set WANDB_API_KEY"
+    assert line == "harness: no user is logged in to W&B: run `wandb login` or set WANDB_API_KEY"
 
 
 def test_sync_gives_up_on_a_slow_server_after_the_limit(runs, stub, capfd) -> None:
@@ -211,9 +212,9 @@ def test_sync_gives_up_on_a_slow_server_after_the_limit(runs, stub, capfd) -> No
 
 @cases(
     "arguments, message",
-    (["sync", "nowhere"], "error: RUNS=nowhere is not a folder"),
-    (["sync", ".", "--limit", "0"], "error: --limit must be above 0 seconds, got 0"),
-    (["sink", "."], "error: argument COMMAND: invalid choice: 'sink'"),
+    (["sync", "nowhere"], "harness: RUNS=nowhere is not a folder"),
+    (["sync", ".", "--limit", "0"], "harness: --limit must be above 0 seconds, got 0"),
+    (["sink", "."], "harness: argument COMMAND: invalid choice: 'sink'"),
 )
 def test_sync_refuses_wrong_input(arguments, message) -> None:
     done = python("-m", "harness", "tracking", *arguments)

@@ -87,7 +87,7 @@ def test_tensorboard_without_room_stops_nothing_and_says_so_once(tmp_path, capsy
     (tmp_path / "tensorboard").write_text("")
     track(TensorBoard(), tmp_path)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("TensorBoard cannot start; this run continues without it: ")
+    assert line.startswith("warning: TensorBoard cannot start; this run continues without it: ")
 
 
 def test_tensorboard_whose_disk_fills_up_stops_nothing_and_says_so_once(
@@ -101,7 +101,9 @@ def test_tensorboard_whose_disk_fills_up_stops_nothing_and_says_so_once(
     monkeypatch.setattr(SummaryWriter, "flush", full)
     track(TensorBoard(), tmp_path)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("TensorBoard lacks data of this run (records.jsonl is complete)")
+    assert line.startswith(
+        "warning: TensorBoard lacks data of this run (records.jsonl is complete)"
+    )
 
 
 def test_tensorboard_passes_on_the_runs_own_failure(tmp_path) -> None:
