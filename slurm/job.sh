@@ -23,14 +23,14 @@ export HARNESS_STOPPED
 export HARNESS_PYTHON=${HARNESS_PYTHON:-python}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-# A step has all that the job has on a node; these would bind it to a task's share.
+# A step has all that the job has on a node; these would bind it to a task's part.
 unset SLURM_CPUS_PER_TASK SRUN_CPUS_PER_TASK SLURM_GPUS_PER_TASK SLURM_TRES_PER_TASK
 
 # Ends the job with the status of what it ran; if that has saved itself and stopped, with 75 and
 # back in the queue.
 leave() {
   local status=$1 limit=${HARNESS_RESTARTS:-20}
-  local again="submit the same command again to go on"
+  local again="submit the same command again to resume"
   # torchrun returns 1 for whatever its workers return.
   if [ -s "$HARNESS_STOPPED" ]; then status=$(< "$HARNESS_STOPPED"); fi
   rm -f "$HARNESS_STOPPED"

@@ -3,10 +3,10 @@
 #
 #   slurm/survey.sh [--array=0-9%4] [OPTIONS] [KEY=VALUE ...]
 #
-# --array: tasks that share the points, and how many of them at once; 0-9 by default. OPTIONS: of
-# sbatch, for all jobs, as --partition=gpu. KEY=VALUE: as for pruning-harness -m; sweep=survey by
-# default. From the environment: HARNESS_PYTHON, HARNESS_SETUP, HARNESS_RESTARTS; see
-# slurm/README.md.
+# --array: tasks over which the runs are distributed, and how many of them at once; 0-9 by default.
+# OPTIONS: of sbatch, for all jobs, as --partition=gpu. KEY=VALUE: as for pruning-harness -m;
+# sweep=survey by default. From the environment: HARNESS_PYTHON, HARNESS_SETUP, HARNESS_RESTARTS;
+# see slurm/README.md.
 set -euo pipefail
 
 array=0-9
@@ -24,9 +24,9 @@ if ! command -v sbatch > /dev/null; then
   exit 2
 fi
 
-said=$(${HARNESS_PYTHON:-python} -m harness sweep plan "${overrides[@]}")
-printf '%s\n' "$said"
-plan=$(sed -n 's/^plan: //p' <<< "$said" | tail -n 1)
+output=$(${HARNESS_PYTHON:-python} -m harness sweep plan "${overrides[@]}")
+printf '%s\n' "$output"
+plan=$(sed -n 's/^plan: //p' <<< "$output" | tail -n 1)
 case $plan in -*) plan=./$plan ;; esac # a folder, not an option
 folder=${plan%/.sweep/*}
 

@@ -19,7 +19,7 @@ class SmartRatio(Allocation):
     than it and all others hold, it grows.
 
     Source: Su et al. 2020, Sanity-Checking Pruning Methods (arXiv:2009.11094). We differ:
-    - Hidden linear layers follow the formula. Their networks have none; their code gives every
+    - Hidden linear layers follow the formula. Their models have none; their code gives every
       linear layer the classifier's density.
     - Their code divides the ratios by l^2 for all but ResNets. Here the formula is the paper's.
     - What full layers cannot take goes to the others in proportion; in their code to the first

@@ -61,7 +61,7 @@ class Heartbeat:
     def where(self) -> str:
         if self.at:
             return f"waits in {self.at}"
-        return f"was last in {self.last}" if self.last else "came to none yet"
+        return f"was last in {self.last}" if self.last else "has reached none yet"
 
 
 @dataclass(frozen=True)

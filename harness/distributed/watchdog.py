@@ -49,7 +49,7 @@ class Watchdog:
         self._patience = Timeouts(silent, self._timeout, self._timeout, silent, self._timeout)
         self._suspicion = Timeouts(min(silent, self._rounds(SUSPECT_S)), left=1, lost=1)
         self._sign, self._exchanges = Heartbeat(), 0
-        self._on_the_way_out = False  # leaving, so the watchdog ends nothing
+        self._leaving = False  # leaving, so the watchdog ends nothing
         self._minder: InterpreterMonitor | None = None
         self._at_end = ExitStack()
         self._wake, self._reported, self._closed, self._ending = Event(), Event(), Event(), Lock()
@@ -116,7 +116,7 @@ class Watchdog:
         """Returns RankLost if another rank caused this error, else the error. May take seconds."""
         if not is_group_error(error):
             return error
-        self._on_the_way_out = True
+        self._leaving = True
         self._ignore_sigterm()
         deadline = time.monotonic() + EXPLAIN_S
         while time.monotonic() < deadline:
@@ -128,7 +128,7 @@ class Watchdog:
 
     def leave(self, error: BaseException | None = None) -> None:
         """Stops watching the other ranks and reports the error to them."""
-        self._on_the_way_out = True
+        self._leaving = True
         if isinstance(error, RankLost):
             self._ignore_sigterm()
         elif error is not None:
@@ -152,13 +152,13 @@ class Watchdog:
             while not self._sign.gone:
                 self._exchange()
                 lost = self._roll.find_lost(self._patience)
-                if lost and not self._on_the_way_out:
+                if lost and not self._leaving:
                     self._end(lost)
                 self._wake.wait(self._round_s)
                 self._wake.clear()
             self._linger()
         except (OSError, RuntimeError):
-            self._go_on_without_store()
+            self._continue_without_store()
 
     def _exchange(self) -> None:
         """Writes the own heartbeat and reads all. Raises OSError if the store is gone."""
@@ -188,12 +188,12 @@ class Watchdog:
             self._exchange()
             alive &= self._roll.remaining(self._address.rank, Timeouts())
 
-    def _go_on_without_store(self) -> None:
+    def _continue_without_store(self) -> None:
         known = self._roll.find_lost(Timeouts(left=1, lost=1))
         self._sign.lost = self._sign.lost or known or f"{self._keeper} is gone"
         deadline = time.monotonic() + GRACE_S
         while time.monotonic() < deadline:
-            if self._on_the_way_out:
+            if self._leaving:
                 return
             time.sleep(self._round_s / 8)
         self._end(self._sign.lost, has_store=False)
@@ -211,10 +211,10 @@ class Watchdog:
                 self._minder.beat()
             stuck = stuck + 1 if self._exchanges == before else 0
             before = self._exchanges
-            leaving = leaving + 1 if self._on_the_way_out else 0
+            leaving = leaving + 1 if self._leaving else 0
             if leaving > self._rounds(LEAVE_S):
                 why = self._sign.lost or self._sign.left or "all was done"
-                self._end(f"{self._name} hangs on its way out, {LEAVE_S:.0f} s after: {why}", False)
+                self._end(f"{self._name} has not ended {LEAVE_S:.0f} s after: {why}", False)
             if stuck > self._timeout and not leaving:
                 self._end(f"{self._keeper} does not answer", has_store=False)
 
@@ -235,7 +235,7 @@ class Watchdog:
 
     def _is_first(self) -> bool:
         try:
-            return self._store.add("told", 1) == 1
+            return self._store.add("reported", 1) == 1
         except RuntimeError:
             return True
 

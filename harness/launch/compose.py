@@ -57,10 +57,10 @@ def check_config_names(folders: Iterable[Path]) -> None:
             if shipped.is_file() and shipped.read_bytes() != file.read_bytes():
                 is_read = file.suffix == ".yaml"
                 ending = "" if is_read else f" and {file.suffix}, which Hydra does not read"
-                way_out = "rename it" if is_read else "rename it to .yaml under another name"
+                remedy = "rename it" if is_read else "rename it to .yaml under another name"
                 raise ValueError(
                     f"{file} would not be read: it has the name of the harness's own {shipped}"
-                    f"{ending}; {way_out} and choose the new name"
+                    f"{ending}; {remedy} and choose the new name"
                 )
 
 

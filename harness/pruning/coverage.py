@@ -42,8 +42,8 @@ def units_in_use(
     """Returns the units without those of layers that work in training only (an auxiliary head).
 
     The log names such layers among `known_layers`, whatever the size of the sample, and other
-    layers that this pass did not call. If no pass in training mode runs, the two cases cannot be
-    told apart: all layers that this pass did not call are then left whole.
+    layers that this pass did not call. If no pass in training mode runs, the two cases cannot
+    be distinguished: all layers that this pass did not call are then left whole.
     """
     idle = [name for name in known_layers if name not in graph.order]
     training, failure = _used_in_training(model, sample) if idle else (set[str](), None)

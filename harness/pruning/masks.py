@@ -78,8 +78,8 @@ class MaskStore:
         """
         if not self._may_grow:
             raise ValueError(
-                "masks only shrink here: this run has no mask_updates that declare may_grow; "
-                "choose some that do, e.g. mask_updates=rigl"
+                "masks only shrink here: neither the schedule nor mask_updates of this run declares "
+                "may_grow; choose one that does, such as schedule=ac_dc or mask_updates=rigl"
             )
         self._check_names(masks)
         self._set(masks)

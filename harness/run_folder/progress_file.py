@@ -92,7 +92,7 @@ class ProgressFile:
         changes = {"level": level, "epoch": epoch, "epochs": epochs, "accuracy": accuracy}
         done = before.epochs_done + 1
         self._now = replace(before, **changes, epochs_done=done, at_unix_s=round(now, 3))  # type: ignore[arg-type]
-        # abs: writing must go on after the clock was set back.
+        # abs: writing must continue after the clock was set back.
         if abs(now - self._written_at) >= SECONDS_BETWEEN:
             self._write()
 

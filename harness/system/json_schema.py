@@ -26,11 +26,11 @@ class JsonSchema:
     """Checks rows of JSON against the fields of a dataclass.
 
     A number that could not be measured may be null, and a whole number may stand for a float.
-    Nothing else is converted. `shares` names fields in [0, 1].
+    Nothing else is converted. `fractions` names fields in [0, 1].
     """
 
-    def __init__(self, of: type, shares: Sequence[str] = ()):
-        self._of, self._shares = of, shares
+    def __init__(self, of: type, fractions: Sequence[str] = ()):
+        self._of, self._fractions = of, fractions
 
     def invalid_fields(self, row: dict[str, Any]) -> list[str]:
         """Returns one message per invalid field."""
@@ -52,13 +52,13 @@ class JsonSchema:
         from typing_extensions import TypedDict
 
         hints = {name: _nullable(hint) for name, hint in get_type_hints(self._of).items()}
-        hints |= {name: Annotated[hints[name], Field(ge=0, le=1)] for name in self._shares}
+        hints |= {name: Annotated[hints[name], Field(ge=0, le=1)] for name in self._fractions}
         row = TypedDict("Row", hints, total=False)  # type: ignore[misc]
         return TypeAdapter(with_config(ConfigDict(strict=True))(row))
 
 
 def _message(name: str, value: Any, beyond: bool) -> str:
-    must = "must be a share in [0, 1], got" if beyond else "must not be"
+    must = "must be a fraction in [0, 1], got" if beyond else "must not be"
     return f"{name} {must} {value if beyond else repr(value)}"
 
 

@@ -25,19 +25,19 @@ def epoch_order(samples: int, seed: int, level: int | str, epoch: int) -> Tensor
     return torch.randperm(samples, generator=stream)
 
 
-def batch_sizes(order: Tensor, batch_size: int, shares: Tensor | None) -> list[float]:
-    """Returns the divisor of each global batch's loss: its number of samples, each times its share.
+def batch_sizes(order: Tensor, batch_size: int, weights: Tensor | None) -> list[float]:
+    """Returns the divisor of each global batch's loss: its number of samples, each times its weight.
 
     The result is the same on every rank, because each knows the labels of all samples.
 
     Args:
         order: Order of the samples.
         batch_size: Global batch size.
-        shares: Counted fraction of each sample of the split, in [0, 1], on the CPU as `order` is.
+        weights: Counted fraction of each sample of the split, in [0, 1], on the CPU as `order` is.
             None counts all.
     """
     batches = order.split(batch_size)
-    return [len(batch) if shares is None else float(shares[batch].sum()) for batch in batches]
+    return [len(batch) if weights is None else float(weights[batch].sum()) for batch in batches]
 
 
 def micro_batches(

@@ -34,8 +34,8 @@ def apportion(total: int, sizes: Counts, room: Counts) -> Counts:
         if not over:
             break
         full |= over
-    shares = _largest_remainder(left, open_sizes, whole)
-    return {name: full.get(name, shares.get(name, 0)) for name in sizes}
+    rest = _largest_remainder(left, open_sizes, whole)
+    return {name: full.get(name, rest.get(name, 0)) for name in sizes}
 
 
 def reserve(total: int, held: Counts, sizes: Counts, room: Counts) -> Counts:
@@ -71,8 +71,8 @@ def whole_numbers(ratios: Mapping[str, Fraction]) -> Counts:
 def _largest_remainder(total: int, sizes: Counts, whole: int) -> Counts:
     if whole == 0:
         return dict.fromkeys(sizes, 0)
-    shares = {name: total * size // whole for name, size in sizes.items()}
+    counts = {name: total * size // whole for name, size in sizes.items()}
     by_remainder = sorted(sizes, key=lambda name: -(total * sizes[name] % whole))
-    for name in by_remainder[: total - sum(shares.values())]:
-        shares[name] += 1
-    return shares
+    for name in by_remainder[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts

@@ -40,8 +40,8 @@ def drawn(sources: Sources, count: int, seed: int) -> list[Placed]:
     A change elsewhere in the sources does not change a draw: each line has a random number made of
     its own text. The lowest of each kind are taken in turn, one per line.
     """
-    share, rest = divmod(count, len(AREAS))
-    sizes = {name: share + (number < rest) for number, name in enumerate(AREAS)}
+    each, rest = divmod(count, len(AREAS))
+    sizes = {name: each + (number < rest) for number, name in enumerate(AREAS)}
     return [
         (name, mutant) for name in AREAS for mutant in _of_area(sources, name, sizes[name], seed)
     ]

@@ -49,7 +49,7 @@ def paragraph(lines: list[str]) -> str:
 
 
 def _items(lines: list[str]) -> str:
-    """Returns the entries of a block, `name: text` with deeper lines going on, as a list."""
+    """Returns the entries of a block, `name: text` continued on deeper lines, as a list."""
     indent = min(len(line) - len(line.lstrip()) for line in lines)
     items: list[str] = []
     for line in lines:

@@ -89,5 +89,5 @@ def test_who_waits_is_said_with_the_one_that_is_behind() -> None:
     said = rolled(*[two for _ in range(6)]).find_lost(Timeouts(behind=5, apart=5))
     assert said == (
         "rank 1 has made no progress for 5 s while other ranks wait for it (rank 0 waits in "
-        "barrier (x.py:1, f); rank 1 came to none yet)"
+        "barrier (x.py:1, f); rank 1 has reached none yet)"
     )

@@ -154,7 +154,7 @@ def test_a_stopped_run_that_is_not_requeued_says_why(job, variables, line) -> No
     done = job.run(STATUS="1", NOTE="75", **variables)
     assert done.returncode == 75
     assert requeued(done.stdout) == ("REFUSED" in variables)
-    assert line + "submit the same command again to go on\n" in done.stderr
+    assert line + "submit the same command again to resume\n" in done.stderr
 
 
 def test_the_note_is_gone_afterwards(job) -> None:

@@ -98,7 +98,7 @@ def test_a_record_with_a_share_beyond_0_and_1_is_named_and_left_out(field, value
     survey = load(tmp_path)
     assert survey.results["folder"].tolist() == ["good"]
     (note,) = [note for note in survey.notes if "left out" in note]
-    assert f"line 1: {field} must be a share in [0, 1], got {value}; delete the line" in note
+    assert f"line 1: {field} must be a fraction in [0, 1], got {value}; delete the line" in note
 
 
 def test_files_of_an_earlier_report_go_and_those_of_others_stay(tmp_path) -> None:

@@ -146,7 +146,7 @@ def test_runs_and_analyses_share_a_report(tmp_path) -> None:
     ("{\n", "line 5 is not JSON"),
     ('{"schema": 9}\n', "line 5: schema=9 is newer than schema=1"),
     ('{"schema": 1, "top2": 0}\n', "line 5: fields differ.*top2"),
-    (to_lines([point(top1=93.5)]), r"line 5: top1 must be a share in \[0, 1\], got 93.5; redo"),
+    (to_lines([point(top1=93.5)]), r"line 5: top1 must be a fraction in \[0, 1\], got 93.5; redo"),
     (to_lines([point(kept="all")]), "line 5: kept must not be 'all'; redo the analysis"),
 )
 def test_a_line_that_cannot_be_read_is_named(line, said, tmp_path, capsys) -> None:

@@ -45,9 +45,9 @@ def test_what_json_may_hold_fits(fits) -> None:
     ({"names": "abc"}, "names must not be 'abc'"),
     ({"names": ["a", 1]}, "names must not be ['a', 1]"),
     ({"shares": {"a": "1"}}, "shares must not be {'a': '1'}"),
-    ({"share": 1.5}, "share must be a share in [0, 1], got 1.5"),
-    ({"part": -0.1}, "part must be a share in [0, 1], got -0.1"),
-    ({"part": math.inf}, "part must be a share in [0, 1], got inf"),
+    ({"share": 1.5}, "share must be a fraction in [0, 1], got 1.5"),
+    ({"part": -0.1}, "part must be a fraction in [0, 1], got -0.1"),
+    ({"part": math.inf}, "part must be a fraction in [0, 1], got inf"),
 )
 def test_what_does_not_fit_is_named(odd, said) -> None:
     assert TYPED.invalid_fields(GOOD | odd) == [said]

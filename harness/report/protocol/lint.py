@@ -17,7 +17,7 @@ def lint(runs: Path, out: Path) -> int:
         ValueError: `runs` is not a folder, or has no result of a pruned model.
     """
     table = check(load(runs))
-    print_table(table.rename(columns=str.capitalize).rename(columns={"Way_out": "Way out"}))
+    print_table(table.rename(columns=str.capitalize).rename(columns={"Way_out": "Remedy"}))
     out.mkdir(parents=True, exist_ok=True)
     to_csv(table, out / "lint.csv")
     counts = table["verdict"].value_counts()

@@ -24,8 +24,8 @@ def check_sums(totals: Totals, model: nn.Module, batches: Iterable[Batch]) -> No
     """Compares the totals of a few samples with those of the same samples twice.
 
     The model makes both outputs, in eval mode, so that they may be of any kind; it is left as it
-    was, and nothing is drawn. Samples with a total that is NaN, or with no total but 0, cannot
-    tell: others are used, and random outputs where outputs are tensors. What cannot be told
+    was, and nothing is drawn. Samples with a total that is NaN, or with no total but 0, decide
+    nothing: others are used, and random outputs where outputs are tensors. What stays undecided
     passes: a model or loss that fails on so few samples, a total that neither doubles nor stays.
 
     Raises:
