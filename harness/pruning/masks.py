@@ -78,7 +78,7 @@ class MaskStore:
         """
         if not self._may_grow:
             raise ValueError(
-                "masks only shrink here: neither the schedule nor mask_updates of this run declares "
+                "masks only shrink here: neither schedule nor mask_updates of this run declares "
                 "may_grow; choose one that does, such as schedule=ac_dc or mask_updates=rigl"
             )
         self._check_names(masks)

@@ -26,7 +26,7 @@ def epoch_order(samples: int, seed: int, level: int | str, epoch: int) -> Tensor
 
 
 def batch_sizes(order: Tensor, batch_size: int, weights: Tensor | None) -> list[float]:
-    """Returns the divisor of each global batch's loss: its number of samples, each times its weight.
+    """Returns the divisor of each global batch's loss: its samples, each times its weight.
 
     The result is the same on every rank, because each knows the labels of all samples.
 

@@ -88,7 +88,7 @@ def _of_folder(copy: Copy, work: Path, folder: str) -> str:
 
 
 def read(text: str) -> Baseline:
-    """Reads what `Baseline` wrote, a line per fact; of a fact that stands twice the last line counts.
+    """Reads what `Baseline` wrote, a line per fact; of two lines with one fact the last counts.
 
     >>> read("took\\tt.py\\t1.5\\nreached\\tt.py\\ts.py\\tf\\ntook\\tt.py\\t0.5\\n")
     Baseline(seconds={'t.py': 2.0}, reached={'s.py:f': ['t.py']}, failed=[])

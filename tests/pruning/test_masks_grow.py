@@ -24,9 +24,7 @@ def test_replaced_masks_may_revive_and_prune_at_once() -> None:
 
 def test_masks_only_shrink_where_nothing_declared_that_they_may_grow() -> None:
     store = MaskStore({"a": torch.zeros(2)})
-    both = (
-        "neither the schedule nor mask_updates of this run declares may_grow; choose .*=ac_dc or "
-    )
+    both = "neither schedule nor mask_updates of this run declares may_grow; choose .*=ac_dc or "
     with pytest.raises(ValueError, match=f"masks only shrink here: {both}"):
         store.replace({"a": torch.tensor([True, False])})
     assert store.masks["a"].tolist() == [True, True]
