@@ -4,15 +4,17 @@ import re
 from collections.abc import Iterable, Sequence
 
 SPECIAL = re.compile(r"([*_\[\]<>|`])")
+CODE = re.compile(r"(`[^`|]+`)")
 
 
 def escaped(text: str) -> str:
-    """Returns text whose signs mean nothing in Markdown.
+    """Returns text whose signs mean nothing in Markdown; what stands in backticks stays code.
 
-    >>> escaped("w_q^2 | [H^-1]")
-    'w\\\\_q^2 \\\\| \\\\[H^-1\\\\]'
+    >>> escaped("w_q^2 | [H^-1] of `a_b`")
+    'w\\\\_q^2 \\\\| \\\\[H^-1\\\\] of `a_b`'
     """
-    return SPECIAL.sub(r"\\\1", text)
+    parts = CODE.split(text)
+    return "".join(t if CODE.fullmatch(t) else SPECIAL.sub(r"\\\1", t) for t in parts)
 
 
 def code(text: str) -> str:

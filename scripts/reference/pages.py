@@ -1,14 +1,13 @@
-"""Generates the pages: components, methods, config keys, fields of a record, the Python API."""
+"""Generates the pages: components, methods, config keys, fields of a record."""
 
 import ast
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness import _HOMES
+from reference.api import api
 from reference.configs import CONF, Config, keys_of, kind_of, read, rule_in, shown
 from reference.markdown import code, escaped, paragraph, paragraphs, prose, table
-from reference.sources import ROOT, class_of, fields_of, parsed
+from reference.sources import ROOT, class_of, fields_of
 
 # Named combinations of parts, not parts.
 NAMED = ("method", "experiment", "sweep", "controls")
@@ -26,7 +25,7 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "methods.md", _methods()
     yield "config.md", _config()
     yield "record_fields.md", _record()
-    yield "python_api.md", _api()
+    yield "python_api.md", api()
 
 
 def _slug(group: Path) -> str:
@@ -213,26 +212,3 @@ def _record() -> str:
     return "\n\n".join(
         ["# Fields of a record", intro, text, table(["field", "type", "meaning"], rows)]
     )
-
-
-def _api() -> str:
-    texts = [
-        "# Python API",
-        "`import harness` gives these functions. Their examples are tests of the repository.",
-    ]
-    nodes = [node for home in dict.fromkeys(_HOMES.values()) for node in parsed(home).body]
-    for node in nodes:
-        doc = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
-        if isinstance(node, ast.FunctionDef) and node.name in _HOMES and doc:
-            returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-            call = f"harness.{node.name}({_arguments(node.args)}){returns}"
-            texts += [f"## harness.{node.name}", f"```text\n{call}\n```", prose(doc)]
-    return "\n\n".join(texts) + "\n"
-
-
-def _arguments(arguments: ast.arguments) -> str:
-    """Returns the parameters, one per line where there are several."""
-    joined = re.sub(r"(?<=[\w\]])=(?=\S)", " = ", ast.unparse(arguments))
-    if len(joined) < 60:
-        return joined
-    return "\n    " + joined.replace(", ", ",\n    ").replace("[str,\n    ", "[str, ") + ",\n"
