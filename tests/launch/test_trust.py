@@ -10,7 +10,8 @@ from conftest import cases
 from omegaconf import OmegaConf
 from payload import Payload
 
-from harness import api
+import harness
+from harness.api import calls
 from harness.launch import instantiate
 from harness.launch.instantiate import build_part
 from harness.launch.trust.stored_parts import check_parts, stored_part
@@ -60,11 +61,11 @@ def test_what_a_stored_config_must_not_build_is_refused_and_not_built(
     file = tmp_path / "pwned"
     every = payloads(file)
     assert len(every) == 22
-    monkeypatch.setattr(api, "read_exported", lambda folder: ExportedModel({}, {}, (3,), 2))
+    monkeypatch.setattr(calls, "read_exported", lambda folder: ExportedModel({}, {}, (3,), 2))
     OmegaConf.save(OmegaConf.create({"model": every[number]}), tmp_path / "config.yaml")
 
     with pytest.raises(ValueError, match=r"^model\b") as caught:
-        api.load(tmp_path)
+        harness.load(tmp_path)
     assert not file.exists()
     assert "\n" not in str(caught.value)
 

@@ -12,8 +12,8 @@ from handlers import as_before
 from omegaconf import OmegaConf
 from tracking_fakes import info
 
+import harness
 import harness.cli.sweep
-from harness import api
 from harness.launch.backends.base import try_execute_line
 from harness.launch.backends.slurm_options import shell_lines
 from harness.launch.sweeps.plan import Plan
@@ -100,10 +100,10 @@ def test_other_values_are_other_runs_and_equal_ones_are_one_however_they_are_wri
 def test_a_run_is_loaded_with_its_variables_and_names_the_one_that_is_missing(run, monkeypatch):
     assert run_main(monkeypatch, *run) == 0
     folder = only_run(Path("runs"))
-    assert api.load(folder, trust="own_net")[1]["0.weight"].shape[0] == 5
+    assert harness.load(folder, trust="own_net")[1]["0.weight"].shape[0] == 5
     monkeypatch.delenv("KEY")
     with pytest.raises(ValueError, match=r"model.token=key \$\{oc.env:KEY\}: .* KEY is not set"):
-        api.load(folder, trust="own_net")
+        harness.load(folder, trust="own_net")
 
 
 def test_neither_a_plan_nor_what_is_said_of_a_failed_run_holds_the_value(run, monkeypatch, capsys):

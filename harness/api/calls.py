@@ -1,4 +1,4 @@
-"""Serves notebooks and scripts: scores and masks of any module, the pruned model of a run."""
+"""Scores and prunes any module, and loads the pruned model of a run."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence

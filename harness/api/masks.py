@@ -72,18 +72,20 @@ class Masks:
             ValueError: the optimizer has none of the masked parameters.
         """
         inner = list(_optimizers(optimizer))
-        held = {id(p) for o in inner for group in o.param_groups for p in group["params"]}
+        known = {id(p) for o in inner for group in o.param_groups for p in group["params"]}
         masked = [self._model.get_parameter(name) for name in self._store.masks]
-        if not any(id(parameter) in held for parameter in masked):
+        if not any(id(parameter) in known for parameter in masked):
             raise ValueError(
                 f"{type(optimizer).__name__} has none of the masked parameters; make it of "
                 f"model.parameters() of the same {type(self._model).__name__}"
             )
         if not self._handles:
             self._handles += self._gradient_hooks()
-        for each in inner:
-            self._handles.append(each.register_step_pre_hook(lambda *_: self._zero_gradients()))
-            self._handles.append(each.register_step_post_hook(lambda *_: self.apply()))
+        for inner_optimizer in inner:
+            self._handles.append(
+                inner_optimizer.register_step_pre_hook(lambda *_: self._zero_gradients())
+            )
+            self._handles.append(inner_optimizer.register_step_post_hook(lambda *_: self.apply()))
         self._optimizers += inner
         return self
 
