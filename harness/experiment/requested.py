@@ -76,11 +76,11 @@ class RequestedLevels:
         """Returns the requested sizes by their names in a record."""
         # Rounded, because 16.000000000000004 in a table would be noise of two conversions.
         sizes = {
-            f"target_{unit}": round(self.size_models[unit].from_kept_fraction(kept_fraction), 9)
+            f"requested_{unit}": round(self.size_models[unit].from_kept_fraction(kept_fraction), 9)
             for unit in ("density", "compression")
         }
         counts = self.size_models["compression"].counts
-        return {**sizes, "target_counts": counts}
+        return {**sizes, "requested_counts": counts}
 
     def is_intermediate(self, level: int) -> bool:
         """True for intermediate levels, whose accuracy is not a result of the run."""

@@ -61,7 +61,7 @@ def dense_lines(section: Section) -> list[str]:
 def matrix(section: Section) -> pd.DataFrame:
     """Returns top-1 as texts: methods in alphabetical order x requested compressions."""
     cells = section.pruned.assign(cell=[cell(row) for _, row in section.pruned.iterrows()])
-    wide = cells.pivot(index="label", columns="target_compression_ratio", values="cell")
+    wide = cells.pivot(index="label", columns="requested_compression_ratio", values="cell")
     wide = wide.sort_index(key=lambda labels: labels.str.casefold())
     return wide.fillna("-").rename(columns=times)
 

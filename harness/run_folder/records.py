@@ -20,8 +20,8 @@ STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
 
 # Fields in [0, 1], or null if they were not measured.
 SHARES = (
-    *("target_density", "density", "density_of_masks", "density_of_weights", "effective_density"),
-    *("top1", "top5", "validation_top1"),
+    *("requested_density", "density", "density_of_masks", "density_of_weights"),
+    *("effective_density", "top1", "top5", "validation_top1"),
 )
 
 
@@ -71,13 +71,13 @@ class Record:
     seed: int
     level: int
     stage: str
-    # What `density`, `target_density` and `density_of_masks` are the kept fraction of: the units
+    # What `density`, `requested_density` and `density_of_masks` are the kept fraction of: the units
     # that the structure may prune, without excluded layers, as in "weights, without fc3". A unit
     # of several weights counts by the parameters that it owns: weights, bias and norm.
     density_of: str
-    # Requested; target_counts says what both count.
-    target_density: float  # in (0, 1]
-    target_compression: float  # parameters of the whole model before / after, >= 1
+    # What the schedule names; requested_counts says what both count.
+    requested_density: float  # in (0, 1]
+    requested_compression: float  # parameters of the whole model before / after, >= 1
     density: float  # measured: single weights that are not 0, units with such a weight, in [0, 1]
     density_of_weights: float  # non-zero fraction in convolutions and linear layers, in [0, 1]
     compression: float | None  # before / after; compression_of says what it counts
@@ -120,9 +120,9 @@ class Record:
     # Density of the masks. `density` is lower if a kept weight is 0, such as a grown weight that
     # never got a gradient.
     density_of_masks: float | None = None
-    # What target_density and target_compression count: "parameters", or "macs"
+    # What requested_density and requested_compression count: "parameters", or "macs"
     # (allocation.budget=macs, schedule.unit=speedup).
-    target_counts: str = "parameters"
+    requested_counts: str = "parameters"
     compression_of: str = COMPRESSION_OF
     speedup_of: str = SPEEDUP_OF
     # One value per epoch of the training that ended with this record; None: not measured; empty:

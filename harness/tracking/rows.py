@@ -46,7 +46,7 @@ def row(record: Record) -> dict[str, float]:
         "density": record.density,
         "density_of_weights": record.density_of_weights,
         "compression": record.compression,
-        "target_compression": record.target_compression,
+        "requested_compression": record.requested_compression,
         "level": record.level,
     }
     return {name: value for name, value in named.items() if value is not None}
@@ -79,7 +79,7 @@ def compression_step(compression: float) -> int:
 class Steps:
     """Hands out W&B steps, which must rise: W&B drops a row with a lower step.
 
-    A record gets 1000 x its target compression, an epoch the next free step. A step that is not
+    A record gets 1000 x its requested compression, an epoch the next free step. A step that is not
     free becomes the next free one, as in `wandb sync`, which merges the folders of one id. Every
     chart has an x axis of its own (AXES), so that no step misplaces a point.
     """
@@ -87,7 +87,7 @@ class Steps:
     free: int = 0
 
     def of(self, record: Record) -> int:
-        self.free = max(self.free, compression_step(record.target_compression))
+        self.free = max(self.free, compression_step(record.requested_compression))
         return self.next()
 
     def next(self) -> int:

@@ -23,7 +23,7 @@ PLAIN = (bool, int, float, str)
 
 @dataclass(frozen=True)
 class TensorBoard:
-    """Logs measurements over 1000 x target compression, and learning curves over epochs.
+    """Logs measurements over 1000 x requested compression, and learning curves over epochs.
 
     An error, such as a full disk, is reported once and stops nothing.
 
@@ -111,7 +111,7 @@ class BoardSink:
             return item.row, item.number
         layers = item.layers if self._layers else {}
         named = {f"{item.stage}/layers/{name}": density for name, density in layers.items()}
-        return row(item) | named, compression_step(item.target_compression)
+        return row(item) | named, compression_step(item.requested_compression)
 
     def _send_hyperparameters(self) -> None:
         assert self._last

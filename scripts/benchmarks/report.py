@@ -77,7 +77,7 @@ def _record(
         **{"run": "0" * 12, "method": label.lower(), "label": label, "setting": setting},
         **{"model": "lenet", "data": "digits", "seed": seed, "level": level},
         **{"model_published_as": None, "data_published_as": None},
-        **{"stage": "finetuned", "target_density": 1 / ratio, "target_compression": ratio},
+        **{"stage": "finetuned", "requested_density": 1 / ratio, "requested_compression": ratio},
         **{"density": 1 / ratio, "density_of": "weights", "density_of_weights": 1 / ratio},
         **{"compression": ratio, "speedup": ratio},
         **{"parameters": 266610, "macs": 266200, "top1": top1, "top5": 0.99, "loss": 0.2},

@@ -78,13 +78,13 @@ def records() -> list[Record]:
     pruned = Record(
         run="", method="", label="", setting="", model="", data="", seed=0, level=1,
         model_published_as=None, data_published_as=None,
-        stage="pruned", target_density=0.25, target_compression=4.0, density=0.25,
+        stage="pruned", requested_density=0.25, requested_compression=4.0, density=0.25,
         density_of="weights", density_of_weights=0.25, compression=3.9, speedup=4.0,
         parameters=66000, macs=66000, top1=0.5, top5=0.9, loss=1.0, validation_top1=0.5,
         validation_loss=1.0, epochs=0, steps=0, masks="d16e57",
         layers={"fc1.weight": 0.2, "fc2.weight": 0.4, "fc3.weight": 0.8}, epoch_losses=[],
     )  # fmt: skip
-    dense = replace(pruned, level=0, stage="dense", target_compression=1.0, **curve("dense"))
+    dense = replace(pruned, level=0, stage="dense", requested_compression=1.0, **curve("dense"))
     return [dense, pruned, replace(pruned, stage="finetuned", **curve("finetuned"))]
 
 

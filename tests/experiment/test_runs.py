@@ -42,7 +42,7 @@ def test_both_stages_are_recorded_with_what_was_asked_and_measured(finished) -> 
     assert (dense.level, dense.epochs, dense.steps) == (0, 2, 8)
     assert (finetuned.level, finetuned.epochs, finetuned.steps) == (1, 1, 4)
     # mlp on blobs: 8*32 + 32*32 + 32*4 = 1,408 weights and 68 biases; 5 % of 1,408 is 70.4.
-    assert finetuned.target_density == 0.05
+    assert finetuned.requested_density == 0.05
     assert finetuned.density == pytest.approx(70 / 1408)
     assert finetuned.parameters == 70 + 68
     assert finetuned.compression == pytest.approx(1476 / 138)

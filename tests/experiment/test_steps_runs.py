@@ -121,7 +121,7 @@ def test_records_have_an_event_each_and_add_up_to_the_whole_training(tmp_path) -
         (0, "initial", False), (1, "pruned", True), (2, "pruned", False), (2, "finetuned", False),
     ]  # fmt: skip
     assert [r.density for r in records] == [1, 484 / 1408, 0.25, 0.25]
-    assert [r.target_density for r in records] == [1, 0.34375, 0.25, 0.25]
+    assert [r.requested_density for r in records] == [1, 0.34375, 0.25, 0.25]
     assert [r.optimizer_state for r in records] == ["", "reset", "kept", "kept"]
     assert [(r.epochs, r.steps, r.examples) for r in records] == [
         (0, 0, 0), (1, 4, 500), (0.5, 2, 256), (0.5, 2, 244),

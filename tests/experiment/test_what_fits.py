@@ -65,8 +65,8 @@ def test_a_target_says_that_it_counts_multiply_accumulates(tmp_path, monkeypatch
     speedup = ("schedule.unit=speedup", "schedule.final=4")
     last = recorded(monkeypatch, tmp_path / "one", *speedup)[-1]
     plain = recorded(monkeypatch, tmp_path / "other", "schedule.final=0.25")[-1]
-    assert (last.target_counts, last.target_compression, last.speedup) == ("macs", 4.0, 4.0)
-    assert (plain.target_counts, plain.target_density) == ("parameters", 0.25)
+    assert (last.requested_counts, last.requested_compression, last.speedup) == ("macs", 4.0, 4.0)
+    assert (plain.requested_counts, plain.requested_density) == ("parameters", 0.25)
 
 
 def test_masks_keep_what_a_grown_weight_that_never_learns_does_not(tmp_path, monkeypatch) -> None:

@@ -36,7 +36,7 @@ def run(runs: Path, name: str, top1: list[float], **changes: Any) -> None:
     before = changes.pop("before", None)
     for seed, share in enumerate(top1):
         same = {"seed": seed, "label": name, "setting": name, **changes}
-        folder = runs / f"{name} {changes.get('target_compression', 4)} {seed}"
+        folder = runs / f"{name} {changes.get('requested_compression', 4)} {seed}"
         rows = [dense(**{key: same[key] for key in ("seed", "label", "setting")}, top1=0.9)]
         if before is not None:
             rows.append(make(**same, stage="pruned", top1=before))

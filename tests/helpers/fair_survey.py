@@ -27,7 +27,7 @@ def write(folder: Path, change: Change = lambda record: record, device: Any = DE
         for asked in POINTS:
             for seed in range(3):
                 same = {"method": method, "label": label, "setting": method, "seed": seed}
-                measured = {"target_compression": asked, "compression": asked * 1.01}
+                measured = {"requested_compression": asked, "compression": asked * 1.01}
                 rows = (
                     dense(**same, validation_loss=0.2),
                     make(**same, **measured, validation_loss=0.2),

@@ -36,7 +36,7 @@ def write_page(runs: Path) -> Path:
                 result = make(
                     **same, **trained,
                     **{"epoch_losses": [1.0, 1 / asked], "epoch_top1": [0.8, top1]},
-                    top1=top1 + worse + 0.01 * seed, target_compression=asked, compression=asked,
+                    top1=top1 + worse + 0.01 * seed, requested_compression=asked, compression=asked,
                     speedup=asked,
                 )  # fmt: skip
                 write_run(folder, dense(**same, **trained, **curve, top1=0.96), result)

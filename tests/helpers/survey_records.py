@@ -15,7 +15,7 @@ def make(**changes: Any) -> Record:
         "run": "0123456789ab", "method": "snip", "label": "SNIP", "setting": "aaaa11112222",
         "model": "lenet5", "data": "digits", "model_published_as": None,
         "data_published_as": None, "seed": 0, "level": 1, "stage": "finetuned",
-        "target_density": 0.25, "target_compression": 4.0, "density": 0.25,
+        "requested_density": 0.25, "requested_compression": 4.0, "density": 0.25,
         "density_of": "weights", "density_of_weights": 0.25, "compression": 4.0, "speedup": 2.0,
         "parameters": 250, "macs": 500, "top1": 0.9, "top5": 1.0, "loss": 0.1,
         "validation_top1": 0.9, "validation_loss": 0.1, "epochs": 1, "steps": 10,
@@ -33,7 +33,7 @@ def write_run(folder: Path, *rows: Record) -> Path:
 
 
 def dense(**changes: Any) -> Record:
-    level0 = {"level": 0, "stage": "dense", "target_compression": 1.0, "compression": 1.0}
+    level0 = {"level": 0, "stage": "dense", "requested_compression": 1.0, "compression": 1.0}
     return make(
         **{
             **level0,

@@ -16,7 +16,8 @@ def record(level: int, stage: str) -> Record:
     return Record(
         run="0123456789ab", method="global_magnitude", label="Global Magnitude", setting="5e77",
         model="lenet", data="digits", model_published_as=None, data_published_as=None, seed=7,
-        level=level, stage=stage, target_density=1 / compression, target_compression=compression,
+        level=level, stage=stage,
+        requested_density=1 / compression, requested_compression=compression,
         density=1 / compression, density_of="weights", density_of_weights=1 / compression,
         compression=compression - level / 100, speedup=1.5, parameters=1000 // 2**level,
         macs=2000, top1=0.9 if stage == "finetuned" else 0.4, top5=0.99, loss=0.25,

@@ -65,8 +65,8 @@ def test_two_seeds_are_flagged(tmp_path) -> None:
 @cases(
     "other",
     {"saliency": "random"}, {"allocation": "uniform"}, {"extra": {"exclude": ["last"]}},
-    {"extra": {"training": {"epochs": 3}}}, {"target_compression": 8.0}, {"model": "lenet_300_100"},
-    {"control": "shuffled"}, {"target_counts": "macs"},
+    {"extra": {"training": {"epochs": 3}}}, {"model": "lenet_300_100"},
+    {"requested_compression": 8.0}, {"control": "shuffled"}, {"requested_counts": "macs"},
 )  # fmt: skip
 def test_results_that_differ_in_more_than_the_claim_are_not_compared(tmp_path, other) -> None:
     run(tmp_path, "FT", [0.80, 0.80, 0.80])
@@ -84,8 +84,8 @@ def test_what_a_run_keeps_and_does_not_use_does_not_matter(tmp_path) -> None:
 
 def test_seeds_are_the_units_not_cells(tmp_path) -> None:
     for asked, gain in ((4.0, 0.0), (8.0, 0.02)):
-        run(tmp_path, "FT", [0.8, 0.8], target_compression=asked)
-        run(tmp_path, "LRR", [0.8 + gain] * 2, finetune="lr_rewind", target_compression=asked)
+        run(tmp_path, "FT", [0.8, 0.8], requested_compression=asked)
+        run(tmp_path, "LRR", [0.8 + gain] * 2, finetune="lr_rewind", requested_compression=asked)
     row = claimed(tmp_path, LRR)
     # 0 and 2 points in each of both seeds: each seed's mean is 1.
     assert (row["effect_points"], row["seeds"], row["cells"]) == (pytest.approx(1), 2, 2)
@@ -102,7 +102,7 @@ def test_without_configs_methods_are_known_by_name(tmp_path) -> None:
     for method, top1 in (("random", 0.7), ("global_magnitude", 0.8)):
         for seed in (0, 1, 2):
             same = {"seed": seed, "label": method, "setting": method, "method": method}
-            row = make(**same, target_compression=8.0, top1=top1 + 0.001 * seed)
+            row = make(**same, requested_compression=8.0, top1=top1 + 0.001 * seed)
             write_run(tmp_path / method / str(seed), row)
     row = claimed(tmp_path, "random_is_worst")
     assert (row["verdict"], row["effect_points"]) == ("supported", pytest.approx(10))

@@ -16,11 +16,11 @@ def init(runs: Path, name: str, saliency: str, top1: list[float], **changes: Any
 
 
 def test_random_is_worst_only_if_no_method_is_below_it(tmp_path) -> None:
-    run(tmp_path, "Random", [0.70, 0.70, 0.70], saliency="random", target_compression=8.0)
-    run(tmp_path, "Magnitude", [0.80, 0.80, 0.80], target_compression=8.0)
+    run(tmp_path, "Random", [0.70, 0.70, 0.70], saliency="random", requested_compression=8.0)
+    run(tmp_path, "Magnitude", [0.80, 0.80, 0.80], requested_compression=8.0)
     assert verdict(tmp_path, "random_is_worst") == "supported"
 
-    run(tmp_path, "Fisher", [0.69, 0.69, 0.69], saliency="fisher", target_compression=8.0)
+    run(tmp_path, "Fisher", [0.69, 0.69, 0.69], saliency="fisher", requested_compression=8.0)
     row = claimed(tmp_path, "random_is_worst")
     assert row["verdict"] == "contradicted"
     assert row["effect_points"] == pytest.approx(-1)
@@ -29,22 +29,22 @@ def test_random_is_worst_only_if_no_method_is_below_it(tmp_path) -> None:
 
 def test_random_may_win_below_5_6x_and_over_collapsed_networks(tmp_path) -> None:
     for asked in (4.0, 8.0):
-        run(tmp_path, "Random", [0.7, 0.7], saliency="random", target_compression=asked)
-    run(tmp_path, "Magnitude", [0.6, 0.6], target_compression=4.0)
-    lost = {"target_compression": 8.0, "empty_layers": ["fc.weight"]}
+        run(tmp_path, "Random", [0.7, 0.7], saliency="random", requested_compression=asked)
+    run(tmp_path, "Magnitude", [0.6, 0.6], requested_compression=4.0)
+    lost = {"requested_compression": 8.0, "empty_layers": ["fc.weight"]}
     run(tmp_path, "Magnitude", [0.1, 0.1], **lost)
     assert verdict(tmp_path, "random_is_worst") == "not testable"
 
 
 def test_collapse_at_init_is_tested_only_where_something_collapsed(tmp_path) -> None:
     key = "magnitude_at_init_collapses_first"
-    init(tmp_path, "SNIP", "weight_gradient", [0.8, 0.8], target_compression=32.0)
-    init(tmp_path, "Magnitude", "magnitude", [0.5, 0.5], target_compression=32.0)
+    init(tmp_path, "SNIP", "weight_gradient", [0.8, 0.8], requested_compression=32.0)
+    init(tmp_path, "Magnitude", "magnitude", [0.5, 0.5], requested_compression=32.0)
     assert verdict(tmp_path, key) == "not testable"
     assert "has an empty layer" in claimed(tmp_path, key)["detail"]
 
-    lost = {"target_compression": 64.0, "effective_density": 0.0}
-    init(tmp_path, "SNIP", "weight_gradient", [0.7, 0.7], target_compression=64.0)
+    lost = {"requested_compression": 64.0, "effective_density": 0.0}
+    init(tmp_path, "SNIP", "weight_gradient", [0.7, 0.7], requested_compression=64.0)
     init(tmp_path, "Magnitude", "magnitude", [0.1, 0.1], **lost)
     row = claimed(tmp_path, key)
     assert (row["verdict"], row["cells"]) == ("supported", 1)
@@ -52,8 +52,8 @@ def test_collapse_at_init_is_tested_only_where_something_collapsed(tmp_path) -> 
 
 
 def test_synflow_is_compared_with_one_shot_scores_though_it_takes_rounds(tmp_path) -> None:
-    init(tmp_path, "SynFlow", "synflow", [0.8, 0.8], target_compression=32.0)
-    init(tmp_path, "SNIP", "weight_gradient", [0.7, 0.7], target_compression=32.0)
+    init(tmp_path, "SynFlow", "synflow", [0.8, 0.8], requested_compression=32.0)
+    init(tmp_path, "SNIP", "weight_gradient", [0.7, 0.7], requested_compression=32.0)
     assert verdict(tmp_path, "synflow_is_best_at_extreme_compression") == "supported"
     assert verdict(tmp_path, "pruning_at_init_beats_random") == "not testable"
 
@@ -77,7 +77,7 @@ def test_a_shuffled_mask_may_lose_half_a_point(tmp_path) -> None:
 
 def test_several_levels_are_set_against_one_shot_with_rewinding_only(tmp_path) -> None:
     for finetune, gain in (("weight_rewind", 0.01), ("keep", -0.05)):
-        same = {"finetune": finetune, "target_compression": 8.0}
+        same = {"finetune": finetune, "requested_compression": 8.0}
         run(tmp_path, f"{finetune} at once", [0.8, 0.8], **same)
         run(tmp_path, f"{finetune} slowly", [0.8 + gain] * 2, schedule="geometric", **same)
     row = claimed(tmp_path, "iterative_beats_one_shot_with_rewinding")
@@ -105,28 +105,28 @@ def test_without_retraining_there_is_nothing_to_recover(tmp_path) -> None:
 
 def test_a_little_pruning_is_set_against_retraining_without_pruning(tmp_path) -> None:
     key = "small_sparsity_can_raise_accuracy"
-    run(tmp_path, "Magnitude", [0.91, 0.91], target_compression=2.0)
+    run(tmp_path, "Magnitude", [0.91, 0.91], requested_compression=2.0)
     # The dense networks have 90 %.
     assert claimed(tmp_path, key)["effect_points"] == pytest.approx(1)
-    run(tmp_path, "Magnitude", [0.92, 0.92], target_compression=1.0)
+    run(tmp_path, "Magnitude", [0.92, 0.92], requested_compression=1.0)
     row = claimed(tmp_path, key)
     assert (row["verdict"], row["effect_points"]) == ("contradicted", pytest.approx(-1))
     # One method is enough: the claim is that it can.
-    run(tmp_path, "Random", [0.95, 0.95], saliency="random", target_compression=2.0)
+    run(tmp_path, "Random", [0.95, 0.95], saliency="random", requested_compression=2.0)
     assert verdict(tmp_path, key) == "supported"
 
 
 def test_at_equal_speedup_the_other_curve_is_interpolated(tmp_path) -> None:
     for asked, speedup, top1 in ((4.0, 2.0, 0.9), (16.0, 8.0, 0.8)):
-        run(tmp_path, "Global", [top1] * 2, target_compression=asked, speedup=speedup)
+        run(tmp_path, "Global", [top1] * 2, requested_compression=asked, speedup=speedup)
     # Halfway from 2 to 8 by its logarithm, where Global has 85 %.
-    layers = {"allocation": "uniform", "target_compression": 4.0, "speedup": 4.0}
+    layers = {"allocation": "uniform", "requested_compression": 4.0, "speedup": 4.0}
     run(tmp_path, "Layerwise", [0.87] * 2, **layers)
     row = claimed(tmp_path, "layerwise_beats_global_at_equal_speedup")
     assert (row["verdict"], row["cells"]) == ("supported", 1)
     assert row["effect_points"] == pytest.approx(2)
     # Beyond the other curve's end there is nothing to compare with.
-    far = {"allocation": "uniform", "target_compression": 64.0, "speedup": 32.0}
+    far = {"allocation": "uniform", "requested_compression": 64.0, "speedup": 32.0}
     run(tmp_path, "Layerwise", [0.1] * 2, **far)
     assert claimed(tmp_path, "layerwise_beats_global_at_equal_speedup")["cells"] == 1
 

@@ -33,8 +33,8 @@ class Page(HTMLParser):
 def page(tmp_path: Path) -> str:
     run(tmp_path / "runs", "FT <b>", [0.80, 0.80, 0.80])
     run(tmp_path / "runs", "LRR", [0.81, 0.812, 0.811], finetune="lr_rewind")
-    run(tmp_path / "runs", "<i>Random", [0.7, 0.7], saliency="random", target_compression=8.0)
-    run(tmp_path / "runs", "FT <b>", [0.6, 0.6], target_compression=8.0)
+    run(tmp_path / "runs", "<i>Random", [0.7, 0.7], saliency="random", requested_compression=8.0)
+    run(tmp_path / "runs", "FT <b>", [0.6, 0.6], requested_compression=8.0)
     return report(load(tmp_path / "runs"), tmp_path / "out")[-1].read_text(encoding="utf-8")
 
 

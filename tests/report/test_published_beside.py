@@ -189,7 +189,7 @@ def test_figures_beside_are_a_table_for_every_shipped_section() -> None:
 def test_axes_reach_to_published_figures_beyond_ones_own(tmp_path) -> None:
     own = {"model": "resnet_20", "data": "cifar10"}
     own |= {f"{key}_published_as": name for key, name in own.items()}
-    write_run(tmp_path / "0", make(**own, target_compression=2.0, compression=2.0))
+    write_run(tmp_path / "0", make(**own, requested_compression=2.0, compression=2.0))
     report(tmp_path)
     section = Page(tmp_path / "report" / "report.html").data["sections"]["section-0"]
     ends = section["charts"]["compression"]["layer"][-1]["encoding"]["x"]["scale"]["domain"]

@@ -64,15 +64,15 @@ def test_a_run_stopped_before_its_fine_tuning_is_not_averaged_in(tmp_path) -> No
 
 def test_an_iterative_run_and_single_runs_both_give_a_line(tmp_path) -> None:
     steps = [(1, 2.0), (2, 4.0)]
-    iterative = [make(level=n, target_compression=c, compression=c) for n, c in steps]
+    iterative = [make(level=n, requested_compression=c, compression=c) for n, c in steps]
     write_run(tmp_path / "iterative", *iterative)
     for c in (2.0, 4.0):
-        single = make(label="GraSP", setting="bbbb", target_compression=c, compression=c)
+        single = make(label="GraSP", setting="bbbb", requested_compression=c, compression=c)
         write_run(tmp_path / f"single{c}", single)
 
     rows = pruned(load(tmp_path))
 
-    found = list(zip(rows["label"], rows["target_compression_ratio"], strict=True))
+    found = list(zip(rows["label"], rows["requested_compression_ratio"], strict=True))
     assert found == [("GraSP", 2.0), ("GraSP", 4.0), ("SNIP", 2.0), ("SNIP", 4.0)]
 
 
@@ -189,7 +189,7 @@ def test_speed_ups_that_are_not_known_are_told_with_the_operator(tmp_path) -> No
 
 def test_the_printed_table_is_plain_and_fits_120_columns(tmp_path, capsys) -> None:
     for power in range(1, 11):
-        rows = [make(seed=seed, target_compression=2.0**power) for seed in range(3)]
+        rows = [make(seed=seed, requested_compression=2.0**power) for seed in range(3)]
         for row in [dense(), *rows]:
             write_run(tmp_path / f"{power}-{row.seed}-{row.level}", row)
 

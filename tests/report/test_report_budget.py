@@ -15,8 +15,8 @@ from harness.run_folder.records import Record
 
 def test_equal_epochs_of_more_steps_are_another_budget(tmp_path) -> None:
     def smaller_batches(record: Record) -> Record:
-        more = record.method == "random" and record.level and record.target_compression > 8
-        return replace(record, steps=20 * int(record.target_compression)) if more else record
+        more = record.method == "random" and record.level and record.requested_compression > 8
+        return replace(record, steps=20 * int(record.requested_compression)) if more else record
 
     write(tmp_path, smaller_batches)
     assert verdicts(tmp_path) == {"same retraining budget": "fail"}
@@ -48,14 +48,14 @@ def whole(folder: Path, epochs: list[int], first: str = "initial") -> Finding:
     first: "initial", or "penalised": a penalty of so many epochs before the first pruning.
     """
     magnitude = {"method": "global_magnitude", "label": "Global Magnitude", "setting": "g"}
-    retrained = make(**magnitude, target_compression=4.0, epochs=3, steps=30)
+    retrained = make(**magnitude, requested_compression=4.0, epochs=3, steps=30)
     write_run(folder / "g", dense(**magnitude, epochs=3, steps=30), retrained)
-    rows = [make(level=0, stage="initial", epochs=0, steps=0, target_compression=1.0)]
+    rows = [make(level=0, stage="initial", epochs=0, steps=0, requested_compression=1.0)]
     if first == "penalised":
         length, *epochs = epochs
         rows.append(make(stage="penalised", epochs=length, steps=10 * length))
     for level, length in enumerate(epochs, start=1):
-        same = {"level": level, "target_compression": 4.0 ** (level / len(epochs))}
+        same = {"level": level, "requested_compression": 4.0 ** (level / len(epochs))}
         rows.append(make(**same, stage="pruned", epochs=0, steps=0))
         rows.append(make(**same, epochs=length, steps=10 * length))
     write_run(folder / "s", *rows)

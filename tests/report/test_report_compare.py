@@ -30,7 +30,7 @@ def moved(points: dict[int, float]) -> dict[int, float]:
 
 def only(folder: Path) -> "pd.Series[Any]":
     table = cells(load(folder / "a"), load(folder / "b"))
-    rows = table[table["target_compression_ratio"] > 1]
+    rows = table[table["requested_compression_ratio"] > 1]
     assert len(rows) == 1
     return rows.iloc[0]
 
@@ -178,7 +178,7 @@ def test_several_settings_that_only_one_side_has_are_never_taken_for_one(tmp_pat
     write(tmp_path / "a", setting="bbbb1")
     write(tmp_path / "b", setting="cccc1")
     table = cells(load(tmp_path / "a"), load(tmp_path / "b"))
-    found = table.loc[table["target_compression_ratio"] > 1, "found"]
+    found = table.loc[table["requested_compression_ratio"] > 1, "found"]
     assert sorted(found) == ["left", "left", "right"]
 
 

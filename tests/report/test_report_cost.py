@@ -51,7 +51,7 @@ def test_every_record_has_what_its_run_has_cost_up_to_it(tmp_path) -> None:
 
 
 def test_a_later_level_has_cost_all_levels_before_it(tmp_path) -> None:
-    levels = [make(level=n, target_compression=2.0**n) for n in (1, 2)]
+    levels = [make(level=n, requested_compression=2.0**n) for n in (1, 2)]
     write_run(tmp_path / "0", *(spent(row, 1.5, 15, 1, 2) for row in (dense(), *levels)))
     rows = pruned(load(tmp_path))
     assert rows["total_epochs_mean"].tolist() == [3.0, 4.5]
@@ -85,7 +85,7 @@ def test_an_earlier_record_that_has_not_measured_it_leaves_no_total(tmp_path) ->
 
 def test_methods_stand_beside_dense_training_with_a_range_over_compressions(tmp_path) -> None:
     write_run(tmp_path / "a", *run(sparse=1))
-    write_run(tmp_path / "b", *run(sparse=0.5, target_compression=8.0))
+    write_run(tmp_path / "b", *run(sparse=0.5, requested_compression=8.0))
     at_init = make(label="GraSP", setting="bbbb")
     write_run(tmp_path / "c", spent(at_init, 4, 40, 0.4, 4))
 

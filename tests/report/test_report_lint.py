@@ -33,7 +33,9 @@ def is_random(record: Record) -> bool:
 
 FAULTS: dict[str, tuple[Change, dict[str, str]]] = {
     "a point is missed by more than 5 %": (
-        lambda r: replace(r, compression=8.5) if is_random(r) and r.target_compression == 8 else r,
+        lambda r: (
+            replace(r, compression=8.5) if is_random(r) and r.requested_compression == 8 else r
+        ),
         {"operating points": "fail"},
     ),
     "a result has two seeds": (
@@ -69,7 +71,7 @@ FAULTS: dict[str, tuple[Change, dict[str, str]]] = {
         {"layerwise magnitude baseline": "missing"},
     ),
     "a baseline stops early": (
-        lambda r: None if r.method == "random" and r.target_compression == 32 else r,
+        lambda r: None if r.method == "random" and r.requested_compression == 32 else r,
         {"operating points": "fail", "random baseline": "fail"},
     ),
     "a method starts from other weights": (
@@ -125,7 +127,7 @@ def test_a_collapsed_network_that_loses_the_same_on_both_is_no_fault(tmp_path) -
     chance = math.log(10)
 
     def collapse(record: Record) -> Record:
-        if not is_random(record) or record.target_compression < 32:
+        if not is_random(record) or record.requested_compression < 32:
             return record
         return replace(record, loss=chance, validation_loss=chance, empty_layers=["fc.weight"])
 

@@ -44,7 +44,7 @@ def test_overlap_is_the_mean_over_seeds_that_both_have(tmp_path) -> None:
 
 def test_masks_of_other_compressions_are_not_compared(tmp_path) -> None:
     masked(tmp_path / "a", {"x": [1, 0]}, label="A", setting="a")
-    masked(tmp_path / "b", {"x": [1, 0]}, label="B", setting="b", target_compression=8.0)
+    masked(tmp_path / "b", {"x": [1, 0]}, label="B", setting="b", requested_compression=8.0)
     assert load(tmp_path).overlap.empty
 
 
@@ -52,7 +52,7 @@ def test_only_the_last_level_of_a_run_has_masks(tmp_path) -> None:
     for label in "AB":
         folder = tmp_path / label
         masked(folder, {"x": [1, 0]}, label=label, setting=label)
-        later = make(label=label, setting=label, level=2, target_compression=8.0)
+        later = make(label=label, setting=label, level=2, requested_compression=8.0)
         path = folder / "records.jsonl"
         path.write_text(path.read_text() + json.dumps(vars(later)) + "\n")
     assert load(tmp_path).overlap["requested"].tolist() == [8.0]

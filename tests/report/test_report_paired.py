@@ -62,8 +62,8 @@ def test_a_difference_that_rounds_to_nothing_has_no_minus(tmp_path) -> None:
 
 def test_compressions_models_and_data_sets_are_never_mixed(tmp_path) -> None:
     for asked, gain in ((2.0, 0.01), (4.0, 0.02)):
-        write(tmp_path, {0: 0.5}, target_compression=asked)
-        write(tmp_path, {0: 0.5 + gain}, **LRR, target_compression=asked)
+        write(tmp_path, {0: 0.5}, requested_compression=asked)
+        write(tmp_path, {0: 0.5 + gain}, **LRR, requested_compression=asked)
     write(tmp_path, {0: 0.1}, model="other")
     write(tmp_path, {0: 0.4}, **LRR, model="other")
     write(tmp_path, {0: 0.1}, data="other")
@@ -80,7 +80,7 @@ def test_compressions_models_and_data_sets_are_never_mixed(tmp_path) -> None:
 
 def test_a_compression_that_the_reference_lacks_has_no_common_seed(tmp_path) -> None:
     write(tmp_path, {0: 0.5})
-    write(tmp_path, {0: 0.5}, **LRR, target_compression=8.0)
+    write(tmp_path, {0: 0.5}, **LRR, requested_compression=8.0)
     assert table(tmp_path) == {LRR["label"]: {"8x": "- (n=0)"}}
 
 

@@ -18,7 +18,7 @@ def write(folder: Path, accuracies: dict[str, list[float]], **changes: object) -
     """Writes a run of one seed per label and compression 2, 4, 8, ..."""
     for label, values in accuracies.items():
         for power, top1 in enumerate(values, start=1):
-            place = {"label": label, "setting": label, "target_compression": 2.0**power}
+            place = {"label": label, "setting": label, "requested_compression": 2.0**power}
             name = "-".join([label, str(power), *map(str, changes.values())])
             write_run(folder / name, make(top1=top1, **place, **changes))
 
@@ -70,7 +70,7 @@ def test_dense_networks_and_1x_are_no_settings(tmp_path) -> None:
     for label, top1 in (("A", 0.1), ("B", 0.9)):
         rows = (
             dense(label=label, setting=label),
-            make(label=label, setting=label, target_compression=1.0, top1=top1),
+            make(label=label, setting=label, requested_compression=1.0, top1=top1),
         )
         write_run(tmp_path / f"{label}1", *rows)
     found = ranked(tmp_path)
@@ -92,7 +92,7 @@ def test_models_and_data_sets_have_a_ranking_each_and_one_together(tmp_path) -> 
 
 def test_4x_of_parameters_and_of_operations_are_two_settings(tmp_path) -> None:
     write(tmp_path, {"A": [0.9, 0.8], "B": [0.8, 0.7]})
-    write(tmp_path, {"C": [0.9, 0.8], "D": [0.1, 0.7]}, target_counts="macs")
+    write(tmp_path, {"C": [0.9, 0.8], "D": [0.1, 0.7]}, requested_counts="macs")
     # No method has a result in more than half of the four settings' methods.
     assert rankings(load(tmp_path).summary) == []
 

@@ -64,7 +64,7 @@ def test_a_file_that_may_not_be_read_is_left_out(tmp_path, monkeypatch) -> None:
 
 
 def test_one_run_in_two_folders_counts_once_at_every_level(tmp_path) -> None:
-    levels = [make(level=n, target_compression=2.0**n, compression=2.0**n) for n in (1, 2)]
+    levels = [make(level=n, requested_compression=2.0**n, compression=2.0**n) for n in (1, 2)]
     for copy in ("first", "second"):
         write_run(tmp_path / copy, *levels)
     survey = load(tmp_path)

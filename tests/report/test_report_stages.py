@@ -14,7 +14,7 @@ from harness.run_folder.records import Record
 
 
 def at(level: int, stage: str, top1: float, asked: float, **changes: Any) -> Record:
-    return make(level=level, stage=stage, top1=top1, target_compression=asked, **changes)
+    return make(level=level, stage=stage, top1=top1, requested_compression=asked, **changes)
 
 
 @pytest.mark.parametrize("last", [1, 2, 3, 4])
@@ -63,7 +63,7 @@ def test_a_run_stopped_before_its_recalibration_is_not_averaged_in(tmp_path) -> 
 def test_a_run_stopped_at_a_compression_that_no_other_reached_is_left_out(tmp_path) -> None:
     write_run(tmp_path / "0", at(1, "finetuned", 0.9, 2.0), at(2, "pruned", 0.2, 4.0))
     survey = load(tmp_path)
-    assert only(survey)["target_compression_ratio"] == 2.0
+    assert only(survey)["requested_compression_ratio"] == 2.0
     assert survey.notes[0] == "1 left out, not yet fine-tuned: 0"
 
 
@@ -85,7 +85,7 @@ def test_a_level_of_a_run_that_has_not_finished_waits_for_its_last_stage(state, 
 def test_what_a_run_that_goes_on_has_fine_tuned_counts(tmp_path) -> None:
     write_run(tmp_path / "on", at(1, "finetuned", 0.9, 2.0))
     (tmp_path / "on" / "status.json").write_text('{"state": "running"}')
-    assert only(load(tmp_path))["target_compression_ratio"] == 2.0
+    assert only(load(tmp_path))["requested_compression_ratio"] == 2.0
 
 
 def test_a_level_passed_without_fine_tuning_is_not_averaged_with_one_that_had_it(tmp_path) -> None:
@@ -101,7 +101,7 @@ def test_a_level_that_a_penalty_goes_on_from_is_a_result_without_fine_tuning(tmp
     write_run(tmp_path / "a", at(1, "pruned", 0.5, 2.0), at(2, "penalised", 0.5, 4.0))
     write_run(tmp_path / "b", at(2, "finetuned", 0.9, 4.0, seed=1))
     found = pruned(load(tmp_path))
-    assert found["target_compression_ratio"].tolist() == [2.0, 4.0]
+    assert found["requested_compression_ratio"].tolist() == [2.0, 4.0]
 
 
 def steps(seed: int, levels: int = 4, finetuned: bool = True) -> list[Record]:
@@ -123,7 +123,11 @@ def test_of_masks_that_shrink_inside_one_training_only_the_end_is_a_result(tmp_p
     survey = load(tmp_path)
 
     row = only(survey)
-    assert (row["target_compression_ratio"], row["stage"], row["level"]) == (16.0, "finetuned", 4)
+    assert (row["requested_compression_ratio"], row["stage"], row["level"]) == (
+        16.0,
+        "finetuned",
+        4,
+    )
     assert cell(row) == "90.00 ± 0.00 (n=2)"
     # Right after the last removal, within the training.
     assert cell(row, "pruned_top1_share") == "40.00 ± 0.00 (n=2)"
@@ -150,7 +154,7 @@ def test_masks_that_were_released_on_the_way_are_no_results_at_1x(tmp_path) -> N
 
     row = only(load(tmp_path))
 
-    assert (row["target_compression_ratio"], row["level"]) == (4.0, 3)
+    assert (row["requested_compression_ratio"], row["level"]) == (4.0, 3)
     assert row["top1_share_mean"] == pytest.approx(0.9)
     assert row["pruned_top1_share_mean"] == pytest.approx(0.7)
 

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             same = {**PLACE, "label": label, "method": label, "setting": label}
             home = runs / f"{label}{asked:g}"
             cut = ["fc1.weight"] if (label, asked) == ("B", 4.0) else []
-            ratios = {"target_compression": asked, "compression": asked, "speedup": asked}
+            ratios = {"requested_compression": asked, "compression": asked, "speedup": asked}
             write_run(home, dense(**same), make(**same, **ratios, top1=top1, empty_layers=cut))
             mask = {"fc1.weight": np.arange(8) < 8 / asked}
             safetensors.numpy.save_file(mask, home / "masks.safetensors")

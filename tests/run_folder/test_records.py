@@ -23,13 +23,13 @@ TRAINED = {
     "examples": None, "training_flops": None, "training_flops_dense": None,
     "optimizer_state": None, "gradient_norm": None, "is_intermediate": False,
     "density_of_masks": None,
-    "target_counts": "parameters",
+    "requested_counts": "parameters",
 }  # fmt: skip
 COLLAPSED = replace(
     record(1, "pruned"), density=0.003, density_of_weights=0.003, effective_density=0.001,
     empty_layers=["fc1.weight"], dead_units={"fc1.weight": 500, "fc2.weight": 7}, examples=4000,
     training_flops=3_000_000, training_flops_dense=9_000_000, optimizer_state="kept",
-    gradient_norm=0.5, is_intermediate=True, density_of_masks=0.004, target_counts="macs",
+    gradient_norm=0.5, is_intermediate=True, density_of_masks=0.004, requested_counts="macs",
     epoch_losses=[1.5, 0.25], epoch_top1=[0.5, 0.875],
 )  # fmt: skip
 

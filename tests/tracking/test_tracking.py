@@ -50,7 +50,7 @@ def test_wandb_draws_levels_over_the_density_of_all_weights_and_epochs_over_epoc
 def test_wandb_stage_gets_a_row_with_its_density_and_a_step_made_of_the_compression(log) -> None:
     pruned, finetuned, next_level = log.history[:3]
     assert [row["_step"] for row in (pruned, finetuned, next_level)] == [2000, 2001, 4000]
-    where = ("level", "density_of_weights", "compression", "target_compression")
+    where = ("level", "density_of_weights", "compression", "requested_compression")
     assert [finetuned[name] for name in where] == [1, 0.5, 1.99, 2]
     assert (finetuned["density"], finetuned["density_of"]) == (0.5, "weights")
     assert (pruned["pruned/top1"], finetuned["finetuned/top1"]) == (0.4, 0.9)

@@ -11,7 +11,7 @@ from harness.report.claims.treatments import GROUPS, rest_of_config
 
 # Columns of a difference: the comparison, its cell and seed, and the epochs of both sides.
 COLUMNS = ["comparison", "cell", "seed", "points", "epochs", "epochs_than"]
-_PAIR_KEYS = ["model", "data", "seed", "target_counts"]
+_PAIR_KEYS = ["model", "data", "seed", "requested_counts"]
 
 
 def differences(treated: pd.DataFrame, claim: Claim) -> pd.DataFrame:

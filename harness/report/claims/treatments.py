@@ -19,7 +19,8 @@ GROUPS = [
 # Columns of a result that differences.py uses, a third of all.
 _RESULT = [
     *LINE,
-    *("folder", "method", "seed", "requested", "target_counts", "stage", "speedup", "total_epochs"),
+    *("folder", "method", "seed", "requested", "requested_counts", "stage", "speedup"),
+    "total_epochs",
     *("top1", "pruned_top1", "dense_top1", "empty_layers", "effective_density", "dead_units"),
 ]
 # Keys of a config that do not belong to the treatment.

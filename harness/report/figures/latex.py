@@ -35,11 +35,11 @@ def _write(section: Section, out: Path) -> Path:
 def table(section: Section) -> str:
     """Returns top-1 in %, mean and std over seeds, a row per method; the best means are bold."""
     pruned = section.pruned
-    best = pruned.groupby("target_compression_ratio")["top1_share_mean"].transform("max")
+    best = pruned.groupby("requested_compression_ratio")["top1_share_mean"].transform("max")
     cells = pruned.assign(
         cell=[_cell(row, top) for (_, row), top in zip(pruned.iterrows(), best, strict=True)]
     )
-    wide = cells.pivot(index="label", columns="target_compression_ratio", values="cell")
+    wide = cells.pivot(index="label", columns="requested_compression_ratio", values="cell")
     wide = wide.fillna("--").sort_index(key=lambda labels: labels.str.casefold())
     seeds = ", ".join(map(str, sorted(set(pruned["seeds"]))))
     return "\n".join([*_head(section, wide, seeds), *map(_line, wide.itertuples()), *_FOOT])

@@ -44,8 +44,8 @@ def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
     top1, change = 100 * row["top1_share_mean"], row["change_points_mean"]
     return {
         "label": row["label"],
-        "requested": number(row["target_compression_ratio"]),
-        "requested_text": times(row["target_compression_ratio"]),
+        "requested": number(row["requested_compression_ratio"]),
+        "requested_text": times(row["requested_compression_ratio"]),
         "text": cell(row),
         "change_text": points(change),
         "x_text": f"{times(row['compression_ratio_mean'])} smaller, {_fewer(row)}",

@@ -150,4 +150,4 @@ def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
     return Row(row["label"], cells, row["label"])
 
 
-_RATIOS = ("target_compression_ratio", "compression_ratio_mean", "speedup_ratio_mean")
+_RATIOS = ("requested_compression_ratio", "compression_ratio_mean", "speedup_ratio_mean")

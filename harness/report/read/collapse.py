@@ -66,7 +66,7 @@ def _note(row: "pd.Series[float]") -> str:
         facts.append(f"no path from input to output ({row['cut_seeds']} of {seeds} seeds)")
     return (
         f"{row['label']} on {row['model']}, {row['data']} at "
-        f"{row['target_compression_ratio']:.4g}x: {'; '.join(facts)}; of all weights "
+        f"{row['requested_compression_ratio']:.4g}x: {'; '.join(facts)}; of all weights "
         f"{percent(row['density_of_weights_share_mean'])} % are kept and "
         f"{percent(row['effective_density_share_mean'])} % connect input and output"
     )

@@ -44,7 +44,7 @@ def pruned_results(records: pd.DataFrame, unfinished: Collection[str] = ()) -> S
     Intermediate levels are no results. Masks that shrink inside one training, or soft pruning, are
     one treatment, and its last level is its result.
 
-    Adds the columns requested (target compression, four digits), pruned_top1 (right after pruning),
+    Adds the columns requested (compression, four digits), pruned_top1 (right after pruning),
     failed and pruned_failed (accuracy or loss is not finite). The label of a method with several
     settings gets the start of its setting appended.
 
@@ -100,7 +100,7 @@ def _last_stages(records: pd.DataFrame) -> pd.DataFrame:
     )[["folder", "level", "pruned_top1", "pruned_loss"]]
     rows = last.merge(right_after, how="left", on=["folder", "level"], indicator="has_pruned")
     return rows.assign(
-        requested=[float(f"{requested:.4g}") for requested in rows["target_compression"]]
+        requested=[float(f"{requested:.4g}") for requested in rows["requested_compression"]]
     )
 
 

@@ -90,7 +90,7 @@ def _cell(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any]:
     masked = pairs[(pairs["masks"] != "") & (pairs["masks_right"] != "")]
     return {
         **{key: shown[key] for key in ("model", "data", "label")},
-        "target_compression_ratio": shown["requested"],
+        "requested_compression_ratio": shown["requested"],
         "found": "both" if len(left) and len(right) else "left" if len(left) else "right",
         "seeds_left": len(values[0]),
         "seeds_right": len(values[1]),
@@ -178,7 +178,7 @@ def _shown(row: "pd.Series[Any]") -> dict[str, str]:
     return {
         "Model, data": f"{row['model']}, {row['data']}",
         "Method": row["label"],
-        "Requested": times(row["target_compression_ratio"]),
+        "Requested": times(row["requested_compression_ratio"]),
         **sides,
         "Change": "-" if np.isnan(row["change_points"]) else f"{row['change_points']:+z.2f}",
         "p (Holm)": "-" if np.isnan(p) else f"{p:.3g}{' *' if row['differs'] else ''}",

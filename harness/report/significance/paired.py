@@ -9,7 +9,7 @@ from harness.report.significance.summary import few_seeds, spread, times
 from harness.vocabulary.checks import check_known
 
 NAMES = {"t": "paired t test", "wilcoxon": "Wilcoxon's signed-rank test"}
-_PAIR_KEYS = ["model", "data", "target_counts", "requested"]
+_PAIR_KEYS = ["model", "data", "requested_counts", "requested"]
 _SECTION = ["model", "data"]
 _POINTS = "top1_difference_points"
 
@@ -51,7 +51,7 @@ def paired(results: pd.DataFrame, against: str, test: str = "t") -> pd.DataFrame
     )
     table = table.rename(columns={"mean": f"{_POINTS}_mean", "std": f"{_POINTS}_std"})
     table = _tested(table.reset_index(), test).rename(
-        columns={"requested": "target_compression_ratio"}
+        columns={"requested": "requested_compression_ratio"}
     )
     table.insert(3, "against", against)
     return table
@@ -91,7 +91,7 @@ def title(against: str) -> str:
 def matrix(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns cells such as "+0.12 ± 0.30 (5) *": methods x requested compressions."""
     cells = rows.assign(cell=[_cell(row) for _, row in rows.iterrows()])
-    wide = cells.pivot(index="label", columns="target_compression_ratio", values="cell")
+    wide = cells.pivot(index="label", columns="requested_compression_ratio", values="cell")
     wide = wide.sort_index(key=lambda labels: labels.str.casefold())
     return wide.fillna("-").rename(columns=times)
 

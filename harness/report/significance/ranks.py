@@ -9,7 +9,7 @@ from harness.report.read.survey import Ranks
 from harness.report.significance import stats
 
 # Columns of a summary that define a setting. 4x in MACs and 4x in parameters are two settings.
-_SETTING = ["model", "data", "target_counts", "target_compression_ratio"]
+_SETTING = ["model", "data", "requested_counts", "requested_compression_ratio"]
 
 
 def rankings(summary: pd.DataFrame) -> list[Ranks]:
@@ -20,7 +20,7 @@ def rankings(summary: pd.DataFrame) -> list[Ranks]:
     ranked if it has a result in every setting that most methods have. A result whose seeds all
     failed is last. Ranks need at least two methods and two settings.
     """
-    pruned = summary[(summary["level"] > 0) & (summary["target_compression_ratio"] > 1)]
+    pruned = summary[(summary["level"] > 0) & (summary["requested_compression_ratio"] > 1)]
     sections = [
         (f"{model} on {data}", rows) for (model, data), rows in pruned.groupby(["model", "data"])
     ]

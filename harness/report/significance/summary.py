@@ -54,7 +54,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         method=("method", "first"),
         level=("level", "first"),
         stage=("stage", "first"),
-        target_counts=("target_counts", "first"),
+        requested_counts=("requested_counts", "first"),
         density_of=("density_of", "first"),
         seeds=("top1", "count"),
         failed_seeds=("failed", "sum"),
@@ -68,7 +68,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         **spread,
     )
     summary = _with_intervals(summary, results)
-    return summary.reset_index().rename(columns={"requested": "target_compression_ratio"})
+    return summary.reset_index().rename(columns={"requested": "requested_compression_ratio"})
 
 
 def _with_intervals(summary: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
@@ -133,7 +133,7 @@ def warnings(summary: pd.DataFrame) -> list[str]:
     pruned = summary[summary["level"] > 0]
     notes = [
         f"{row['label']} on {row['model']}, {row['data']} at "
-        f"{times(row['target_compression_ratio'])}: {row['failed_seeds']} of "
+        f"{times(row['requested_compression_ratio'])}: {row['failed_seeds']} of "
         f"{row['seeds'] + row['failed_seeds']} seeds failed (accuracy or loss is not finite); "
         "the mean is over the rest"
         for _, row in summary[summary["failed_seeds"] > 0].iterrows()
@@ -143,12 +143,12 @@ def warnings(summary: pd.DataFrame) -> list[str]:
         bare = ", ".join(sorted(set(pruned.loc[pruned["stage"] == stage, "label"])))
         if bare:
             notes.append(f"no fine-tuning recorded, accuracy is right after {after}: {bare}")
-    macs = pruned["target_counts"] == "macs"
+    macs = pruned["requested_counts"] == "macs"
     if macs.any():
         labels = ", ".join(sorted(set(pruned.loc[macs, "label"])))
         notes.append(f"the requested ratio is a theoretical speed-up (MACs) of: {labels}")
     measured = pruned["compression_ratio_mean"].where(~macs, pruned["speedup_ratio_mean"])
-    missed = measured / pruned["target_compression_ratio"] - 1
+    missed = measured / pruned["requested_compression_ratio"] - 1
     count = (missed.abs() > 0.05).sum()
     if count:
         notes.append(
