@@ -27,7 +27,14 @@ from harness.launch.sweeps.run_cost import RunCost
 from harness.launch.variables import unresolved
 from harness.model_state.whole_state import whole_state
 from harness.run_folder.environment import numerics_key
-from harness.run_folder.identity import DENSE, OPERATIONAL, Config, dense_hash, setting_hash
+from harness.run_folder.identity import (
+    DENSE,
+    OPERATIONAL,
+    Config,
+    dense_hash,
+    setting_hash,
+    value_at,
+)
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.records import Identity
 from harness.run_folder.stage_keys import SharedStages
@@ -194,11 +201,17 @@ def _identity(spec: RunSpec, experiment: Experiment) -> Identity:
         setting=setting_hash(spec.hashed_config),
         method=spec.method,
         label=spec.label,
-        model=spec.choices["model"],
-        data=spec.choices["data"],
+        model=_name_of(spec, "model"),
+        data=_name_of(spec, "data"),
         model_published_as=_published_as(experiment.model),
         data_published_as=_published_as(experiment.data),
     )
+
+
+def _name_of(spec: RunSpec, group: str) -> str:
+    """Returns the part's own `name`, such as model.name, or the chosen file of its group."""
+    name = value_at(spec.values, f"{group}.name")
+    return name if isinstance(name, str) and name else spec.choices[group]
 
 
 def _published_as(part: object) -> str | None:

@@ -67,7 +67,7 @@ def method_name(
     method in conf/method/ with these components is taken (of several, the one with the fewest
     extras), or the names of the components. In brackets follow the extras, own classes of
     pruning_order and compaction, which weights a method at initialisation scores, and the matched
-    control.
+    control. A `method.label` that the user sets is the label as it stands.
 
     Args:
         choices: group -> chosen file; "None", Hydra's None as text, without a choice
@@ -75,11 +75,13 @@ def method_name(
         hydra: Hydra's node, with its overrides and folders of configs
 
     Raises:
-        ValueError: method=... is given together with a component that the method does not have.
+        ValueError: method=... is given together with a component that the method does not have, or
+            method.label is no text of one line.
     """
     chosen = {group: None if name == "None" else name for group, name in choices.items()}
     actual = {**_flatten(config), **chosen}
-    method = _method(actual, {file.stem: file for file in _method_files(hydra)}, hydra)
+    files = {file.stem: file for file in _method_files(hydra)}
+    method = _method(actual, files, hydra)
     name, label = method.name, method.label
     scored = (
         [_scored_weights(config)]
@@ -89,7 +91,25 @@ def method_name(
     control = [] if config["control"] == "none" else [config["control"]]
     for words in filter(None, (method.extras(actual), _own_part_names(config), scored, control)):
         name, label = "-".join([name, *words]).replace(" ", "_"), f"{label} ({', '.join(words)})"
-    return name, label
+    return name, _own_label(actual, files) or label
+
+
+def _own_label(actual: dict[str, Any], files: dict[str, Path]) -> str | None:
+    """Returns method.label where it is not that of the chosen method's file.
+
+    Raises:
+        ValueError: it is no text of one line.
+    """
+    label = actual.get("method.label")
+    chosen = files.get(str(actual["method"]))
+    if label is None or (chosen and label == _read_method(chosen).label):
+        return None
+    if not isinstance(label, str) or not label.strip() or not label.isprintable():
+        raise ValueError(
+            f"method.label must be a text of one line, or null, got {label!r}; write it as in "
+            "method.label=Ours"
+        )
+    return label
 
 
 def _own_part_names(config: dict[str, Any]) -> list[str]:

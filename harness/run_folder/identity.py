@@ -53,7 +53,12 @@ def run_hash(config: Config) -> str:
 
 
 def setting_hash(config: Config) -> str:
-    """Returns the hash without seed and end point; equal for one line in a figure.
+    """Returns the hash of `setting_config`; equal for one line in a figure."""
+    return _sha256(setting_config(config))[:12]
+
+
+def setting_config(config: Config) -> Config:
+    """Returns a hashed config without seed and end point.
 
     The end point is left out for a schedule of one level (no `levels`, no list) or during one
     training. All levels of an iterative run depend on its end point, which therefore counts.
@@ -63,11 +68,12 @@ def setting_hash(config: Config) -> str:
     for part in kept.values():
         if isinstance(part, dict):
             part.pop("seed", None)
-    if kept.get("prune_at") == "during_training":
-        kept["schedule"].pop("levels", None)  # unused during training
-    if "levels" not in kept.get("schedule", {}):
-        kept.get("schedule", {}).pop("final", None)
-    return _sha256(kept)[:12]
+    if isinstance(schedule := kept.get("schedule"), dict):
+        if kept.get("prune_at") == "during_training":
+            schedule.pop("levels", None)  # unused during training
+        if "levels" not in schedule:
+            schedule.pop("final", None)
+    return kept
 
 
 def dense_hash(config: Config, numerics: Config) -> str:

@@ -61,10 +61,10 @@ class Record:
 
     run: str  # first 12 hex digits of the run's hash
     method: str  # file name of the method in conf/method/, or its parts joined by "-"
-    label: str  # as the field writes it: "Global Magnitude"
+    label: str  # method.label, as the field writes it: "Global Magnitude"
     setting: str  # hash of the config without seed and end point: one line in a figure
-    model: str
-    data: str
+    model: str  # the model's own `name`, or the chosen file in conf/model/
+    data: str  # likewise
     # Names in the literature, as the classes declare them; None: not in the literature.
     model_published_as: str | None
     data_published_as: str | None

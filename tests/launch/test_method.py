@@ -171,6 +171,9 @@ def test_the_control_comes_last(methods) -> None:
     (["finetune=rewind_to_init"], "Global Magnitude (rewind_to_init)"),
     (["method=snip", "finetune=none"], "SNIP (no finetune)"),
     (["experiment=lottery_ticket"], "Layerwise Magnitude (rewind_to_init)"),
+    (["method.label=Ours", "saliency=random"], "Ours"),
+    (["method=snip", "method.label='Ours, $\\lambda$'", "finetune=none"], r"Ours, $\lambda$"),
+    (["method=snip", "method.label=null"], "SNIP"),
 )
 def test_choices_of_hydra_are_read_as_the_command_line_does(overrides, label) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -180,6 +183,12 @@ def test_choices_of_hydra_are_read_as_the_command_line_does(overrides, label) ->
         OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), resolve=False
     )
     assert method_name(choices, config, cfg.hydra)[1] == label
+
+
+@cases("label", 3, " ", "two\nlines", ["Ours"])
+def test_a_label_that_is_no_text_of_one_line_is_refused(label, methods) -> None:
+    with pytest.raises(ValueError, match="method.label must be a text of one line, or null, got"):
+        named(methods, {"method": {"label": label}})
 
 
 def test_own_parts_of_seams_without_components_are_said_before_the_control(methods) -> None:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import TINY, run_main
+from command import TINY, only_run, records_of, run_main
 
 from harness.launch.compose import check_config_names
 from harness.launch.paths import CONF
@@ -56,3 +56,32 @@ def test_a_run_and_a_sweep_do_not_start(own, way, more, monkeypatch, capfd) -> N
     assert run_main(monkeypatch, *more, way.format(own), *TINY, f"output_dir={runs}") == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert "mlp.yaml would not be read" in line and not runs.exists()
+
+
+ZOO = """
+from dataclasses import dataclass, field
+from harness.models.mlp import Mlp
+
+@dataclass(frozen=True)
+class Named(Mlp):
+    hidden: list[int] = field(default_factory=lambda: [8])
+    name: str = "small"
+"""
+
+
+@pytest.mark.parametrize(
+    "more, shown",
+    [([], ("small", "blobs", "Ours")), (["model.name=''"], ("zoo", "blobs", "Ours"))],
+)
+def test_records_name_a_model_by_its_name_and_a_method_by_its_label(
+    more, shown, own, monkeypatch, capfd
+) -> None:
+    (own.parent / "zoo_of_names.py").write_text(ZOO)
+    (own / "model" / "zoo.yaml").write_text("_target_: zoo_of_names.Named\nname: small\n")
+    monkeypatch.syspath_prepend(own.parent)
+    runs = own.parent / "runs"
+    arguments = [f"--config-dir={own}", *TINY, "model=zoo", "method.label=Ours", *more]
+    quick = ["training.epochs=1", f"output_dir={runs}", "progress=none"]
+    assert run_main(monkeypatch, *arguments, *quick) == 0, capfd.readouterr().err
+    records = records_of(only_run(runs))
+    assert {(record.model, record.data, record.label) for record in records} == {shown}

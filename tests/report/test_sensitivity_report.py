@@ -81,8 +81,8 @@ def test_layers_stay_in_the_models_order_and_settings_apart(tmp_path) -> None:
     found = list(analyses(load(tmp_path)))
 
     assert [title for title, _ in found] == [
-        "Sensitivity of lenet on digits: magnitude / element [aaaa11]",
-        "Sensitivity of lenet on digits: magnitude / element [bbbb33]",
+        "Sensitivity of lenet on digits: magnitude / element [aaaa]",
+        "Sensitivity of lenet on digits: magnitude / element [bbbb]",
     ]
     assert found[0][1]["layer"].tolist() == ["conv.weight"] * 2 + ["a.weight"] * 2
     assert found[0][1]["density"].tolist() == [1.0, 0.5] * 2

@@ -1,6 +1,5 @@
 """Collects how each run was made: command, versions, device, commit, and own config keys."""
 
-import json
 import os
 import shlex
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ import pandas as pd
 
 from harness.report.figures.lines import iterate_rows
 from harness.report.page.charts import number
-from harness.report.read.folders import Facts, environment, hashed_config, inside
+from harness.report.read.folders import Facts, environment, flat, hashed_config, inside
 
 
 def details(runs: Path, out: Path, folders: Iterable[str]) -> Facts:
@@ -22,7 +21,7 @@ def details(runs: Path, out: Path, folders: Iterable[str]) -> Facts:
     written once.
     """
     names = list(folders)
-    configs = {name: _flat(hashed_config(runs / name)) for name in names}
+    configs = {name: flat(hashed_config(runs / name)) for name in names}
     common = _common(list(configs.values()))
     environments: list[Facts] = []
     runs_data = {}
@@ -57,7 +56,7 @@ def _environment(made: Facts) -> dict[str, str]:
         "device": key.get("device"),
         "ranks": key.get("world_size"),
         "threads": key.get("threads"),
-        **_flat(inside(made, "hardware")),
+        **flat(inside(made, "hardware")),
         "python": made.get("python"),
         "platform": made.get("platform"),
         **inside(made, "packages"),
@@ -69,18 +68,6 @@ def _number(environment: dict[str, str], known: list[Facts]) -> int:
     if environment not in known:
         known.append(environment)
     return known.index(environment)
-
-
-def _flat(value: Any, path: str = "") -> dict[str, str]:
-    """Flattens a config to dotted keys.
-
-    >>> _flat({"training": {"epochs": 12, "betas": [0.9, 0.99]}})
-    {'training.epochs': '12', 'training.betas': '[0.9, 0.99]'}
-    """
-    if not isinstance(value, dict):
-        return {path: value if isinstance(value, str) else json.dumps(value)}
-    inner = (_flat(item, f"{path}.{key}" if path else str(key)) for key, item in value.items())
-    return {key: text for part in inner for key, text in part.items()}
 
 
 def _common(configs: list[dict[str, str]]) -> dict[str, str]:

@@ -35,7 +35,7 @@ def match_figures(
     model: str,
     data: str,
     figures: pd.DataFrame | None = None,
-    published_for: Mapping[str, str] | None = None,
+    published_for: Mapping[str, str | None] | None = None,
     known: LiteratureNames | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Returns the figures of a model on a data set, a row each (COLUMNS), and notes on the rest.

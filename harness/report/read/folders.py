@@ -53,6 +53,18 @@ def inside(facts: Facts, key: str) -> Facts:
     return value if isinstance(value, dict) else {}
 
 
+def flat(value: Any, path: str = "") -> dict[str, str]:
+    """Flattens a config to dotted keys.
+
+    >>> flat({"training": {"epochs": 12, "betas": [0.9, 0.99]}})
+    {'training.epochs': '12', 'training.betas': '[0.9, 0.99]'}
+    """
+    if not isinstance(value, dict):
+        return {path: value if isinstance(value, str) else json.dumps(value)}
+    inner = (flat(item, f"{path}.{key}" if path else str(key)) for key, item in value.items())
+    return {key: text for part in inner for key, text in part.items()}
+
+
 def timings(folder: Path) -> list[Facts]:
     """Returns the whole lines of timings.jsonl."""
     try:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from harness.report.console import plain_console, to_csv
 from harness.report.read.folders import damaged
+from harness.report.read.setting_names import with_distinct_labels, with_distinct_parts
 from harness.run_folder.curve_records import FILE, read
 from harness.run_folder.outcome import below
 from harness.system.names import printable
@@ -35,8 +36,19 @@ def load(runs: Path, notes: list[str] | None = None) -> pd.DataFrame:
     if notes is not None:
         left_out = [f"analysis left out: {text}" for text in files.values() if text]
         notes += [f"{text}; repeat the analysis with its command" for text in left_out]
-    rows = [row for path, text in files.items() if not text for row in _rows(path)]
-    return _summarised(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=_POINT)
+    rows = [
+        {**row, "folder": path.parent.relative_to(runs).as_posix()}
+        for path, text in files.items()
+        if not text
+        for row in _rows(path)
+    ]
+    if not rows:
+        return pd.DataFrame(columns=_POINT)
+    named, part_notes = with_distinct_parts(pd.DataFrame(rows), runs)
+    named, label_notes = with_distinct_labels(named, runs)
+    if notes is not None:
+        notes += [*part_notes, *label_notes]
+    return _summarised(named)
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -78,11 +90,8 @@ def analyses(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     if summary.empty:
         return
     for (model, data, label), same in summary.groupby(["model", "data", "label"]):
-        several = same["setting"].nunique() > 1
-        for setting, rows in same.groupby("setting"):
-            name = f"{label} [{str(setting)[:6]}]" if several else label
-            ordered = rows.sort_values(["position", "density"], ascending=[True, False])
-            yield f"Sensitivity of {model} on {data}: {name}", ordered
+        ordered = same.sort_values(["position", "density"], ascending=[True, False])
+        yield f"Sensitivity of {model} on {data}: {label}", ordered
 
 
 def write_csv(summary: pd.DataFrame, out: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from harness.report.read.folders import is_finished
 from harness.report.read.latency import with_latency
 from harness.report.read.overlap import overlaps
 from harness.report.read.records import NoResults, read
+from harness.report.read.setting_names import with_distinct_labels, with_distinct_parts
 from harness.report.read.survey import Survey, of_section
 from harness.report.significance import paired
 from harness.report.significance.ranks import rankings
@@ -59,7 +60,8 @@ def load(
 
 def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
     records, notes = read(runs)
-    records = with_totals(reading.written_last(records))
+    records, part_notes = with_distinct_parts(reading.written_last(records), runs)
+    records = with_totals(records)
     pruned = reading.pruned_results(records, _unfinished(runs, records))
     dense = reading.dense_results(records)
     if pruned.rows.empty:
@@ -70,8 +72,9 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
         )
         # The notes matter: a line that was cut off may have been the result.
         raise NoResults("; ".join([message, *notes[:3]]), [*_no_results(records), *notes])
+    labelled, label_notes = with_distinct_labels(pruned.rows, runs)
     results = reading.with_dense_change(
-        pd.concat([dense.rows, pruned.rows], ignore_index=True), records
+        pd.concat([dense.rows, labelled], ignore_index=True), records
     )
     results, latency_notes = with_latency(results, runs)
     overlap, overlap_notes = overlaps(runs, results)
@@ -80,6 +83,8 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
         *_no_results(records),
         *dense.notes,
         *pruned.notes,
+        *part_notes,
+        *label_notes,
         *warnings(summary),
         *uncounted(results),
         *latency_notes,
@@ -87,10 +92,13 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
     ]
     ranks = rankings(summary)
     survey = Survey(runs, records, results, summary, notes, overlap=overlap, ranks=ranks)
-    return survey if against is None else _compared(survey, pruned.rows, against, test)
+    return survey if against is None else _compared(survey, labelled, against, test)
 
 
 def _compared(survey: Survey, pruned: pd.DataFrame, against: str, test: str) -> Survey:
+    # The whole label of a run names its line too, where an ending is not shown.
+    shown = set(pruned.loc[pruned["recorded_label"] == against, "label"])
+    against = shown.pop() if len(shown) == 1 else against
     table = paired.paired(pruned, against, test)
     survey.notes.extend([*paired.missing(pruned, against), *paired.notes(table)])
     return replace(survey, against=against, test=test, paired=table)
@@ -104,7 +112,7 @@ def _unfinished(runs: Path, records: pd.DataFrame) -> list[str]:
 
 
 def _check_instead(survey: Survey) -> None:
-    data = sorted(set(survey.results["data"]))
+    data = sorted(set(survey.results["recorded_data"]))
     for own, literature in survey.published_for.items():
         if own not in data:
             raise ValueError(
@@ -122,8 +130,10 @@ def _published(survey: Survey) -> pd.DataFrame:
         known = published.LiteratureNames(
             *(values.pop() if len(values) == 1 else None for values in names)
         )
+        (recorded,) = set(own["recorded_data"])
+        published_for = {section.data: survey.published_for.get(recorded)}
         rows, notes = published.match_figures(
-            section.model, section.data, figures, survey.published_for, known
+            section.model, section.data, figures, published_for, known
         )
         tables.append(rows.assign(model=section.model, data=section.data))
         survey.notes.extend(notes)

@@ -45,8 +45,7 @@ def pruned_results(records: pd.DataFrame, unfinished: Collection[str] = ()) -> S
     one treatment, and its last level is its result.
 
     Adds the columns requested (compression, four digits), pruned_top1 (right after pruning),
-    failed and pruned_failed (accuracy or loss is not finite). The label of a method with several
-    settings gets the start of its setting appended.
+    failed and pruned_failed (accuracy or loss is not finite).
 
     unfinished: folders of runs that may continue. At their last level, a record right after pruning
     or recalibration is no result yet.
@@ -62,9 +61,7 @@ def pruned_results(records: pd.DataFrame, unfinished: Collection[str] = ()) -> S
     )
     # Sorted, so that the duplicate that is kept does not depend on the file system.
     ordered = selection.rows.sort_values("folder")
-    selection = _without_duplicates(Selection(ordered, selection.notes))
-    rows, notes = _with_distinct_labels(selection.rows)
-    return Selection(rows, [*selection.notes, *notes])
+    return _without_duplicates(Selection(ordered, selection.notes))
 
 
 def _without_duplicates(selection: Selection) -> Selection:
@@ -140,28 +137,6 @@ def _repeated(rows: pd.DataFrame) -> "pd.Series[bool]":
     return rows["level"] < rows.groupby(POINT)["level"].transform("max")
 
 
-def _with_distinct_labels(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Makes each label name one setting; the notes name a run with each setting."""
-    notes, labels = [], rows["label"].copy()
-    for (model, data, label), same in rows.groupby(["model", "data", "label"]):
-        settings = sorted(set(same["setting"]))
-        if len(settings) > 1:
-            digits = _digits_that_differ(settings)
-            labels[same.index] = [f"{label} [{setting[:digits]}]" for setting in same["setting"]]
-            firsts = same.groupby("setting")["folder"].min()
-            shown = ", ".join(f"[{key[:digits]}] as in {firsts[key]}" for key in settings)
-            notes.append(f"{label} on {model}, {data} ran with several settings: {shown}")
-    return rows.assign(label=labels), notes
-
-
-def _digits_that_differ(settings: list[str]) -> int:
-    longest = max(map(len, settings))
-    return next(
-        (n for n in range(4, longest) if len({key[:n] for key in settings}) == len(settings)),
-        longest,
-    )
-
-
 def dense_results(records: pd.DataFrame) -> Selection:
     """Selects level 0 after dense training, once per seed, in the shape of `pruned_results`.
 
@@ -183,7 +158,8 @@ def dense_results(records: pd.DataFrame) -> Selection:
             label = f"Dense {pairs[:index].count((model, data)) + 1}"
             users = ", ".join(sorted(set(rows["label"])))
             notes.append(f"{label} on {model}, {data} is the dense model of: {users}")
-        parts.append(rows.drop_duplicates("seed").assign(label=label, method="dense", setting=""))
+        named = {"label": label, "recorded_label": label, "method": "dense", "setting": ""}
+        parts.append(rows.drop_duplicates("seed").assign(**named))
     rows = pd.concat(parts) if parts else dense
     rows = rows.assign(
         requested=1.0, pruned_top1=np.nan, pruned_loss=np.nan, has_pruned="left_only"

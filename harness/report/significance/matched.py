@@ -1,6 +1,5 @@
 """Matches two surveys: runs by their hash, results by method and requested compression."""
 
-import re
 from dataclasses import fields
 from typing import Any
 
@@ -10,7 +9,9 @@ from harness.report.read.survey import Survey
 from harness.run_folder.records import Record
 
 _REQUESTED = ["model", "data", "requested"]
-_FIELDS = [field.name for field in fields(Record) if field.name != "schema"]
+# Names are no results: a label can be set anew, and a report may add settings to a name.
+_NAMES = ("schema", "label", "model", "data")
+_FIELDS = [field.name for field in fields(Record) if field.name not in _NAMES]
 StageKey = tuple[int, str]
 
 
@@ -47,28 +48,31 @@ def with_lines(left: pd.DataFrame, right: pd.DataFrame) -> tuple[pd.DataFrame, p
     """Adds the column line to both results; rows of one method have equal lines.
 
     A setting that both have is a line. Any other line is a label that has one setting on each side.
-    Dense models are matched by their label.
+    Dense models are matched by their label. The right results get the left names of models and
+    data sets.
     """
     common = set(left["setting"]) & set(right["setting"]) - {""}
-    return _with_line(left, common), _with_line(right, common)
+    return _with_line(left, common), _with_line(_renamed(right, left, common), common)
+
+
+def _renamed(right: pd.DataFrame, left: pd.DataFrame, common: set[str]) -> pd.DataFrame:
+    """Gives the models and data sets of common settings the names that they have in `left`."""
+    for part in ("model", "data"):
+        key = ["setting", f"recorded_{part}"]
+        names = left.loc[left["setting"].isin(common), [*key, part]].drop_duplicates(key)
+        pairs = right[[*key, part]].merge(names, on=key, suffixes=("", "_left"))
+        renamed = dict(zip(pairs[part], pairs[f"{part}_left"], strict=True))
+        right = right.assign(**{part: right[part].replace(renamed)})
+    return right
 
 
 def _with_line(results: pd.DataFrame, common: set[str]) -> pd.DataFrame:
-    plain = [_plain(*pair) for pair in zip(results["label"], results["setting"], strict=True)]
-    results = results.assign(label=plain)
+    results = results.assign(label=results["recorded_label"])
     single = results.groupby([*_REQUESTED, "label"])["setting"].transform("nunique") == 1
     lines = [
         setting if setting in common else label if is_single else f"{label} [{setting}]"
-        for setting, label, is_single in zip(results["setting"], plain, single, strict=True)
+        for setting, label, is_single in zip(
+            results["setting"], results["label"], single, strict=True
+        )
     ]
     return results.assign(line=lines)
-
-
-def _plain(label: str, setting: str) -> str:
-    """Removes the start of the setting, which distinguishes several settings of one label.
-
-    >>> _plain("SNIP [aaaa]", "aaaab1"), _plain("SNIP [2]", "aaaab1")
-    ('SNIP', 'SNIP [2]')
-    """
-    match = re.fullmatch(r"(.*) \[([0-9a-z]{4,})\]", label, flags=re.DOTALL)
-    return match[1] if match and setting.startswith(match[2]) else label
