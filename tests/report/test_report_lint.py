@@ -23,7 +23,7 @@ def test_a_survey_that_keeps_the_protocol_passes_and_ends_with_0(tmp_path, capsy
     assert "14 pass, 0 fail, 0 missing" in printed
     assert "cpu x86_64" in printed
     table = pd.read_csv(tmp_path / "report" / "lint.csv")
-    assert list(table) == ["item", "verdict", "evidence", "way_out"]
+    assert list(table) == ["item", "verdict", "evidence", "remedy"]
     assert not (tmp_path / "report" / "report.html").exists()
 
 
@@ -107,7 +107,7 @@ def test_what_is_not_met_says_who_and_what_to_do_and_ends_with_1(tmp_path, capsy
     rows = pd.read_csv(tmp_path / "out" / "lint.csv").set_index("item")
     row = rows.loc["same retraining budget"]
     assert row["evidence"] == "Random (lenet5, digits): 2 epochs where most have 1"
-    assert row["way_out"].startswith("give all methods the same retraining.epochs")
+    assert row["remedy"].startswith("give all methods the same retraining.epochs")
 
 
 def test_pruning_at_initialisation_has_an_equal_budget_and_its_whole_cost_is_told(tmp_path) -> None:

@@ -83,7 +83,7 @@ def protocol(survey: Survey) -> str:
     """Returns the table of the protocol's rules and their findings."""
     findings = lint.check(survey)
     rows = [
-        Row(row.item, [row.verdict, row.evidence, row.way_out]) for row in iterate_rows(findings)
+        Row(row.item, [row.verdict, row.evidence, row.remedy]) for row in iterate_rows(findings)
     ]
     counts = findings["verdict"].value_counts()
     verdicts = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))

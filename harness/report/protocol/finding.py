@@ -19,14 +19,14 @@ class Finding:
 
     verdict: str
     evidence: str
-    way_out: str = ""
+    remedy: str = ""
 
 
-def to_finding(problems: list[str], good: str, way_out: str, verdict: str = "fail") -> Finding:
+def to_finding(problems: list[str], good: str, remedy: str, verdict: str = "fail") -> Finding:
     if not problems:
         return Finding("pass", good)
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return Finding(verdict, "; ".join(problems[:3]) + more, way_out)
+    return Finding(verdict, "; ".join(problems[:3]) + more, remedy)
 
 
 def pruned(survey: Survey) -> pd.DataFrame:

@@ -17,7 +17,7 @@ def lint(runs: Path, out: Path) -> int:
         ValueError: `runs` is not a folder, or has no result of a pruned model.
     """
     table = check(load(runs))
-    print_table(table.rename(columns=str.capitalize).rename(columns={"Way_out": "Remedy"}))
+    print_table(table.rename(columns=str.capitalize))
     out.mkdir(parents=True, exist_ok=True)
     to_csv(table, out / "lint.csv")
     counts = table["verdict"].value_counts()
@@ -27,7 +27,7 @@ def lint(runs: Path, out: Path) -> int:
 
 
 def check(survey: Survey) -> pd.DataFrame:
-    """Returns a row per rule: item, verdict (pass, fail, missing), evidence, way_out ("" if pass).
+    """Returns a row per rule: item, verdict (pass, fail, missing), evidence, remedy ("" if pass).
 
     Raises:
         ValueError: the survey has no result of a pruned model.

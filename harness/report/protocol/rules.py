@@ -63,8 +63,8 @@ def both_ratios(survey: Survey) -> Finding:
     gaps = rows[rows[["compression", "speedup"]].isna().any(axis=1)]
     good = f"compression and theoretical speed-up are recorded in {len(rows)} results"
     problems = [f"{len(gaps)} results lack one: {name_some(gaps['folder'])}"] if len(gaps) else []
-    way_out = "see uncounted_operators of records.csv; a model without a weight has no ratio"
-    return to_finding(problems, good, way_out, "missing")
+    remedy = "see uncounted_operators of records.csv; a model without a weight has no ratio"
+    return to_finding(problems, good, remedy, "missing")
 
 
 def relative_accuracy(survey: Survey) -> Finding:
@@ -72,10 +72,8 @@ def relative_accuracy(survey: Survey) -> Finding:
     gaps = rows[rows["dense_top1"].isna()]
     good = f"top-1 and its change against the dense model are known for {len(rows)} results"
     problems = [f"{len(gaps)} of {len(rows)} results: {name_some(gaps['folder'])}"]
-    way_out = (
-        "train the dense model of the same data and seed: any run with prune_at=after_training"
-    )
-    return to_finding(problems if len(gaps) else [], good, way_out, "missing")
+    remedy = "train the dense model of the same data and seed: any run with prune_at=after_training"
+    return to_finding(problems if len(gaps) else [], good, remedy, "missing")
 
 
 def dense_baseline(survey: Survey) -> Finding:
@@ -85,8 +83,8 @@ def dense_baseline(survey: Survey) -> Finding:
     good = "dense models of " + ", ".join(
         f"{rows['seed'].nunique()} seeds ({at})" for at, rows in by_section.items()
     )
-    way_out = "add a method with prune_at=after_training to the sweep"
-    return to_finding(problems, good, way_out, "missing")
+    remedy = "add a method with prune_at=after_training to the sweep"
+    return to_finding(problems, good, remedy, "missing")
 
 
 def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
@@ -111,8 +109,8 @@ def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
 def same_dense(survey: Survey) -> Finding:
     dense = survey.records[survey.records["stage"] == "dense"]
     if dense.empty:
-        way_out = "run a method with prune_at=after_training"
-        return Finding("missing", "no dense model is recorded", way_out)
+        remedy = "run a method with prune_at=after_training"
+        return Finding("missing", "no dense model is recorded", remedy)
     measured = dense[["epochs", "steps", "top1", "loss", "validation_loss"]].astype(float).round(12)
     # NaN equals NaN here, as in models that failed.
     alike = measured.groupby(list(measured), dropna=False).ngroup()
@@ -138,8 +136,8 @@ def validation_and_test(survey: Survey) -> Finding:
     equal = rows[(rows["validation_loss"] == rows["loss"]) & alive]
     problems = [f"{len(equal)} results have the same loss on both: {name_some(equal['folder'])}"]
     good = "both are recorded and differ; the last record of a level counts, not the best"
-    way_out = "check the split of the data set: no test sample may be a validation sample"
-    return to_finding(problems if len(equal) else [], good, way_out)
+    remedy = "check the split of the data set: no test sample may be a validation sample"
+    return to_finding(problems if len(equal) else [], good, remedy)
 
 
 def hardware(survey: Survey) -> Finding:
@@ -148,8 +146,8 @@ def hardware(survey: Survey) -> Finding:
     gaps = [folder for folder, name in devices.items() if not name]
     good = "all runs name their device: " + ", ".join(sorted(set(devices.values())))
     problems = [f"{len(gaps)} of {len(folders)} runs do not name a device: {name_some(gaps)}"]
-    way_out = "repeat these runs, or copy environment.json beside their records"
-    return to_finding(problems if gaps else [], good, way_out, "missing")
+    remedy = "repeat these runs, or copy environment.json beside their records"
+    return to_finding(problems if gaps else [], good, remedy, "missing")
 
 
 def latency(survey: Survey) -> Finding:
