@@ -1,4 +1,4 @@
-"""The page of files names what runs and commands write."""
+"""Checks that the page of files names what runs and commands write."""
 
 import ast
 import re
