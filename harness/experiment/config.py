@@ -51,6 +51,7 @@ class ExperimentConfig:
         dense_checkpoints: epochs of dense training that stay on disk for rewinding.
         dtype: of weights and inputs, float32 or float64.
         weights: file (.safetensors, .pt) whose tensors replace the initial ones, or null.
+        weights_skip: modules or tensors of it that stay as initialised, such as another head.
         sync_batch_norm: BatchNorm takes its statistics over the samples of all ranks.
         gradient_dtype: gradients are rounded to it before ranks sum them: bfloat16, or null.
 
@@ -84,13 +85,14 @@ class ExperimentConfig:
     dense_checkpoints: list[int] = field(default_factory=list)
     dtype: str = "float32"
     weights: str | None = None
+    weights_skip: list[str] = field(default_factory=list)
     sync_batch_norm: bool = False
     gradient_dtype: str | None = None
 
     def check_values(self) -> None:
         check_fields(self, "a whole number", "seed")
         check_fields(self, "true or false", "sync_batch_norm", "rescore_trained")
-        for key in ("exclude", "dense_checkpoints"):
+        for key in ("exclude", "dense_checkpoints", "weights_skip"):
             if not isinstance(getattr(self, key), list | tuple):
                 value = getattr(self, key)
                 raise ValueError(f"{key} must be a list, got {value!r}; write {key}=[{value}]")
@@ -100,6 +102,11 @@ class ExperimentConfig:
         if self.gradient_dtype not in WIRE:
             raise ValueError(
                 f"gradient_dtype must be null or bfloat16, got {self.gradient_dtype!r}"
+            )
+        if self.weights_skip and self.weights is None:
+            raise ValueError(
+                f"weights_skip={[*self.weights_skip]} needs weights; give weights=FILE, or leave "
+                "it out"
             )
         for epoch in self.dense_checkpoints:
             if not 0 <= epoch <= self.training.epochs:

@@ -112,6 +112,7 @@ def _workload(experiment: ExperimentConfig, ranks: Ranks) -> Workload:
         seed=experiment.seed,
         dtype=dtype,
         weights=experiment.weights,
+        weights_skip=experiment.weights_skip,
         sync_batch_norm=experiment.sync_batch_norm,
         gradient_dtype=WIRE[experiment.gradient_dtype],
     )

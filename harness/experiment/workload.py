@@ -1,8 +1,7 @@
 """Holds model, data and task of a run, on one device, with all randomness from one seed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -26,7 +25,8 @@ from harness.task.shared.sums import FEW, TRIES, Totals, check_sums
 from harness.training.batching import epoch_order, micro_batches
 from harness.training.context import TrainingContext
 from harness.training.evaluation import EvaluationResult, evaluate, evaluate_compared
-from harness.training.state_files import build_seeded, load_weights
+from harness.training.pretrained import load_weights
+from harness.training.state_files import build_seeded
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, prunable_weights
 
@@ -44,6 +44,7 @@ class Workload:
 
     Args:
         weights: file whose tensors replace the initial random ones, or None.
+        weights_skip: as in ExperimentConfig.
         sync_batch_norm: as in ExperimentConfig.
         gradient_dtype: as in ExperimentConfig.
     """
@@ -55,6 +56,7 @@ class Workload:
     seed: int
     dtype: torch.dtype
     weights: str | None = None
+    weights_skip: Sequence[str] = ()
     sync_batch_norm: bool = False
     gradient_dtype: torch.dtype | None = None
 
@@ -66,7 +68,7 @@ class Workload:
         """
         model = self._build(derive(self.seed, "init"))
         if self.weights is not None:
-            load_weights(model, Path(self.weights))
+            load_weights(model, self.weights, self.weights_skip)
         return model
 
     def random_state(self, level: int) -> Tensors:

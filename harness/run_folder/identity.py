@@ -18,10 +18,10 @@ OPERATIONAL = (
 PATHS = ("data.root", "data.verify")
 # Options added later, by path, with their neutral value. They are left out if they have it, so that
 # runs made before the option existed keep their names.
-ADDED: dict[str, Any] = {}
+ADDED: dict[str, Any] = {"weights_skip": []}
 DENSE = (
     "seed", "model", "data", "data_sha256", "task", "training", "dtype", "gradient_dtype",
-    "sync_batch_norm", "weights",
+    "sync_batch_norm", "weights", "weights_skip",
 )  # fmt: skip
 
 
@@ -78,7 +78,8 @@ def setting_config(config: Config) -> Config:
 
 def dense_hash(config: Config, numerics: Config) -> str:
     """Returns the hash of all that decides dense training, bit for bit."""
-    return _sha256({**{key: config.get(key) for key in DENSE}, "numerics": numerics})[:24]
+    decides = {key: config.get(key) for key in DENSE if key in config or key not in ADDED}
+    return _sha256({**decides, "numerics": numerics})[:24]
 
 
 def differences(first: Config, second: Config, prefix: str = "") -> list[str]:

@@ -1,4 +1,4 @@
-"""Stores states of models with a checksum, and builds and loads models."""
+"""Stores states of models with a checksum, and builds models from a seed."""
 
 import hashlib
 import json
@@ -10,7 +10,6 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from harness.model_state.whole_state import load_into, whole_state
 from harness.system.atomic_files import write_atomic
 from harness.vocabulary.tensors import Tensors, clone_tensors
 
@@ -62,42 +61,3 @@ def _checksum(state: Tensors, note: str) -> str:
         parts.update(json.dumps([name, str(value.dtype), [*value.shape]]).encode())
         parts.update(value.cpu().view(-1).view(torch.uint8).numpy().tobytes())
     return parts.hexdigest()
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Loads a .safetensors file or a state dict saved by torch.save into the model, by name.
-
-    Raises:
-        ValueError: The file is missing or unreadable, or its tensors do not fit the model.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        _load(model, state)
-    except UNREADABLE as error:
-        raise ValueError(
-            f"weights={path} does not fit {type(model).__name__}: {_reason(error)}; give a file "
-            "with exactly the model's state_dict"
-        ) from error
-
-
-def _load(model: nn.Module, given: Tensors) -> None:
-    """Loads a state dict.
-
-    Buffers outside state_dict may be missing: only a run's own files hold them.
-    """
-    own = whole_state(model)
-    beside = own.keys() - model.state_dict().keys()
-    model.load_state_dict({name: value for name, value in given.items() if name not in beside})
-    load_into(model, {**own, **{name: given[name] for name in beside & given.keys()}})
-
-
-def _reason(error: Exception) -> str:
-    """Returns at most the first two lines of torch's error, which has one line per tensor."""
-    if not isinstance(error, OSError | RuntimeError | safetensors.SafetensorError):
-        return "it holds no plain dict of tensors"
-    first, *rest = (line.strip().rstrip(".:") for line in str(error).splitlines() if line.strip())
-    more = f", and {len(rest) - 1} more lines like this" if len(rest) > 1 else ""
-    return ": ".join([first, *rest[:1]]) + more

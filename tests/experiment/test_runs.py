@@ -9,6 +9,7 @@ import torch
 from command import TINY, only_run, records_of, run_main
 from wandb_log import logs
 
+from harness.models.mlp import Mlp
 from harness.run_folder.export import read_exported
 from harness.run_folder.status_file import Status
 from harness.system.errors import NotFinite
@@ -181,6 +182,28 @@ def test_weights_from_a_file_start_the_run_and_their_content_names_it(tmp_path, 
     one, two = only_run(tmp_path / "one"), only_run(tmp_path / "two")
     assert one.name == two.name
     assert records_of(one)[0].top1 == records_of(only_run(tmp_path / "a"))[-1].top1
+
+
+def test_weights_of_another_program_start_a_run_but_for_the_head(tmp_path, monkeypatch, capfd):
+    state = {f"module.{name}": tensor for name, tensor in read_weights().items()}
+    file = f"weights={tmp_path}/wrapped.pt"
+    torch.save({"state_dict": state | {"module.fc3.bias": torch.ones(9)}}, f"{tmp_path}/wrapped.pt")
+    given = (*TINY, "training.epochs=0", "retraining.epochs=0", "progress=plain", file)
+
+    assert run_main(monkeypatch, *given, f"output_dir={tmp_path}/all") == 2
+    assert "weights_skip=[fc3] leaves fc3 as initialised" in capfd.readouterr().err
+    assert not (tmp_path / "all").exists()
+    assert run_main(monkeypatch, *given, "weights_skip=[fc3]", f"output_dir={tmp_path}/body") == 0
+    told = "read from state_dict; without the prefix module.; fc3 stays as initialised"
+    assert capfd.readouterr().err.count(told) == 1
+    assert run_main(monkeypatch, *TINY, "weights_skip=[fc3]", f"output_dir={tmp_path}/no") == 2
+    assert "weights_skip=['fc3'] needs weights" in capfd.readouterr().err
+
+
+def read_weights() -> dict[str, torch.Tensor]:
+    """Returns the initial weights of another seed."""
+    torch.manual_seed(5)
+    return dict(Mlp([32, 32]).build((8,), 4).state_dict())
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])

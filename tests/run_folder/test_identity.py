@@ -159,6 +159,16 @@ def test_a_weights_file_counts_by_content_and_not_by_path() -> None:
     assert run_hash(hashed_config_of(one, "c0ffee", DATA)) != named(ONE_SHOT)
 
 
+def test_a_part_of_the_weights_that_is_left_out_counts() -> None:
+    config = changed(ONE_SHOT, "weights", "a.pt")
+    bare, none, head = (
+        hashed_config_of(chosen, "c0ffee")
+        for chosen in (config, config | {"weights_skip": []}, config | {"weights_skip": ["fc"]})
+    )
+    assert bare == none and run_hash(none) != run_hash(head)
+    assert dense_hash(none, NUMERICS) != dense_hash(head, NUMERICS)
+
+
 def test_naming_a_run_leaves_its_config_alone() -> None:
     config = changed(ONE_SHOT, "data.root", "there")
     hashed_config = science_of(config)

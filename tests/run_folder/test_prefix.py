@@ -42,7 +42,8 @@ PENALISED, PRUNED, RECALIBRATED, FINETUNED = LEVEL_1
 # The first stage that reads each field of an experiment; None: no stage does.
 FIRST: dict[str, LevelStage | None] = {
     **dict.fromkeys(("seed", "model", "data", "task", "training", "prune_at", "gradual"), DENSE),
-    **dict.fromkeys(("dtype", "weights", "sync_batch_norm", "gradient_dtype"), DENSE),
+    **dict.fromkeys(("dtype", "sync_batch_norm", "gradient_dtype"), DENSE),
+    **dict.fromkeys(("weights", "weights_skip"), DENSE),
     # Parts from outside: they may know more than their protocol says.
     **dict.fromkeys(("pruning_order", "compaction"), DENSE),
     **dict.fromkeys(("penalty", "retraining", "structure", "exclude"), PENALISED),

@@ -1,13 +1,11 @@
 """Tests states of dense training: trained once, kept in a folder, the same as without one."""
 
 import copy
-import json
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from cached_training import CONTEXT, FIRST, RECIPE, dense, network, split
 from cutting import Cut, cut
@@ -20,7 +18,7 @@ from harness.task.classification import Classification
 from harness.training.checkpointing import Checkpointer
 from harness.training.context import Hooks, TrainingContext
 from harness.training.loop import Loop
-from harness.training.state_files import build_seeded, load_stored, load_weights, store
+from harness.training.state_files import build_seeded, load_stored, store
 from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import Tensors, clone_tensors
 
@@ -136,40 +134,6 @@ def test_initial_weights_follow_from_the_seed_and_leave_the_global_stream_alone(
     torch.rand(9)
     check_same(dict(build_seeded(network, 3).state_dict()), dict(one))
     assert not torch.equal(build_seeded(network, 4).state_dict()["fc1.weight"], one["fc1.weight"])
-
-
-@pytest.mark.parametrize("ending", ["safetensors", "pt"])
-def test_weights_are_loaded_from_a_file_of_either_kind(tmp_path, ending) -> None:
-    file = tmp_path / f"weights.{ending}"
-    state = dict(FIRST.state_dict())
-    if ending == "pt":
-        torch.save(state, file)
-    else:
-        safetensors.torch.save_file(state, file)
-    model = build_seeded(network, 1)
-    load_weights(model, file)
-    check_same(dict(model.state_dict()), state)
-
-
-@pytest.mark.parametrize("ending", ["safetensors", "pt"])
-def test_weights_that_do_not_fit_are_refused_by_file(tmp_path, ending) -> None:
-    missing = tmp_path / f"none.{ending}"
-    with pytest.raises(ValueError, match=rf"weights={missing} does not fit .*No such file"):
-        load_weights(network(), missing)
-    other = tmp_path / f"other.{ending}"
-    state = {"fc1.weight": torch.zeros(1)}
-    if ending == "pt":
-        torch.save(state, other)
-    else:
-        safetensors.torch.save_file(state, other)
-    with pytest.raises(ValueError, match=rf"weights={other} does not fit .*fc1.bias"):
-        load_weights(network(), other)
-
-
-def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path) -> None:
-    (tmp_path / "text.safetensors").write_text(json.dumps({"a": 1}))
-    with pytest.raises(ValueError, match="text.safetensors does not fit"):
-        load_weights(network(), tmp_path / "text.safetensors")
 
 
 def test_a_training_stopped_beyond_an_epochs_end_is_not_taken_for_that_epoch(tmp_path, monkeypatch):
