@@ -1,4 +1,4 @@
-"""Weights as other programs write them: wrapped, nested, masked, with another head."""
+"""Tests weights as other programs write them: wrapped, nested, masked, with another head."""
 
 import argparse
 import json
