@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 
@@ -13,6 +14,7 @@ import yaml
 from conftest import ROOT
 
 import harness
+from harness.extras import EXTRAS
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -63,27 +65,58 @@ def test_the_package_says_that_it_has_types() -> None:
     assert (ROOT / "harness" / "py.typed").is_file()
 
 
-def test_every_package_that_is_imported_is_declared() -> None:
-    project, imported = PROJECT["project"], set()
-    for file in (ROOT / "harness").rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                imported.add(str(node.module).partition(".")[0])
-    extras = project["optional-dependencies"]
-    texts = [
-        *project["dependencies"],
-        *(text for name in extras.keys() - {"dev", "docs"} for text in extras[name]),
-    ]
-    declared = {_plain(re.split("[<>=]", text)[0]) for text in texts}
+def test_every_package_that_is_imported_is_declared_and_an_extras_is_imported_late() -> None:
+    """Allows packages of an extra inside functions, and in the folder that checks for the extra.
+
+    A package that a plain installation brings may be imported anywhere.
+    """
     homes = packages_distributions()
-    lacks = {
-        name: homes.get(name)
-        for name in imported - sys.stdlib_module_names - {"harness"}
-        if not declared & {_plain(home) for home in homes.get(name, ())}
-    }
-    assert lacks == {}
+    core = {_plain(re.split("[<>=]", text)[0]) for text in PROJECT["project"]["dependencies"]}
+    of_extras = {name for names in EXTRAS.values() for name in names}
+    wrong = set()
+    for file in sorted((ROOT / "harness").rglob("*.py")):
+        checked = EXTRAS["report"] if file.is_relative_to(ROOT / "harness" / "report") else ()
+        tree = ast.parse(file.read_text())
+        early, every = set(_imported(tree, late=False)), set(_imported(tree, late=True))
+        for name in every - sys.stdlib_module_names - {"harness", *checked}:
+            is_core = core & {_plain(home) for home in homes.get(name, ())}
+            if not is_core and (name in early or name not in of_extras):
+                wrong.add((str(file.relative_to(ROOT)), name))
+    assert wrong == set()
+
+
+def _imported(node: ast.AST, late: bool) -> Iterator[str]:
+    """Yields the packages that a module imports; without `late` those that its import imports."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield str(child.module).partition(".")[0]
+        elif late or not (_is_function(child) or _is_for_types(child)):
+            yield from _imported(child, late)
+
+
+def _is_function(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_each_extra_is_checked_before_its_packages_are_imported(extra) -> None:
+    texts = [file.read_text() for file in (ROOT / "harness").rglob("*.py")]
+    assert any(f'check_extra("{extra}"' in text for text in texts)
+
+
+def test_the_report_is_imported_late_too() -> None:
+    """Holds because its folder imports the packages of its extra at once."""
+    for file in (ROOT / "harness").rglob("*.py"):
+        if not file.is_relative_to(ROOT / "harness" / "report"):
+            tree = ast.parse(file.read_text())
+            early = [part for part in tree.body if isinstance(part, ast.ImportFrom)]
+            assert not [part for part in early if str(part.module).startswith("harness.report")]
 
 
 def _plain(name: str) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from harness.data.base import Split, Splits
 from harness.data.shared.prepare import check_seed, normalised, stratified
+from harness.extras import check_extra
 from harness.vocabulary.checks import check
 from harness.vocabulary.unpickling import ARRAYS, restricted_load
 
@@ -75,7 +76,9 @@ class Cifar10:
 
         Raises:
             OSError: there is no network, or its answer takes longer than SECONDS_WITHOUT_AN_ANSWER.
+            ValueError: torchvision is not installed.
         """
+        check_extra("data", "data=cifar10", "torchvision")
         from torchvision.datasets import CIFAR10
 
         before = socket.getdefaulttimeout()
@@ -147,6 +150,7 @@ class _Layout:
 
 
 def _differs_by_checksum(folder: Path) -> list[str]:
+    check_extra("data", "data=cifar10", "torchvision", way_out=", or write data.verify=false")
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity
 

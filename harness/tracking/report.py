@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from harness.extras import check_extra
 from harness.run_folder.outcome import below
 from harness.tracking.sync import NoServer, check_server, server
 
@@ -29,18 +29,6 @@ def sweeps(runs: Path) -> list[str]:
     return names
 
 
-def check_installed() -> None:
-    """Checks that the package wandb-workspaces is installed.
-
-    Raises:
-        ValueError: the package is missing.
-    """
-    if find_spec("wandb_workspaces") is None:
-        raise ValueError(
-            "a report at W&B needs the package wandb-workspaces: pip install wandb-workspaces"
-        )
-
-
 def send(project: str, entity: str | None, groups: Sequence[str]) -> str:
     """Saves the report at W&B, and returns its address.
 
@@ -50,7 +38,7 @@ def send(project: str, entity: str | None, groups: Sequence[str]) -> str:
         NoServer: the server does not answer, no user is logged in, or W&B refuses the report (a
             project that does not exist, for instance).
     """
-    check_installed()
+    check_extra("wandb-report", "a report at W&B")
     check_server(server())
     try:
         return str(report(project, entity, groups).save().url)

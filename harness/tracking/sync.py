@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
+from harness.extras import check_extra
 from harness.system.locks import is_held
 from harness.system.redaction import has_reference, restore
 from harness.tracking.wandb_settings import check_environment
@@ -139,6 +138,8 @@ def _address(
 
     Only a config that names a variable of the environment is read.
     """
+    import yaml  # imported here: --help needs none
+
     try:
         config = yaml.safe_load((run.folders[0].parents[1] / "config.yaml").read_text())["tracking"]
         texts = {
@@ -173,6 +174,7 @@ def sync(
         NoServer: no user is logged in, or the server does not answer.
         ValueError: W&B refuses a variable of the environment.
     """
+    check_extra("wandb", "an upload to W&B")
     check_server(server())
     failed = []
     for number, run in enumerate(runs, start=1):

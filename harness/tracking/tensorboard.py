@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from harness.extras import check_extra
 from harness.run_folder.records import Record
 from harness.run_folder.sinks import Sink
 from harness.system.deletion import Mark, delete_file, owned_files
@@ -34,10 +34,7 @@ class TensorBoard:
     layers: bool = True  # the density of every layer, beside that of the model
 
     def __post_init__(self) -> None:
-        if find_spec("tensorboard") is None:
-            raise ValueError(
-                "tracking=tensorboard needs the package tensorboard: pip install tensorboard"
-            )
+        check_extra("tensorboard", "tracking=tensorboard")
 
     @contextmanager
     def open(self, info: RunInfo) -> Iterator[Sink]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.extras import check_extra
 from harness.run_folder.sinks import Sink
 from harness.system.locks import Busy, locked
 from harness.system.redaction import has_reference
@@ -78,6 +79,7 @@ class Wandb:
                 "to use no server, set mode=offline"
             )
         if self.mode != "disabled":
+            check_extra("wandb", "tracking=wandb", way_out=", or write tracking=none")
             check_environment()
         _check_tags(self.tags)
         _check_artifacts(self.artifacts)

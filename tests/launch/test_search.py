@@ -100,7 +100,7 @@ def test_sizes_out_of_range_are_refused_by_name(key, value) -> None:
 def test_without_optuna_it_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
 
-    with pytest.raises(ValueError, match="pip install optuna"):
+    with pytest.raises(ValueError, match=r"pip install 'pruning-harness\[search\]'"):
         searched(RATE)
 
 

@@ -1,6 +1,7 @@
 """Tests pruning-harness tracking report, against a W&B server on loopback."""
 
 import json
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -83,10 +84,10 @@ def test_report_on_a_project_that_is_not_there_is_refused_by_name(runs, project,
 
 
 def test_report_without_its_package_names_the_command_that_brings_it(runs, monkeypatch, capsys):
-    monkeypatch.setattr("harness.tracking.report.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     assert main(["report", str(runs), "--project", "mine"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("pip install wandb-workspaces")
+    assert line.endswith("pip install 'pruning-harness[wandb-report]'")
 
 
 def test_report_of_an_empty_folder_is_refused(tmp_path, capsys) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.data.base import Split, Splits
+from harness.extras import check_extra
 from harness.vocabulary.checks import check
 
 
@@ -17,8 +18,9 @@ def stratified(samples: Split, sizes: Mapping[str, int], seed: int) -> dict[str,
     depends on `seed` and the labels only.
 
     Raises:
-        ValueError: the sizes do not fit; see check_sizes.
+        ValueError: the sizes do not fit (see check_sizes), or scikit-learn is not installed.
     """
+    check_extra("data", "a stratified split", "sklearn")
     from sklearn.model_selection import train_test_split
 
     labels = samples.labels.numpy()

@@ -13,16 +13,13 @@ from functools import cache
 from types import FrameType
 from typing import Any, ClassVar
 
-from joblib import cpu_count
-from joblib.externals.loky import get_reusable_executor
-from joblib.externals.loky.process_executor import TerminatedWorkerError
-
 from harness.launch.backends.base import Backend, process_has_died, try_execute_line
 from harness.launch.backends.gpu_slots import Devices
 from harness.launch.digests.data import digest_if_readable
 from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.run_cost import RunCost
 from harness.run_folder.outcome import Outcome
+from harness.system.hardware import core_count
 from harness.system.loaded_sources import watch_imports
 from harness.system.signals import SIGNALS, TRY_AGAIN
 from harness.vocabulary.checks import check
@@ -58,7 +55,7 @@ class LocalBackend(Backend):
             )
 
     def workers(self) -> int:
-        return self.n_jobs if self.n_jobs > 0 else self.devices.slots or cpu_count()
+        return self.n_jobs if self.n_jobs > 0 else self.devices.slots or core_count()
 
     def prestart(self, runs: int) -> None:
         count = min(self.workers(), runs)
@@ -83,7 +80,7 @@ class LocalBackend(Backend):
                 executor = _executor(min(self.workers(), runs))
                 job = executor.submit(function, *arguments)
             return job.result()
-        except TerminatedWorkerError:
+        except _loky().process_executor.TerminatedWorkerError:
             return None
         except BaseException:
             _terminate(executor)
@@ -100,7 +97,7 @@ class LocalBackend(Backend):
                 for number, outcome in self._run_together(left):
                     del left[number]
                     yield number, outcome
-            except TerminatedWorkerError:
+            except _loky().process_executor.TerminatedWorkerError:
                 # loky ends all workers with the one that died. Each suspect run is repeated
                 # alone, which shows whether it kills its worker.
                 dead = [number for number, line in left.items() if process_has_died(line)]
@@ -117,7 +114,7 @@ class LocalBackend(Backend):
                     jobs.append(executor.submit(_execute, number, line, self.devices, os.getpid()))
             for job in as_completed(jobs):
                 yield job.result()
-        except TerminatedWorkerError:
+        except _loky().process_executor.TerminatedWorkerError:
             raise
         except BaseException:
             for job in jobs:
@@ -129,13 +126,19 @@ class LocalBackend(Backend):
         try:
             (result,) = self._run_together({number: line})
             return result
-        except TerminatedWorkerError:
+        except _loky().process_executor.TerminatedWorkerError:
             folder = str(RunSpec.from_json(line).folder)
             return number, Outcome("failed", folder, LOST, retryable=True)
 
 
+def _loky() -> Any:
+    from joblib.externals import loky
+
+    return loky
+
+
 def _executor(workers: int) -> Any:
-    return get_reusable_executor(
+    return _loky().get_reusable_executor(
         max_workers=workers,
         timeout=IDLE_S,
         initializer=_initialize_worker,

@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.extras import check_extra
 from harness.launch.backends import slurm_queue
 from harness.launch.backends.base import Backend, try_execute_line
 from harness.launch.backends.rank_env import export_torchrun_env
@@ -45,7 +46,7 @@ class SlurmBackend(Backend):
     """Executes each run as a job of SLURM; `folder` holds submitit's files and the jobs' logs.
 
     Raises:
-        ValueError: this machine has no sbatch, or the path holds a pattern of SLURM.
+        ValueError: this machine lacks sbatch or submitit, or the path holds a pattern of SLURM.
     """
 
     folder: Path
@@ -60,7 +61,7 @@ class SlurmBackend(Backend):
                 "hydra/launcher=slurm needs sbatch and srun, which this machine lacks; start from "
                 "a login node of the cluster, or remove hydra/launcher to run here"
             )
-
+        check_extra("slurm", "hydra/launcher=slurm")
         check_line("output_dir", self.folder)
         if PATTERN & set(str(self.folder)):
             raise ValueError(
@@ -183,9 +184,8 @@ class PendingJob:
         reason = f"job {self.id} ended without a result{f' ({end})' if end else ''}"
         # A job that the user has cancelled is not retried.
         retryable = "CANCELLED" not in end
-        return Outcome(
-            "failed", str(folder), reason, log=str(self._first.paths.stderr), retryable=retryable
-        )
+        log = str(self._first.paths.stderr)
+        return Outcome("failed", str(folder), reason, log=log, retryable=retryable)
 
 
 def run_task(line: str) -> Outcome:

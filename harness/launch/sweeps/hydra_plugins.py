@@ -13,7 +13,6 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from joblib import cpu_count
 from omegaconf import DictConfig, OmegaConf
 
 from harness.launch.backends.base import Backend
@@ -36,6 +35,7 @@ from harness.launch.variables import plain, unresolved
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import HOME
 from harness.system.atomic_files import write_json
+from harness.system.hardware import core_count
 from harness.system.names import check_name
 
 SEARCH_ONLY_RUNS = (
@@ -190,7 +190,7 @@ class Local(LauncherPlugin):
         with exit_on_expected_errors():
             devices, ranks = devices_of(config), rank_count(config)
             cores = self.n_jobs == -1 and ranks > 1 and not devices.slots
-            return LocalBackend(max(1, cpu_count() // ranks) if cores else self.n_jobs, devices)
+            return LocalBackend(max(1, core_count() // ranks) if cores else self.n_jobs, devices)
 
 
 class Slurm(LauncherPlugin):

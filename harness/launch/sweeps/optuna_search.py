@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 
+from harness.extras import check_extra
 from harness.run_folder.outcome import Outcome
 from harness.vocabulary.checks import check_fields
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
-NO_OPTUNA = "a search needs optuna; install it with pip install optuna"
 WAYS = "write interval(low,high), tag(log,interval(low,high)), int(interval(low,high)) or a,b,c"
 
 
@@ -144,10 +144,9 @@ def range_of(override: Override) -> "BaseDistribution":
 
 
 def _study(seed: int) -> "Study":
-    try:
-        import optuna
-    except ModuleNotFoundError as error:
-        raise ValueError(NO_OPTUNA) from error
+    check_extra("search", "hydra/sweeper=search")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=seed)
     return optuna.create_study(direction="maximize", sampler=sampler)
