@@ -19,6 +19,7 @@ RUN = (
     "data=blobs", "model=mlp", "training.epochs=1", "retraining.epochs=1", "schedule=one_shot",
     "calibration.samples=64", "tracking=none", "progress=none",
 )  # fmt: skip
+Batch = tuple[torch.Tensor, torch.Tensor]
 EXTRA_PACKAGES = {name for names in EXTRAS.values() for name in names}
 
 
@@ -31,7 +32,17 @@ def prune() -> None:
     for density in Cubic(final=0.25, levels=2).kept_fractions(lambda density: density):
         masks = harness.prune(model, density, saliency="weight_gradient", batches=batches)
     assert sum(int(mask.sum()) for mask in masks.values()) == 48
+    train(model, masks, batches)
     harness.to_torch_prune(model, masks)
+
+
+def train(model: nn.Module, masks: dict[str, torch.Tensor], batches: list[Batch]) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    harness.Masks(model, masks).attach(optimizer)
+    for inputs, labels in batches:
+        nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    assert all((model.get_parameter(name)[~mask] == 0).all() for name, mask in masks.items())
 
 
 def run_and_load() -> None:
