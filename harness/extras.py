@@ -21,14 +21,14 @@ class MissingExtra(ImportError, ValueError):
     """Reports packages that are not installed; a command prints it in one line, with status 2."""
 
 
-def check_extra(extra: str, user: str, *packages: str, way_out: str = "") -> None:
+def check_extra(extra: str, user: str, *packages: str, remedy: str = "") -> None:
     """Checks that packages of an extra are installed; without `packages`, all of them.
 
     Args:
         extra: A key of EXTRAS.
         user: What needs the packages, such as tracking=wandb; the message begins with it.
         packages: Names as they are imported.
-        way_out: What helps without the packages; the message ends with it.
+        remedy: What helps without the packages; the message ends with it.
 
     Raises:
         MissingExtra: a package is not installed.
@@ -36,5 +36,5 @@ def check_extra(extra: str, user: str, *packages: str, way_out: str = "") -> Non
     missing = [name for name in packages or EXTRAS[extra] if find_spec(name) is None]
     if missing:
         raise MissingExtra(
-            f"{user} needs {', '.join(missing)}: pip install 'pruning-harness[{extra}]'{way_out}"
+            f"{user} needs {', '.join(missing)}: pip install 'pruning-harness[{extra}]'{remedy}"
         )

@@ -83,7 +83,7 @@ def test_only_packages_that_are_missing_are_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     check_extra("data", "data=other", "pandas")
     with pytest.raises(ValueError, match="^data=digits needs sklearn: pip install [^,]+, or wait$"):
-        check_extra("data", "data=digits", way_out=", or wait")
+        check_extra("data", "data=digits", remedy=", or wait")
 
 
 def test_the_harness_prunes_runs_and_loads_without_any_extra(tmp_path) -> None:

@@ -36,7 +36,7 @@ class Samples:
             )
         given = "samples" if self.per_class is None else "per_class"
         why = ": an empty calibration set has no gradients"
-        check_fields(self, "a whole number of at least 1", given, way_out=why)
+        check_fields(self, "a whole number of at least 1", given, remedy=why)
         check_fields(self, "true or false", "balanced")
 
     def indices(

@@ -47,8 +47,8 @@ class Cifar10:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        way_out = "; it is the fraction of the training data held out, write e.g. 0.1"
-        check("validation", self.validation, "in (0, 1)", way_out)
+        remedy = "; it is the fraction of the training data held out, write e.g. 0.1"
+        check("validation", self.validation, "in (0, 1)", remedy)
         check_seed(self.split_seed)
 
     def load(self) -> Splits:
@@ -150,7 +150,7 @@ class _Layout:
 
 
 def _differs_by_checksum(folder: Path) -> list[str]:
-    check_extra("data", "data=cifar10", "torchvision", way_out=", or write data.verify=false")
+    check_extra("data", "data=cifar10", "torchvision", remedy=", or write data.verify=false")
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity
 

@@ -63,8 +63,8 @@ class Topics:
 
     def __post_init__(self) -> None:
         check_integer("context", self.context, 1, "characters per sample, write e.g. 64")
-        way_out = "; it is a fraction of the text, write e.g. 0.05"
-        check_fields(self, "in (0, 1)", *PARTS, way_out=way_out)
+        remedy = "; it is a fraction of the text, write e.g. 0.05"
+        check_fields(self, "in (0, 1)", *PARTS, remedy=remedy)
         # 0.55 + 0.34 + 0.11 is above 1 by rounding.
         if (total := self.train + self.validation + self.test) > 1 + 1e-9:
             raise ValueError(

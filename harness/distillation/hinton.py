@@ -32,10 +32,10 @@ class Hinton:
     weight: float = 0.9
 
     def __post_init__(self) -> None:
-        way_out = "; write 1 for the models' own probabilities"
-        check("temperature", self.temperature, "a finite number above 0", way_out)
-        way_out = "; it weighs the teacher's term against the task's loss"
-        check("weight", self.weight, "in [0, 1]", way_out)
+        remedy = "; write 1 for the models' own probabilities"
+        check("temperature", self.temperature, "a finite number above 0", remedy)
+        remedy = "; it weighs the teacher's term against the task's loss"
+        check("weight", self.weight, "in [0, 1]", remedy)
 
     def loss(
         self,

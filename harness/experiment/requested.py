@@ -136,9 +136,9 @@ class RequestedLevels:
             raise ValueError(f"{error}, a {size_model.unit} of {limit}") from error
         if units == 0 and size_model.removable == size_model.total:
             rule = "at least" if size_model.unit == "density" else "at most"
-            way_out = f"ask for {rule} {size_model.limit(1 / size_model.total)}"
+            remedy = f"ask for {rule} {size_model.limit(1 / size_model.total)}"
             raise ValueError(
                 f"schedule: the requested {size_model.unit} cannot be reached, it leaves nothing "
                 f"of {size_model.total} {size_model.counts}; "
-                + ("set allocation.min_units=1, or keep more" if requested.keep else way_out)
+                + ("set allocation.min_units=1, or keep more" if requested.keep else remedy)
             )

@@ -66,13 +66,13 @@ class Finetune(Protocol):
         return None
 
 
-def check_whole(key: str, value: int | None, least: int, way_out: str) -> None:
+def check_whole(key: str, value: int | None, least: int, remedy: str) -> None:
     """Checks that a value is None or a whole number of at least `least`.
 
     Raises:
         ValueError: value is neither (True is no number).
     """
-    check(key, value, f"a whole number of at least {least} or null", f"; {way_out}")
+    check(key, value, f"a whole number of at least {least} or null", f"; {remedy}")
 
 
 def last_epochs(count: int, epochs: int) -> StepIndex:

@@ -27,8 +27,8 @@ class ScratchB(Finetune):
 
     def __post_init__(self) -> None:
         why = "it is how many times as long as dense training retraining may take"
-        way_out = f"; {why}, write null for no limit"
-        check("limit", self.limit, "a number of at least 1 or null", way_out)
+        remedy = f"; {why}, write null for no limit"
+        check("limit", self.limit, "a number of at least 1 or null", remedy)
 
     def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
         return RetrainingPlan("training", stretch=min(speedup, self.limit or math.inf))

@@ -65,7 +65,7 @@ def execute_run(spec: RunSpec) -> Outcome:
     if "RANK" in os.environ:
         wrap_collectives()  # before components are imported
     if spec.command == "analyse" and values["progress"] != "none":
-        check_extra("report", "the table of layers", way_out=", or write progress=none")
+        check_extra("report", "the table of layers", remedy=", or write progress=none")
     with print_log_messages(values["progress"]):
         experiment = build(_analysis_config(config) if spec.command == "analyse" else config)
         spec = with_data_digest(spec, experiment.data)

@@ -41,8 +41,8 @@ class MultiStep:
                 "milestones must name at least one epoch, got []; write learning_rate=constant"
             )
         for index, epoch in enumerate(self.milestones):
-            way_out = "; write epochs, e.g. [80,120]"
-            check(f"milestones[{index}]", epoch, "a number of at least 0", way_out)
+            remedy = "; write epochs, e.g. [80,120]"
+            check(f"milestones[{index}]", epoch, "a number of at least 0", remedy)
         for before, after in pairwise(self.milestones):
             if after <= before:
                 raise ValueError(

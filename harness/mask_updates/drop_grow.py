@@ -50,7 +50,7 @@ class DropGrow(MaskUpdater, ABC):
 
     def __post_init__(self) -> None:
         check_fields(self, "a number in (0, 1); write e.g. 0.3", "drop_fraction")
-        check_fields(self, STEPS, "update_interval", way_out="; write e.g. 100")
+        check_fields(self, STEPS, "update_interval", remedy="; write e.g. 100")
         check_fields(self, "a number in (0, 1]; write e.g. 0.75", "stop_fraction")
 
     def check(self, steps: int) -> None:

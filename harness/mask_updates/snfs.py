@@ -38,7 +38,7 @@ class Snfs(DropGrow):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fields(self, "a number in [0, 1); write e.g. 0.9", "momentum")
-        check_fields(self, STEPS, "history", way_out="; write e.g. 100")
+        check_fields(self, STEPS, "history", remedy="; write e.g. 100")
 
     def needs_dense_gradients(self, step: int, steps: int) -> bool:
         # Steps to the next multiple of update_interval.

@@ -48,7 +48,7 @@ class CharTransformer:
                 f"width={self.width} is shared between heads={self.heads}, which do not divide "
                 f"it; write width={below or self.heads} or width={below + self.heads}"
             )
-        check_fields(self, "in [0, 1)", "dropout", way_out="; 0 turns it off")
+        check_fields(self, "in [0, 1)", "dropout", remedy="; 0 turns it off")
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         check_task("char_transformer", shape, classes)

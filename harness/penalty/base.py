@@ -50,8 +50,8 @@ def check_epochs(epochs: int) -> None:
     Raises:
         ValueError: epochs is not a whole number of at least 1.
     """
-    way_out = "; for none leave the penalty out"
-    check("epochs", epochs, "a whole number of at least 1", way_out)
+    remedy = "; for none leave the penalty out"
+    check("epochs", epochs, "a whole number of at least 1", remedy)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Lasso(ABC):
 
     def __post_init__(self) -> None:
         check_epochs(self.epochs)
-        check_fields(self, "a finite number above 0", "strength", way_out="; e.g. 1e-4")
+        check_fields(self, "a finite number above 0", "strength", remedy="; e.g. 1e-4")
 
     @abstractmethod
     def penalised(self, model: nn.Module) -> list[nn.Parameter]:

@@ -48,8 +48,8 @@ class GrowingL2:
         check_epochs(self.epochs)
         check("step_size", self.step_size, "a finite number above 0", "; e.g. 1e-4")
         check("max_strength", self.max_strength, "a finite number above 0", "; e.g. 1.0")
-        way_out = "; write 1 to grow at every step"
-        check("interval", self.interval, "a whole number of at least 1", way_out)
+        remedy = "; write 1 to grow at every step"
+        check("interval", self.interval, "a whole number of at least 1", remedy)
 
     def strength(self, step: int) -> float:
         return min(self.max_strength, self.step_size * (step // self.interval + 1))

@@ -41,7 +41,7 @@ class BatchNormStatistics:
 
     def __post_init__(self) -> None:
         why = ": one sample has no variance"
-        check_fields(self, "a whole number of at least 2", "samples", "batch_size", way_out=why)
+        check_fields(self, "a whole number of at least 2", "samples", "batch_size", remedy=why)
         if self.samples % self.batch_size == 1:
             raise ValueError(
                 f"samples={self.samples} in batches of batch_size={self.batch_size} leave a last "

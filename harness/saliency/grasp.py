@@ -56,8 +56,8 @@ class GraSP(Saliency):
         return not self.absolute
 
     def __post_init__(self) -> None:
-        way_out = "; 1 leaves the outputs as they are"
-        check_fields(self, "a finite number above 0", "temperature", way_out=way_out)
+        remedy = "; 1 leaves the outputs as they are"
+        check_fields(self, "a finite number above 0", "temperature", remedy=remedy)
         check_fields(self, "true or false", "absolute")
         check_either("batch_norm", self.batch_norm, BATCH_NORM)
 

@@ -91,8 +91,8 @@ class Hutchinson(Saliency):
         """
         shapes = {name: tuple(w.shape) for name, w in prunable_weights(model).items()}
         work = 3 * sum(w.numel() for w in prunable_weights(model).values())
-        way_out = "use saliency=fisher, which takes first derivatives only"
-        check_memory("saliency hutchinson", shapes, work, self.memory_limit_gb, way_out)
+        remedy = "use saliency=fisher, which takes first derivatives only"
+        check_memory("saliency hutchinson", shapes, work, self.memory_limit_gb, remedy)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         changes = {

@@ -36,7 +36,7 @@ class Movement(Saliency):
 
     def __post_init__(self) -> None:
         check_fields(self, "a whole number of at least 1", "steps")
-        check_fields(self, "a finite number above 0", "lr", way_out="; e.g. 0.1")
+        check_fields(self, "a finite number above 0", "lr", remedy="; e.g. 0.1")
 
     def statistics(self, data: CalibrationData) -> Tensors:
         """Returns the scores themselves.

@@ -64,8 +64,8 @@ class Obs(curvature.SecondOrder):
         work = max(
             (_work_entries(layer, shapes[name]) for name, layer in layers.items()), default=0
         )
-        way_out = f"choose a block below {self.block}"
-        curvature.check_memory("saliency obs", shapes, work, self.memory_limit_gb, way_out)
+        remedy = f"choose a block below {self.block}"
+        curvature.check_memory("saliency obs", shapes, work, self.memory_limit_gb, remedy)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         """Returns w_q^2 / (2 [H^-1]_qq) by weight.

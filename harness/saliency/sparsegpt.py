@@ -69,8 +69,8 @@ class SparseGpt(curvature.SecondOrder):
             for n, layer in layers_with_inputs(model, units).items()
         }
         work = curvature.COPIES * max((prod(shape) for shape in shapes.values()), default=0)
-        way_out = "use saliency=obs, whose matrices are blocks"
-        curvature.check_memory("saliency sparsegpt", shapes, work, self.memory_limit_gb, way_out)
+        remedy = "use saliency=obs, whose matrices are blocks"
+        curvature.check_memory("saliency sparsegpt", shapes, work, self.memory_limit_gb, remedy)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         """Returns w^2 / U_ii^2 by weight, before any weight moves.

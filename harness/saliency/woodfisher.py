@@ -85,8 +85,8 @@ class WoodFisher(curvature.SecondOrder):
         shapes = {name: self._shape(weight) for name, weight in weights.items()}
         work = max(_work_entries(shape) for shape in shapes.values())
         work = max(work, 2 * SAMPLES_AT_ONCE * sum(weight.numel() for weight in weights.values()))
-        way_out = f"choose a block below {self.block}"
-        curvature.check_memory("saliency woodfisher", shapes, work, self.memory_limit_gb, way_out)
+        remedy = f"choose a block below {self.block}"
+        curvature.check_memory("saliency woodfisher", shapes, work, self.memory_limit_gb, remedy)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {n: self._score(n, weight, statistics[n]) for n, weight in weights.items()}

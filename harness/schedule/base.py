@@ -90,8 +90,8 @@ def check_rounds(rounds: int | None) -> None:
         ValueError: rounds is neither None nor a whole number of at least 1.
     """
     if rounds is not None:
-        way_out = "; null is what the saliency's authors do"
-        check("rounds", rounds, "a whole number of at least 1", way_out)
+        remedy = "; null is what the saliency's authors do"
+        check("rounds", rounds, "a whole number of at least 1", remedy)
 
 
 def check_unit(unit: str) -> None:

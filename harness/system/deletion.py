@@ -114,7 +114,7 @@ def is_real_folder(path: Path) -> bool:
     return False
 
 
-def check_no_link(folder: Path, way_out: str) -> None:
+def check_no_link(folder: Path, remedy: str) -> None:
     """Raises ValueError if the folder is a link.
 
     Raises:
@@ -123,7 +123,7 @@ def check_no_link(folder: Path, way_out: str) -> None:
     if folder.is_symlink():
         raise ValueError(
             f"{folder} is a link, and what is written here has a folder of its own; delete the "
-            f"link, or {way_out}"
+            f"link, or {remedy}"
         )
 
 

@@ -79,7 +79,7 @@ class Wandb:
                 "to use no server, set mode=offline"
             )
         if self.mode != "disabled":
-            check_extra("wandb", "tracking=wandb", way_out=", or write tracking=none")
+            check_extra("wandb", "tracking=wandb", remedy=", or write tracking=none")
             check_environment()
         _check_tags(self.tags)
         _check_artifacts(self.artifacts)

@@ -142,12 +142,12 @@ def _check(own: Tensors, given: Mapping[str, Any], required: list[str], skipped:
     modules = dict.fromkeys(name.rpartition(".")[0] or name for name in problems)
     more = f", and {len(others)} more differ" if others else ""
     offer = ", ".join(modules)
-    way_out = (
+    remedy = (
         f"weights_skip=[{offer}] leaves {offer} as initialised"
         if len(modules) <= OFFERED and all(name in own for name in problems)
         else "is it of another model?"
     )
-    raise ValueError(f"{first}{more}; {way_out}")
+    raise ValueError(f"{first}{more}; {remedy}")
 
 
 def _differences(

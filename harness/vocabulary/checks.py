@@ -49,24 +49,24 @@ def follows(value: object, rule: str) -> bool:
     return all(BOUNDS[sign](value, int(bound)) for sign, bound in bounds)
 
 
-def check(key: str, value: object, rule: str, way_out: str = "") -> None:
+def check(key: str, value: object, rule: str, remedy: str = "") -> None:
     """Raises ValueError if the value does not follow the rule.
 
     Raises:
         ValueError: The value of this key does not follow the rule.
     """
     if not follows(value, rule):
-        raise ValueError(f"{key} must be {rule}, got {value!r}{way_out}")
+        raise ValueError(f"{key} must be {rule}, got {value!r}{remedy}")
 
 
-def check_fields(part: object, rule: str, *keys: str, way_out: str = "", where: str = "") -> None:
+def check_fields(part: object, rule: str, *keys: str, remedy: str = "", where: str = "") -> None:
     """Checks the component's attributes of these names. Messages begin with `where`.
 
     Raises:
         ValueError: An attribute does not follow the rule.
     """
     for key in keys:
-        check(where + key, getattr(part, key), rule, way_out)
+        check(where + key, getattr(part, key), rule, remedy)
 
 
 def check_either(key: str, value: object, known: Collection[str]) -> None:
@@ -79,7 +79,7 @@ def check_either(key: str, value: object, known: Collection[str]) -> None:
         raise ValueError(f"{key} must be {' or '.join(known)}, got {value!r}")
 
 
-def check_known(key: str, value: object, known: Collection[object], way_out: str = "") -> None:
+def check_known(key: str, value: object, known: Collection[object], remedy: str = "") -> None:
     """Raises ValueError if the value is not in `known`.
 
     Raises:
@@ -87,5 +87,5 @@ def check_known(key: str, value: object, known: Collection[object], way_out: str
     """
     if value not in list(known):
         raise ValueError(
-            f"{key} must be one of {', '.join(map(str, known))}, got {value!r}{way_out}"
+            f"{key} must be one of {', '.join(map(str, known))}, got {value!r}{remedy}"
         )

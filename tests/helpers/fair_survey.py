@@ -46,5 +46,5 @@ def verdicts(folder: Path) -> dict[str, str]:
     return {item: verdict for item, verdict in found.items() if verdict != "pass"}
 
 
-def evidence_of(folder: Path, item: str) -> str:
-    return str(check(load(folder)).set_index("item").loc[item, "evidence"])
+def details_of(folder: Path, item: str) -> str:
+    return str(check(load(folder)).set_index("item").loc[item, "details"])

@@ -73,7 +73,7 @@ def test_a_density_of_weights_becomes_a_compression_of_all_parameters(tmp_path) 
     assert row["converted"].startswith(
         "compression from density of prunable weights: 266,200 of 266,610 parameters; no MACs"
     )
-    assert (row["top1_share_mean"], row["top1_share_std"], row["n"]) == (0.98, 0.002, 3)
+    assert (row["top1_fraction_mean"], row["top1_fraction_std"], row["n"]) == (0.98, 0.002, 3)
     assert row["citation"] == "Me, You 2026, Ours, of last year (unpublished)"
     assert row["definition"] == "0.1 density of prunable weights"
 
@@ -175,7 +175,7 @@ def test_li_2017_has_both_ratios_by_hand() -> None:
     row = rows[rows["label"] == "L1 filters B (Li 2017)"].iloc[0]
     assert row["compression_ratio"] == pytest.approx(0.85 / 0.73, rel=1e-5)
     assert row["speedup_ratio"] == pytest.approx(0.125 / 0.091, rel=1e-5)
-    assert row["top1_share_mean"] == pytest.approx(0.9306)
+    assert row["top1_fraction_mean"] == pytest.approx(0.9306)
 
 
 def test_figures_beside_are_a_table_for_every_shipped_section() -> None:

@@ -24,16 +24,16 @@ def test_mean_and_sample_std_are_over_seeds(tmp_path) -> None:
     row = only(load(tmp_path))
 
     assert row["seeds"] == 3
-    assert row["top1_share_mean"] == pytest.approx(0.92)
+    assert row["top1_fraction_mean"] == pytest.approx(0.92)
     # sqrt((0.02^2 + 0 + 0.02^2) / (3 - 1))
-    assert row["top1_share_std"] == pytest.approx(0.02)
+    assert row["top1_fraction_std"] == pytest.approx(0.02)
     assert cell(row) == "92.00 ± 2.00 (3)"
 
 
 def test_one_seed_has_no_std(tmp_path) -> None:
     write_run(tmp_path / "0", make(top1=0.9))
     row = only(load(tmp_path))
-    assert math.isnan(row["top1_share_std"])
+    assert math.isnan(row["top1_fraction_std"])
     assert cell(row) == "90.00 (n=1)"
 
 
@@ -41,14 +41,14 @@ def test_the_last_stage_of_a_level_is_its_result(tmp_path) -> None:
     write_run(tmp_path / "0", dense(top1=0.95), make(stage="pruned", top1=0.3), make(top1=0.9))
     row = only(load(tmp_path))
     assert row["stage"] == "finetuned"
-    assert row["top1_share_mean"] == pytest.approx(0.9)
-    assert row["pruned_top1_share_mean"] == pytest.approx(0.3)
+    assert row["top1_fraction_mean"] == pytest.approx(0.9)
+    assert row["pruned_top1_fraction_mean"] == pytest.approx(0.3)
 
 
 def test_without_fine_tuning_the_pruned_stage_is_the_result_and_said_so(tmp_path) -> None:
     write_run(tmp_path / "0", make(stage="pruned", top1=0.3))
     survey = load(tmp_path)
-    assert only(survey)["top1_share_mean"] == pytest.approx(0.3)
+    assert only(survey)["top1_fraction_mean"] == pytest.approx(0.3)
     assert "no fine-tuning recorded" in survey.notes[0]
 
 
@@ -101,7 +101,7 @@ def test_settings_with_one_label_are_never_averaged(tmp_path) -> None:
     survey = load(tmp_path)
 
     rows = pruned(survey).set_index("label")
-    assert rows["top1_share_mean"].to_dict() == {"SNIP [aaaa]": 0.8, "SNIP [bbbb]": 0.9}
+    assert rows["top1_fraction_mean"].to_dict() == {"SNIP [aaaa]": 0.8, "SNIP [bbbb]": 0.9}
     assert "[aaaa] as in short, [bbbb] as in long" in survey.notes[0]
 
 

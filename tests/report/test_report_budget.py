@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from conftest import cases
-from fair_survey import evidence_of, verdicts, write
+from fair_survey import details_of, verdicts, write
 from survey_records import dense, make, write_run
 
 from harness.report.protocol.finding import Finding
@@ -20,8 +20,8 @@ def test_equal_epochs_of_more_steps_are_another_budget(tmp_path) -> None:
 
     write(tmp_path, smaller_batches)
     assert verdicts(tmp_path) == {"same retraining budget": "fail"}
-    evidence = evidence_of(tmp_path, "same retraining budget")
-    assert evidence == "Random (lenet5, digits): 320 to 640 steps where most have 10"
+    details = details_of(tmp_path, "same retraining budget")
+    assert details == "Random (lenet5, digits): 320 to 640 steps where most have 10"
 
 
 def test_more_epochs_of_more_steps_are_told_once(tmp_path) -> None:
@@ -30,14 +30,14 @@ def test_more_epochs_of_more_steps_are_told_once(tmp_path) -> None:
         return replace(record, epochs=2, steps=20) if more else record
 
     write(tmp_path, longer)
-    evidence = evidence_of(tmp_path, "same retraining budget")
-    assert evidence == "Random (lenet5, digits): 2 epochs where most have 1"
+    details = details_of(tmp_path, "same retraining budget")
+    assert details == "Random (lenet5, digits): 2 epochs where most have 1"
 
 
 def test_a_budget_that_nobody_recorded_is_not_called_equal(tmp_path) -> None:
     write(tmp_path, lambda record: replace(record, epochs=None))  # type: ignore[arg-type]
     assert verdicts(tmp_path) == {"same retraining budget": "missing"}
-    assert "45 results lack epochs or steps" in evidence_of(tmp_path, "same retraining budget")
+    assert "45 results lack epochs or steps" in details_of(tmp_path, "same retraining budget")
 
 
 def whole(folder: Path, epochs: list[int], first: str = "initial") -> Finding:
@@ -78,4 +78,4 @@ def test_what_scores_trained_weights_without_a_dense_network_must_equal_the_othe
     found = whole(tmp_path, epochs, first)
     assert found.verdict == verdict
     totals = f"in all, dense training included: Global Magnitude 6, SNIP {sum(epochs)}"
-    assert found.verdict == "pass" or totals in found.evidence
+    assert found.verdict == "pass" or totals in found.details

@@ -57,8 +57,11 @@ def test_collapse_is_in_the_csv_and_in_the_table_of_the_page(tmp_path) -> None:
     report(tmp_path)
 
     summary = pd.read_csv(tmp_path / "report" / "summary.csv").iloc[-1]
-    assert summary["effective_density_share_mean"] == 0.0025
-    assert (summary["density_share_mean"], summary["density_of"]) == (0.005, "weights, without b")
+    assert summary["effective_density_fraction_mean"] == 0.0025
+    assert (summary["density_fraction_mean"], summary["density_of"]) == (
+        0.005,
+        "weights, without b",
+    )
     assert (summary["dead_units_count_mean"], summary["empty_layers"]) == (6, "a")
     assert (summary["collapsed_seeds"], summary["cut_seeds"]) == (1, 0)
     row = pd.read_csv(tmp_path / "report" / "records.csv").iloc[-1]
@@ -84,7 +87,7 @@ def test_records_that_have_not_measured_collapse_show_nothing_of_it(others, tmp_
 
     row, measured = only(survey), bool(others)
     assert notes(survey) == []
-    assert math.isnan(row["effective_density_share_mean"]) != measured
+    assert math.isnan(row["effective_density_fraction_mean"]) != measured
     assert math.isnan(row["dead_units_count_mean"]) != measured
     first = pd.read_csv(tmp_path / "report" / "records.csv").iloc[0]
     assert first[list(UNMEASURED)].isna().all()

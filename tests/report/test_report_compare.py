@@ -168,9 +168,9 @@ def test_settings_that_both_have_are_compared_by_setting(tmp_path) -> None:
     # Here only, so that the label of both gets a bracket.
     write(tmp_path / "b", moved({0: -5.0, 1: -5.5, 2: -5.2}), setting="bbbb1")
     table = cells(load(tmp_path / "a"), load(tmp_path / "b"))
-    found = table.set_index("found").loc["both"]
+    found = table.set_index("side").loc["both"]
     assert found["equal"].all()
-    assert table["found"].tolist().count("right") == 1
+    assert table["side"].tolist().count("right") == 1
 
 
 def test_several_settings_that_only_one_side_has_are_never_taken_for_one(tmp_path) -> None:
@@ -178,7 +178,7 @@ def test_several_settings_that_only_one_side_has_are_never_taken_for_one(tmp_pat
     write(tmp_path / "a", setting="bbbb1")
     write(tmp_path / "b", setting="cccc1")
     table = cells(load(tmp_path / "a"), load(tmp_path / "b"))
-    found = table.loc[table["requested_compression_ratio"] > 1, "found"]
+    found = table.loc[table["requested_compression_ratio"] > 1, "side"]
     assert sorted(found) == ["left", "left", "right"]
 
 
@@ -196,7 +196,7 @@ def test_cells_of_one_folder_only_are_listed_and_are_no_difference(tmp_path) -> 
     write(tmp_path / "b")
     write(tmp_path / "b", label="GraSP", setting="bbbb")
     table = cells(load(tmp_path / "a"), load(tmp_path / "b")).set_index("label")
-    assert table["found"].to_dict() == {"Dense": "both", "SNIP": "both", "GraSP": "right"}
+    assert table["side"].to_dict() == {"Dense": "both", "SNIP": "both", "GraSP": "right"}
     assert run(tmp_path) == 0
 
 

@@ -22,7 +22,7 @@ def write(folder: Path, dense_top1: list[float], top1: list[float]) -> None:
 def test_the_interval_of_three_seeds_is_their_range(tmp_path) -> None:
     write(tmp_path, [0.9, 0.9, 0.9], [0.8, 0.86, 0.83])
     row = only(load(tmp_path))
-    assert (row["top1_share_low"], row["top1_share_high"]) == pytest.approx((0.8, 0.86))
+    assert (row["top1_fraction_low"], row["top1_fraction_high"]) == pytest.approx((0.8, 0.86))
     assert not row["few_seeds"]
 
 
@@ -41,7 +41,7 @@ def test_change_is_against_the_dense_network_of_the_same_seed_in_points(tmp_path
 def test_a_failed_seed_is_in_no_interval(tmp_path) -> None:
     write(tmp_path, [0.9, 0.9, 0.9], [0.8, math.nan, 0.7])
     row = only(load(tmp_path))
-    assert (row["top1_share_low"], row["top1_share_high"]) == pytest.approx((0.7, 0.8))
+    assert (row["top1_fraction_low"], row["top1_fraction_high"]) == pytest.approx((0.7, 0.8))
     assert (row["seeds"], row["few_seeds"]) == (2, True)
 
 
@@ -56,7 +56,7 @@ def test_a_seed_without_a_dense_network_is_only_in_the_interval_of_accuracy(tmp_
     write(tmp_path, [0.9, 0.9], [0.8, 0.86])
     write_run(tmp_path / "2", make(seed=2, top1=0.7))
     row = only(load(tmp_path))
-    assert (row["top1_share_low"], row["change_points_low"]) == pytest.approx((0.7, -10))
+    assert (row["top1_fraction_low"], row["change_points_low"]) == pytest.approx((0.7, -10))
 
 
 @cases(
@@ -78,5 +78,5 @@ def test_intervals_are_in_the_csv(tmp_path) -> None:
     write(tmp_path, [0.9, 0.9, 0.9], [0.8, 0.86, 0.83])
     report(tmp_path)
     row = pd.read_csv(tmp_path / "report" / "summary.csv").iloc[-1]
-    assert (row["top1_share_low"], row["change_points_high"]) == pytest.approx((0.8, -4))
+    assert (row["top1_fraction_low"], row["change_points_high"]) == pytest.approx((0.8, -4))
     assert row["few_seeds"] == 0

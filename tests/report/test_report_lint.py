@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fair_survey import DEVICE, Change, evidence_of, verdicts, write
+from fair_survey import DEVICE, Change, details_of, verdicts, write
 
 from harness.cli.report import main
 from harness.report.protocol.lint import check
@@ -23,7 +23,7 @@ def test_a_survey_that_keeps_the_protocol_passes_and_ends_with_0(tmp_path, capsy
     assert "14 pass, 0 fail, 0 missing" in printed
     assert "cpu x86_64" in printed
     table = pd.read_csv(tmp_path / "report" / "lint.csv")
-    assert list(table) == ["item", "verdict", "evidence", "remedy"]
+    assert list(table) == ["item", "verdict", "details", "remedy"]
     assert not (tmp_path / "report" / "report.html").exists()
 
 
@@ -106,7 +106,7 @@ def test_what_is_not_met_says_who_and_what_to_do_and_ends_with_1(tmp_path, capsy
     assert "13 pass, 1 fail, 0 missing" in capsys.readouterr().out
     rows = pd.read_csv(tmp_path / "out" / "lint.csv").set_index("item")
     row = rows.loc["same retraining budget"]
-    assert row["evidence"] == "Random (lenet5, digits): 2 epochs where most have 1"
+    assert row["details"] == "Random (lenet5, digits): 2 epochs where most have 1"
     assert row["remedy"].startswith("give all methods the same retraining.epochs")
 
 
@@ -117,10 +117,8 @@ def test_pruning_at_initialisation_has_an_equal_budget_and_its_whole_cost_is_tol
 
     write(tmp_path, at_init)
     assert verdicts(tmp_path) == {}
-    evidence = evidence_of(tmp_path, "same retraining budget")
-    assert (
-        "dense training included: Global Magnitude 2, Layerwise Magnitude 2, Random 1" in evidence
-    )
+    details = details_of(tmp_path, "same retraining budget")
+    assert "dense training included: Global Magnitude 2, Layerwise Magnitude 2, Random 1" in details
 
 
 def test_a_collapsed_network_that_loses_the_same_on_both_is_no_fault(tmp_path) -> None:
@@ -138,23 +136,23 @@ def test_a_collapsed_network_that_loses_the_same_on_both_is_no_fault(tmp_path) -
 def test_runs_without_a_device_are_counted(tmp_path) -> None:
     write(tmp_path, device=None)
     assert verdicts(tmp_path) == {"hardware named": "missing"}
-    assert "45 of 45 runs do not name a device" in evidence_of(tmp_path, "hardware named")
+    assert "45 of 45 runs do not name a device" in details_of(tmp_path, "hardware named")
 
 
 def test_a_processor_is_named_by_its_model_beside_a_gpu_it_is_not(tmp_path) -> None:
     write(tmp_path, device={**DEVICE, "hardware": {"cpu": "AMD EPYC"}})
     other = {"numerics_key": {"device": "NVIDIA H100"}, "hardware": {"cpu": "AMD EPYC"}}
     (tmp_path / "random-2-0" / "environment.json").write_text(json.dumps(other))
-    evidence = evidence_of(tmp_path, "hardware named")
-    assert evidence == "all runs name their device: AMD EPYC (cpu x86_64), NVIDIA H100"
+    details = details_of(tmp_path, "hardware named")
+    assert details == "all runs name their device: AMD EPYC (cpu x86_64), NVIDIA H100"
 
 
 def test_a_damaged_environment_names_no_device(tmp_path) -> None:
     write(tmp_path)
     (tmp_path / "random-2-0" / "environment.json").write_text("{")
     (tmp_path / "random-2-1" / "environment.json").write_text("[]")
-    evidence = evidence_of(tmp_path, "hardware named")
-    assert evidence == "2 of 45 runs do not name a device: random-2-0, random-2-1"
+    details = details_of(tmp_path, "hardware named")
+    assert details == "2 of 45 runs do not name a device: random-2-0, random-2-1"
 
 
 LATENCY = {"event": "latency", "level": 1, "device": "cpu x86_64", "batch": 32, "dtype": "float32"}
@@ -167,7 +165,7 @@ def test_a_latency_needs_its_device_batch_and_precision(lacks, tmp_path) -> None
     (tmp_path / "random-2-0" / "timings.jsonl").write_text(f'{{"level": 0}}\n{line}\n{{"cut')
     found = check(load(tmp_path)).set_index("item").loc["latency with device, batch and precision"]
     assert found["verdict"] == ("fail" if lacks else "pass")
-    assert found["evidence"].startswith("1 measurements")
+    assert found["details"].startswith("1 measurements")
 
 
 def test_a_baseline_is_known_by_its_parts_but_a_control_is_none(tmp_path) -> None:

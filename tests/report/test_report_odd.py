@@ -27,7 +27,7 @@ def test_a_survey_in_which_all_has_failed_is_reported_and_checked(tmp_path) -> N
         write_run(tmp_path / str(seed), dense(**nothing), make(**nothing))
     assert report(tmp_path)
     rules = check(load(tmp_path)).set_index("item")
-    assert str(rules.loc["same dense weights", "evidence"]).endswith("(2 in all)")
+    assert str(rules.loc["same dense weights", "details"]).endswith("(2 in all)")
 
 
 DAMAGED = {

@@ -30,14 +30,14 @@ def test_the_last_stage_of_a_level_counts_whatever_the_alphabet_says(last, tmp_p
     assert ("SNIP" in found.index) == (last > 1)
     if last > 1:
         assert found.loc["SNIP", "stage"] == stages[-1]
-        assert found.loc["SNIP", "top1_share_mean"] == pytest.approx(last / 10)
-        assert found.loc["SNIP", "pruned_top1_share_mean"] == pytest.approx(0.2)
+        assert found.loc["SNIP", "top1_fraction_mean"] == pytest.approx(last / 10)
+        assert found.loc["SNIP", "pruned_top1_fraction_mean"] == pytest.approx(0.2)
 
 
 def test_without_fine_tuning_the_recalibrated_stage_is_the_result_and_said_so(tmp_path) -> None:
     write_run(tmp_path / "0", make(stage="pruned", top1=0.3), make(stage="recalibrated", top1=0.4))
     survey = load(tmp_path)
-    assert only(survey)["top1_share_mean"] == pytest.approx(0.4)
+    assert only(survey)["top1_fraction_mean"] == pytest.approx(0.4)
     assert notes(survey) == ["no fine-tuning recorded, accuracy is right after recalibration: SNIP"]
 
 
@@ -130,7 +130,7 @@ def test_of_masks_that_shrink_inside_one_training_only_the_end_is_a_result(tmp_p
     )
     assert cell(row) == "90.00 ± 0.00 (n=2)"
     # Right after the last removal, within the training.
-    assert cell(row, "pruned_top1_share") == "40.00 ± 0.00 (n=2)"
+    assert cell(row, "pruned_top1_fraction") == "40.00 ± 0.00 (n=2)"
     assert survey.notes[0].startswith("measured and requested compression")
 
 
@@ -155,8 +155,8 @@ def test_masks_that_were_released_on_the_way_are_no_results_at_1x(tmp_path) -> N
     row = only(load(tmp_path))
 
     assert (row["requested_compression_ratio"], row["level"]) == (4.0, 3)
-    assert row["top1_share_mean"] == pytest.approx(0.9)
-    assert row["pruned_top1_share_mean"] == pytest.approx(0.7)
+    assert row["top1_fraction_mean"] == pytest.approx(0.9)
+    assert row["pruned_top1_fraction_mean"] == pytest.approx(0.7)
 
 
 def test_runs_that_are_all_on_the_way_give_no_report(tmp_path, capsys) -> None:

@@ -54,7 +54,7 @@ def test_the_front_holds_what_nothing_beats_in_both_ways() -> None:
     rows = pd.DataFrame(
         {
             "x": [2.0, 2.0, 4.0, 4.0, 8.0, 16.0, math.inf],
-            "top1_share_mean": [0.95, 0.95, 0.9, 0.8, 0.9, math.nan, 0.99],
+            "top1_fraction_mean": [0.95, 0.95, 0.9, 0.8, 0.9, math.nan, 0.99],
         }
     )
     # Twins are both on it; 4x is beaten by 8x with the same accuracy; what failed is not on it.
@@ -62,7 +62,7 @@ def test_the_front_holds_what_nothing_beats_in_both_ways() -> None:
 
 
 def test_a_front_of_failed_results_is_empty() -> None:
-    rows = pd.DataFrame({"x": [2.0], "top1_share_mean": [math.nan]})
+    rows = pd.DataFrame({"x": [2.0], "top1_fraction_mean": [math.nan]})
     assert front(rows, "x").tolist() == [False]
 
 

@@ -57,12 +57,12 @@ def test_means_are_over_seeds_and_changes_against_each_seeds_own_network(tmp_pat
     row = at(load(tmp_path), "conv.weight")
 
     assert (row["seeds"], row["kept_units"], row["units"]) == (2, 10, 20)
-    assert row["top1_share_mean"] == pytest.approx(0.7)
+    assert row["top1_fraction_mean"] == pytest.approx(0.7)
     # sqrt((0.1^2 + 0.1^2) / (2 - 1))
-    assert row["top1_share_std"] == pytest.approx(0.1 * math.sqrt(2))
+    assert row["top1_fraction_std"] == pytest.approx(0.1 * math.sqrt(2))
     # (80 - 90) and (60 - 80)
     assert row["change_points_mean"] == pytest.approx(-15.0)
-    assert row["dense_top1_share_mean"] == pytest.approx(0.85)
+    assert row["dense_top1_fraction_mean"] == pytest.approx(0.85)
 
 
 def test_a_seed_without_a_finite_loss_does_not_count(tmp_path) -> None:
@@ -71,7 +71,7 @@ def test_a_seed_without_a_finite_loss_does_not_count(tmp_path) -> None:
     (tmp_path / "1" / "sensitivity.jsonl").write_text(text.replace('"loss": 1.0', '"loss": null'))
 
     row = at(load(tmp_path), "a.weight")
-    assert (row["seeds"], row["failed_seeds"], row["top1_share_mean"]) == (1, 1, 0.5)
+    assert (row["seeds"], row["failed_seeds"], row["top1_fraction_mean"]) == (1, 1, 0.5)
 
 
 def test_layers_stay_in_the_models_order_and_settings_apart(tmp_path) -> None:

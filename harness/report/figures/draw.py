@@ -62,9 +62,9 @@ def _accuracy(section: Section, styles: dict[str, lines.LineStyle], out: Path) -
     figure, panels = _panels(section, len(axes))
     for panel, axis in zip(panels, axes, strict=True):
         for _, row in section.dense.iterrows():
-            height, label = 100 * row["top1_share_mean"], _plain(row["label"])
+            height, label = 100 * row["top1_fraction_mean"], _plain(row["label"])
             panel.axhline(height, color=lines.DENSE_COLOUR, linewidth=1, label=label)
-        _draw(panel, section, axis, styles, ("top1_share", 100))
+        _draw(panel, section, axis, styles, ("top1_fraction", 100))
         _published(panel, section, axis)
         _scale(panel, axis, lines.reached(axis, section.pruned, section.published))
     panels[0].set_ylabel(lines.ACCURACY)
@@ -77,7 +77,7 @@ def _published(panel: Axes, section: Section, axis: lines.Axis) -> None:
         return
     for label, look in lines.line_styles(section.published_labels()).items():
         rows = section.published[section.published["label"] == label]
-        x, y = rows[f"{axis.name}_ratio"], 100 * rows["top1_share_mean"]
+        x, y = rows[f"{axis.name}_ratio"], 100 * rows["top1_fraction_mean"]
         panel.plot(
             x,
             y,

@@ -35,7 +35,7 @@ def _write(section: Section, out: Path) -> Path:
 def table(section: Section) -> str:
     """Returns top-1 in %, mean and std over seeds, a row per method; the best means are bold."""
     pruned = section.pruned
-    best = pruned.groupby("requested_compression_ratio")["top1_share_mean"].transform("max")
+    best = pruned.groupby("requested_compression_ratio")["top1_fraction_mean"].transform("max")
     cells = pruned.assign(
         cell=[_cell(row, top) for (_, row), top in zip(pruned.iterrows(), best, strict=True)]
     )
@@ -77,11 +77,11 @@ def _line(row: tuple[str, ...]) -> str:
 def _cell(row: "pd.Series[float]", best: float | None) -> str:
     if not row["seeds"]:
         return "failed" if row["failed_seeds"] else "--"
-    mean, std = 100 * row["top1_share_mean"], 100 * row["top1_share_std"]
+    mean, std = 100 * row["top1_fraction_mean"], 100 * row["top1_fraction_std"]
     text = f"{mean:.2f}" if pd.isna(std) else f"{mean:.2f} $\\pm$ {std:.2f}"
     if row["failed_seeds"]:
         text += f" ({row['failed_seeds']} failed)"
-    return rf"\textbf{{{text}}}" if row["top1_share_mean"] == best else text
+    return rf"\textbf{{{text}}}" if row["top1_fraction_mean"] == best else text
 
 
 def escape(text: str) -> str:

@@ -85,7 +85,7 @@ def _line_style(number: int) -> LineStyle:
 
 
 def lines(
-    pruned: pd.DataFrame, x: str, measure: str = "top1_share", factor: float = 100
+    pruned: pd.DataFrame, x: str, measure: str = "top1_fraction", factor: float = 100
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yields each method with its points from left to right, in the columns x, y and error.
 

@@ -30,7 +30,7 @@ class Analysis:
 def analyses_of(summary: pd.DataFrame) -> Iterator[Analysis]:
     for title, rows in analyses(summary):
         styles = line_styles(list(dict.fromkeys(map(str, rows["layer"]))))
-        dense = 100 * rows["dense_top1_share_mean"].iloc[0]
+        dense = 100 * rows["dense_top1_fraction_mean"].iloc[0]
         chart = layers(rows["density"].tolist(), styles, dense)
         yield Analysis(title, caption(rows), styles, _rows(rows), chart, _table(rows))
 
@@ -41,7 +41,7 @@ def _rows(rows: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
             {
                 "label": str(row.layer),
                 "density": row.density,
-                "top1": number(100 * row.top1_share_mean),
+                "top1": number(100 * row.top1_fraction_mean),
                 "top1_text": _spread(row),
                 "kept": f"{row.kept_units} of {row.units}",
                 "loss": number(row.loss_mean, digits=4),
@@ -53,7 +53,7 @@ def _rows(rows: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
 
 
 def _spread(row: Any) -> str:
-    mean, std = 100 * row.top1_share_mean, 100 * row.top1_share_std
+    mean, std = 100 * row.top1_fraction_mean, 100 * row.top1_fraction_std
     return spread(f"{mean:.2f}", std, row.seeds, row.failed_seeds)
 
 

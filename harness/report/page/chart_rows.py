@@ -41,7 +41,7 @@ def rows(section: Section, curves: pd.DataFrame) -> dict[str, Rows]:
 
 
 def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
-    top1, change = 100 * row["top1_share_mean"], row["change_points_mean"]
+    top1, change = 100 * row["top1_fraction_mean"], row["change_points_mean"]
     return {
         "label": row["label"],
         "requested": number(row["requested_compression_ratio"]),
@@ -52,7 +52,7 @@ def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
         # The axes are logarithmic: 0 cannot be drawn.
         **{axis.name: number(row[axis.column]) or None for axis in axes},
         "top1": number(top1),
-        **_around("top1", top1, 100 * row["top1_share_std"]),
+        **_around("top1", top1, 100 * row["top1_fraction_std"]),
         "change": number(change),
         **_around("change", change, row["change_points_std"]),
     }
@@ -70,7 +70,7 @@ def _around(name: str, mean: float, std: float) -> dict[str, float | None]:
 
 
 def _dense(row: "pd.Series[Any]") -> dict[str, Any]:
-    top1 = number(100 * row["top1_share_mean"])
+    top1 = number(100 * row["top1_fraction_mean"])
     return {"label": row["label"], "top1": top1, "text": cell(row)}
 
 
@@ -79,7 +79,7 @@ def _published(row: Any) -> dict[str, Any]:
         "label": row.label,
         "compression": number(row.compression_ratio),
         "speedup": number(row.speedup_ratio),
-        "top1": number(row.top1_share_mean, 100),
+        "top1": number(row.top1_fraction_mean, 100),
         "text": published_text(row),
         "where": f"{row.citation}, {row.where}",
         "definition": row.definition,
@@ -87,5 +87,5 @@ def _published(row: Any) -> dict[str, Any]:
 
 
 def published_text(row: Any) -> str:
-    std = "" if pd.isna(row.top1_share_std) else f" ± {100 * row.top1_share_std:.2f}"
-    return f"{100 * row.top1_share_mean:.2f}{std}"
+    std = "" if pd.isna(row.top1_fraction_std) else f" ± {100 * row.top1_fraction_std:.2f}"
+    return f"{100 * row.top1_fraction_mean:.2f}{std}"

@@ -68,9 +68,9 @@ def _published_row(row: Any) -> Row:
     ]
     cells = [
         *ratios,
-        Cell(published_text(row), number(row.top1_share_mean)),
+        Cell(published_text(row), number(row.top1_fraction_mean)),
         "-" if pd.isna(row.n) else f"{row.n:g}",
-        percent(row.dense_top1_share),
+        percent(row.dense_top1_fraction),
         row.definition,
         row.converted,
         row.recipe,
@@ -82,12 +82,10 @@ def _published_row(row: Any) -> Row:
 def protocol(survey: Survey) -> str:
     """Returns the table of the protocol's rules and their findings."""
     findings = lint.check(survey)
-    rows = [
-        Row(row.item, [row.verdict, row.evidence, row.remedy]) for row in iterate_rows(findings)
-    ]
+    rows = [Row(row.item, [row.verdict, row.details, row.remedy]) for row in iterate_rows(findings)]
     counts = findings["verdict"].value_counts()
     verdicts = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
-    heads = ["Rule", "Verdict", "Evidence", "What to do"]
+    heads = ["Rule", "Verdict", "Details", "What to do"]
     shown = table("Protocol of a comparison", heads, rows, "sentences")
     return f'<section id="protocol"><h2>Protocol: {verdicts}</h2>{shown}</section>'
 
@@ -132,15 +130,15 @@ def _all(section: Section) -> str:
 
 def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
     units = row["dead_units_count_mean"]
-    densities = ("density_of_weights_share_mean", "effective_density_share_mean")
+    densities = ("density_of_weights_fraction_mean", "effective_density_fraction_mean")
     cells = [
         *(Cell(times(row[name]), number(row[name])) for name in _RATIOS),
-        Cell(cell(row), number(row["top1_share_mean"])),
+        Cell(cell(row), number(row["top1_fraction_mean"])),
         Cell(points(row["change_points_mean"]), number(row["change_points_mean"])),
         Cell(percent(row["relative_top1_ratio_mean"]), number(row["relative_top1_ratio_mean"])),
-        Cell(cell(row, "pruned_top1_share"), number(row["pruned_top1_share_mean"])),
-        Cell(cell(row, "top5_share"), number(row["top5_share_mean"])),
-        Cell(percent(row["density_share_mean"]), number(row["density_share_mean"])),
+        Cell(cell(row, "pruned_top1_fraction"), number(row["pruned_top1_fraction_mean"])),
+        Cell(cell(row, "top5_fraction"), number(row["top5_fraction_mean"])),
+        Cell(percent(row["density_fraction_mean"]), number(row["density_fraction_mean"])),
         row["density_of"],
         *(Cell(percent(row[name]), number(row[name])) for name in densities),
         Cell("-" if pd.isna(units) else f"{units:.4g}", number(units)),

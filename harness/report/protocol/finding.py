@@ -18,7 +18,7 @@ class Finding:
     """
 
     verdict: str
-    evidence: str
+    details: str
     remedy: str = ""
 
 

@@ -27,7 +27,7 @@ def lint(runs: Path, out: Path) -> int:
 
 
 def check(survey: Survey) -> pd.DataFrame:
-    """Returns a row per rule: item, verdict (pass, fail, missing), evidence, remedy ("" if pass).
+    """Returns a row per rule: item, verdict (pass, fail, missing), details, remedy ("" if pass).
 
     Raises:
         ValueError: the survey has no result of a pruned model.

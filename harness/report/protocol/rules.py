@@ -128,8 +128,8 @@ def validation_and_test(survey: Survey) -> Finding:
     rows = pruned(survey)
     gaps = rows[rows[["validation_top1", "validation_loss"]].isna().any(axis=1) & ~rows["failed"]]
     if len(gaps):
-        evidence = f"{len(gaps)} results have no validation metrics: {name_some(gaps['folder'])}"
-        return Finding("missing", evidence, "give the data set validation samples")
+        details = f"{len(gaps)} results have no validation metrics: {name_some(gaps['folder'])}"
+        return Finding("missing", details, "give the data set validation samples")
     # Losses of two sets of samples do not agree to the last digit, except by chance, or where a
     # model with an empty layer has one output for all samples: ln 10 for ten classes.
     alive = rows["empty_layers"].map(lambda layers: not layers)

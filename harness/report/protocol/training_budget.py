@@ -24,8 +24,8 @@ def retraining_budget(survey: Survey) -> Finding:
     spent = (rows[totals] - at_first).round(6).set_axis(units, axis="columns")
     gaps = rows[spent.isna().any(axis=1)]
     if len(gaps):
-        evidence = f"{len(gaps)} results lack epochs or steps: {name_some(gaps['folder'])}"
-        return Finding("missing", evidence, "repeat these runs")
+        details = f"{len(gaps)} results lack epochs or steps: {name_some(gaps['folder'])}"
+        return Finding("missing", details, "repeat these runs")
     dense = at_first[:, 0] > 0
     rescored = ~dense & (_trained_before_pruning(rows, survey.records) > 0)
     rows = rows.assign(**spent, dense=dense, rescored=rescored)

@@ -14,8 +14,15 @@ from harness.report.published.schema import SIZES, SOURCES, SPEEDS
 # keys are the names that the classes of the parts declare.
 _PARTS = {"mnist5k": ("mnist", "5,000 images of MNIST's 70,000")}
 COLUMNS = [
-    *("label", "compression_ratio", "speedup_ratio", "top1_share_mean", "top1_share_std", "n"),
-    *("statistic", "dense_top1_share", "paper", "citation", "where", "source", "recipe"),
+    *(
+        "label",
+        "compression_ratio",
+        "speedup_ratio",
+        "top1_fraction_mean",
+        "top1_fraction_std",
+        "n",
+    ),
+    *("statistic", "dense_top1_fraction", "paper", "citation", "where", "source", "recipe"),
     *("structure", "retraining", "schedule", "definition", "converted", "note"),
 ]
 
@@ -86,9 +93,9 @@ def _row(row: dict[str, Any], suffix: str) -> dict[str, Any]:
         "label": row["label"] + suffix,
         "compression_ratio": compression_ratio,
         "speedup_ratio": speedup_ratio,
-        "top1_share_mean": row["accuracy"] / 100,
-        "top1_share_std": row["std"] / 100,
-        "dense_top1_share": row["dense"] / 100,
+        "top1_fraction_mean": row["accuracy"] / 100,
+        "top1_fraction_std": row["std"] / 100,
+        "dense_top1_fraction": row["dense"] / 100,
         "citation": f"{row['authors']} {row['year']}, {row['title']} ({row['venue']})",
         "source": SOURCES[row["source"]],
         "definition": "; ".join(definitions),

@@ -67,6 +67,6 @@ def _note(row: "pd.Series[float]") -> str:
     return (
         f"{row['label']} on {row['model']}, {row['data']} at "
         f"{row['requested_compression_ratio']:.4g}x: {'; '.join(facts)}; of all weights "
-        f"{percent(row['density_of_weights_share_mean'])} % are kept and "
-        f"{percent(row['effective_density_share_mean'])} % connect input and output"
+        f"{percent(row['density_of_weights_fraction_mean'])} % are kept and "
+        f"{percent(row['effective_density_fraction_mean'])} % connect input and output"
     )

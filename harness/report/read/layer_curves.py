@@ -26,7 +26,7 @@ def load(runs: Path, notes: list[str] | None = None) -> pd.DataFrame:
 
     An analysis whose file is not as it was written is left out, and `notes` gets a note.
 
-    top1_share and loss are measured on validation data. change_points is top-1 minus that of the
+    top1_fraction and loss are measured on validation data. change_points is top-1 minus that of the
     dense model. A seed whose loss is null does not count.
 
     Raises:
@@ -75,10 +75,10 @@ def _summarised(rows: pd.DataFrame) -> pd.DataFrame:
         failed_seeds=("top1", lambda top1: int(top1.isna().sum())),
         kept_units=("kept", "first"),
         units=("units", "first"),
-        top1_share_mean=("top1", "mean"),
-        top1_share_std=("top1", "std"),
+        top1_fraction_mean=("top1", "mean"),
+        top1_fraction_std=("top1", "std"),
         loss_mean=("loss", "mean"),
-        dense_top1_share_mean=("dense_top1", "mean"),
+        dense_top1_fraction_mean=("dense_top1", "mean"),
         dense_loss_mean=("dense_loss", "mean"),
         change_points_mean=("change", "mean"),
         change_points_std=("change", "std"),
@@ -114,7 +114,7 @@ def print_tables(summary: pd.DataFrame) -> None:
 
 
 def caption(rows: pd.DataFrame) -> str:
-    dense, seeds = 100 * rows["dense_top1_share_mean"].iloc[0], rows["seeds"].max()
+    dense, seeds = 100 * rows["dense_top1_fraction_mean"].iloc[0], rows["seeds"].max()
     return (
         f"Validation top-1 in %, mean of {seeds} {'seed' if seeds == 1 else 'seeds'}: one layer "
         f"pruned alone, nothing retrained; nothing pruned: {dense:.2f}"
@@ -122,7 +122,7 @@ def caption(rows: pd.DataFrame) -> str:
 
 
 def _table(rows: pd.DataFrame) -> Table:
-    means = wide(rows, "top1_share_mean")
+    means = wide(rows, "top1_fraction_mean")
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("Layer, density", overflow="fold")
     for density in means.columns:

@@ -28,7 +28,7 @@ def compare(runs: Path, other: Path, out: Path) -> int:
     """
     left, right = load(runs), load(other)
     table = cells(left, right)
-    if not (table["found"] == "both").any():
+    if not (table["side"] == "both").any():
         raise ValueError(
             f"{runs} and {other} have no result in common (model, data, method and compression): "
             "pass two folders of one survey"
@@ -51,6 +51,7 @@ def cells(left: Survey, right: Survey) -> pd.DataFrame:
             differences are equal); "" if there is no p.
         p_holm: p, corrected over all cells.
         failed_left, failed_right: Numbers of failed seeds.
+        side: The survey that has the cell: left, right or both.
         equal: True if all seeds have the same top-1.
         masks, equal_masks: Pairs of one seed with masks, and those whose masks are equal.
         differs: True if p_holm < 0.05, or if a common seed failed on one side only.
@@ -91,7 +92,7 @@ def _cell(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any]:
     return {
         **{key: shown[key] for key in ("model", "data", "label")},
         "requested_compression_ratio": shown["requested"],
-        "found": "both" if len(left) and len(right) else "left" if len(left) else "right",
+        "side": "both" if len(left) and len(right) else "left" if len(left) else "right",
         "seeds_left": len(values[0]),
         "seeds_right": len(values[1]),
         "common_seeds": len(differences),
@@ -138,7 +139,7 @@ def _tested(differences: Array, left: Array, right: Array) -> tuple[str, float]:
 
 def verdict(table: pd.DataFrame, common: int, identical: int) -> str:
     """Returns the last line: a sentence on the cells of both surveys, and the rest as a count."""
-    both, different = table[table["found"] == "both"], table[table["differs"]]
+    both, different = table[table["side"] == "both"], table[table["differs"]]
     start = f"identical records in {identical} of {common} runs; " if common else ""
     alone = len(table) - len(both)
     end = f"; {alone} more in one folder only" if alone else ""

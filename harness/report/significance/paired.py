@@ -38,10 +38,10 @@ def paired(results: pd.DataFrame, against: str, test: str = "t") -> pd.DataFrame
         reference.rename(columns={"top1": "reference"}),
         how="left",
         on=[*_PAIR_KEYS, "seed"],
-        indicator="found",
+        indicator="side",
     )
     pairs = pairs.assign(points=100 * (pairs["top1"] - pairs["reference"]))
-    pairs = pairs.assign(failed=pairs["points"].isna() & (pairs["found"] == "both"))
+    pairs = pairs.assign(failed=pairs["points"].isna() & (pairs["side"] == "both"))
     table = pairs.groupby([*_SECTION, "label", "requested"]).agg(
         seeds=("points", "count"),
         failed_seeds=("failed", "sum"),

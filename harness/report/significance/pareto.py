@@ -10,12 +10,12 @@ def front(pruned: pd.DataFrame, x: str) -> "pd.Series[bool]":
     A row is on the front if no other row has at least its `x` and its accuracy, and more of one of
     them. Failed results are not on the front.
 
-    >>> rows = pd.DataFrame({"x": [2.0, 4.0, 8.0], "top1_share_mean": [0.9, 0.95, 0.5]})
+    >>> rows = pd.DataFrame({"x": [2.0, 4.0, 8.0], "top1_fraction_mean": [0.9, 0.95, 0.5]})
     >>> front(rows, "x").tolist()
     [False, True, True]
     """
-    drawn = pruned[np.isfinite(pruned[x]) & pruned["top1_share_mean"].notna()]
-    best = drawn.groupby(x)["top1_share_mean"].max().sort_index(ascending=False)
+    drawn = pruned[np.isfinite(pruned[x]) & pruned["top1_fraction_mean"].notna()]
+    best = drawn.groupby(x)["top1_fraction_mean"].max().sort_index(ascending=False)
     beyond = best.cummax().shift(fill_value=-np.inf)
-    accuracy = pruned["top1_share_mean"]
+    accuracy = pruned["top1_fraction_mean"]
     return (accuracy == pruned[x].map(best)) & (accuracy > pruned[x].map(beyond))

@@ -37,7 +37,7 @@ def _ranked(title: str, rows: pd.DataFrame) -> Iterator[Ranks]:
     names = [str(name) for name in missing.index[missing == 0]]
     if len(shared) < 2 or len(names) < 2:
         return
-    means = rows.set_index([*_SETTING, "label"])["top1_share_mean"].unstack()
+    means = rows.set_index([*_SETTING, "label"])["top1_fraction_mean"].unstack()
     ranked = stats.ranks(means.loc[shared.index, names].to_numpy())
     mean = dict(sorted(zip(names, ranked.mean(axis=0).tolist(), strict=True), key=_by_rank))
     distance = stats.critical_difference(len(names), len(shared))

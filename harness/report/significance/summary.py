@@ -9,14 +9,14 @@ from harness.report.significance import stats
 
 # Columns of the results, and their names with units in the summary.
 MEASURES = {
-    "top1": "top1_share",
-    "top5": "top5_share",
-    "pruned_top1": "pruned_top1_share",
+    "top1": "top1_fraction",
+    "top5": "top5_fraction",
+    "pruned_top1": "pruned_top1_fraction",
     "compression": "compression_ratio",
     "speedup": "speedup_ratio",
-    "density": "density_share",
-    "density_of_weights": "density_of_weights_share",
-    "effective_density": "effective_density_share",
+    "density": "density_fraction",
+    "density_of_weights": "density_of_weights_fraction",
+    "effective_density": "effective_density_fraction",
     "dead": "dead_units_count",
     "latency_ms": "latency_ms",
     "change": "change_points",
@@ -83,7 +83,7 @@ def _with_intervals(summary: pd.DataFrame, results: pd.DataFrame) -> pd.DataFram
     return summary.assign(**ends, few_seeds=summary["seeds"] < stats.FEW_SEEDS)
 
 
-def cell(row: "pd.Series[float]", measure: str = "top1_share") -> str:
+def cell(row: "pd.Series[float]", measure: str = "top1_fraction") -> str:
     """Formats mean, std and number of seeds in %, and failed seeds, as in "93.12 ± 0.21 (3)".
 
     Fewer than three seeds are written with n=, as in "93.12 ± 0.21 (n=2)".

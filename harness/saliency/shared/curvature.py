@@ -24,7 +24,7 @@ STAGES = 3
 
 
 def check_memory(
-    owner: str, matrices: Mapping[str, tuple[int, ...]], work: int, limit_gb: float, way_out: str
+    owner: str, matrices: Mapping[str, tuple[int, ...]], work: int, limit_gb: float, remedy: str
 ) -> None:
     """Logs the peak memory of float64 matrices of these shapes, beside model and activations.
 
@@ -40,7 +40,7 @@ def check_memory(
     if peak_gb > limit_gb:
         raise ValueError(
             f"{owner} needs {peak_gb:.3g} GB beside the model, most of it for {largest}, and "
-            f"memory_limit_gb is {limit_gb:g}; {way_out}, or raise memory_limit_gb"
+            f"memory_limit_gb is {limit_gb:g}; {remedy}, or raise memory_limit_gb"
         )
     logging.getLogger(__name__).info("%s needs up to %.3g GB beside the model", owner, peak_gb)
 

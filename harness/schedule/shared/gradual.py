@@ -39,8 +39,8 @@ class Gradual:
 
     def __post_init__(self) -> None:
         given = ("first_step",) if self.last_step is None else ("first_step", "last_step")
-        check_fields(self, "a whole number of at least 0", *given, way_out=COUNTED)
-        check_fields(self, "a whole number of at least 1", "interval", way_out=COUNTED)
+        check_fields(self, "a whole number of at least 0", *given, remedy=COUNTED)
+        check_fields(self, "a whole number of at least 1", "interval", remedy=COUNTED)
         if self.last_step is not None and self.last_step < self.first_step:
             raise ValueError(
                 f"last_step must not be before first_step, got last_step={self.last_step} and "
