@@ -16,6 +16,8 @@ CLASSES = ("run", "compose", "no")
 LANGUAGES = ("bash", "sh", "shell", "console", "python")
 FENCE = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)|<img\b[^>]*>")
+# Hydra reads the line of the package only if it is the first one.
+NAMED = re.compile(r"(?:# @package \w+\n)?# ([\w./]+\.(?:py|yaml))\n")
 ADDED = re.compile(r"^# to try it in seconds, add: (.*)\n?", re.MULTILINE)
 
 
@@ -60,7 +62,7 @@ def files(markdown: str) -> Iterator[tuple[str, str]]:
     [('conf/a.yaml', '# conf/a.yaml\\nb: 1\\n')]
     """
     for fence in FENCE.finditer(markdown):
-        if path := re.match(r"# ([\w./]+\.(?:py|yaml))\n", fence.group(3)):
+        if path := NAMED.match(fence.group(3)):
             yield path.group(1), fence.group(3)
 
 
