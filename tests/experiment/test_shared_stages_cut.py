@@ -139,7 +139,9 @@ def test_a_damaged_stage_is_computed_again_and_told_once(tmp_path, alone, damage
         file.write_bytes(new.get(damage, content))
 
     assert left(start(tmp_path, DEEP, MARKS)) == alone[DEEP]
-    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("stage ")]
+    said = [
+        line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: stage ")
+    ]
     assert len(said) == len(sound) == len(set(said))
     assert all("computing it again" in line for line in said)
     assert stages(tmp_path) == list(sound)

@@ -50,7 +50,7 @@ def test_wandb_that_fails_in_the_middle_stops_nothing_and_says_so_once(
     track(Wandb(), tmp_path)
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("W&B ") and line.endswith(": the server is gone")
+    assert line.startswith("warning: W&B ") and line.endswith(": the server is gone")
 
 
 @cases(
@@ -155,7 +155,8 @@ def test_wandb_run_whose_id_is_online_elsewhere_goes_on_offline_and_says_so(
         track(Wandb(mode="online"), tmp_path)
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("W&B has another run of the same id online; this run continues offline")
+    said = "warning: W&B has another run of the same id online; this run continues offline"
+    assert line.startswith(said)
     assert not stub.runs
     (log,) = wandb_log.logs(tmp_path)
     assert len(log.history) == 5
