@@ -31,7 +31,7 @@ class Recorder:
 
     Args:
         identity: names the run in its records.
-        watcher: receives records and progress.
+        sink: receives records, epochs and timings.
         files: the run's checkpoints, or None to save nothing.
         latency: how latency is measured, or None.
     """
@@ -39,7 +39,7 @@ class Recorder:
     context: RunContext
     state: RunState
     identity: Identity
-    watcher: RunSink
+    sink: RunSink
     files: Checkpoints | None = None
     latency: Latency | None = None
 
@@ -75,13 +75,13 @@ class Recorder:
     def show(self, stage_record: StageRecord) -> None:
         """Logs the record of a stage of this run, or of a run that shares the stage."""
         record = record_of(self.context, stage_record, self.identity)
-        self.context.ranks.on_main(lambda: self.watcher.log(record))
+        self.context.ranks.on_main(lambda: self.sink.log(record))
 
     def replay(self, stage_record: StageRecord) -> None:
         """Logs a stage that another run computed, with the epochs of its training."""
         record = stage_record["record"]
         if record["level"]:  # epochs of dense training are shown by the run that trains it
-            self.watcher.replay(record["level"], record["epoch_losses"], record["epoch_top1"])
+            self.sink.replay(record["level"], record["epoch_losses"], record["epoch_top1"])
         self.show(stage_record)
 
     def on_epoch(self, level: int, resolved: ResolvedRecipe) -> OnEpoch:
@@ -90,7 +90,7 @@ class Recorder:
 
         def show(done: int, curve: TrainingCurve) -> None:
             ended, epochs = done - begin.epoch, recipe.epochs - begin.epoch
-            self.watcher.epoch(level, ended, epochs, curve.losses[-1], curve.top1[-1])
+            self.sink.epoch(level, ended, epochs, curve.losses[-1], curve.top1[-1])
 
         return show
 
@@ -175,10 +175,10 @@ class Recorder:
             )
             return
         low, median, high = (round(1000 * seconds, 4) for seconds in watch.quartiles())
-        self.watcher.log_timing(
+        self.sink.log_timing(
             event="latency",
             **stage,
-            batch=latency.batch_size,
+            batch_size=latency.batch_size,
             milliseconds_median=median,
             milliseconds_low=low,
             milliseconds_high=high,

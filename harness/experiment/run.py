@@ -93,13 +93,13 @@ class Run:
             if isinstance(entered, Outcome):
                 return entered
             context, state, files = entered
-            with self._watcher(ranks) as watcher:
-                run(Recorder(context, state, self.identity, watcher, files, self.latency))
+            with self._open_sinks(ranks) as sink:
+                run(Recorder(context, state, self.identity, sink, files, self.latency))
                 splits, (model, masks) = context.workload.splits, in_dense_shapes(context, state)
                 masks = {name: masks[name] for name in state.masks.masks}
                 exported = ExportedModel(whole_state(model), masks, splits.shape, splits.classes)
                 ranks.on_main(lambda: self._complete(context, state, exported))
-                last = watcher.last  # None above rank 0
+                last = sink.last  # None above rank 0
             # Again, because a tracker may have run for long in between.
             ranks.on_main(lambda: self._restore(context, state))
         accuracies = (last.top1, last.validation_top1) if last else ()
@@ -171,7 +171,7 @@ class Run:
         self._home.restore(run_records, further=further)
 
     @contextmanager
-    def _watcher(self, ranks: Ranks) -> Iterator[Sinks]:
+    def _open_sinks(self, ranks: Ranks) -> Iterator[Sinks]:
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(self.progress if ranks.is_main else "none"))
             path = self.folder / "records.jsonl"

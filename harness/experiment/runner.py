@@ -48,7 +48,7 @@ def run(recorder: Recorder) -> None:
         Stopped: a signal arrived, and the run is saved.
     """
     context, state = recorder.context, recorder.state
-    recorder.watcher.begin(len(context.kept_fractions), train_stage.epochs_left(context, state))
+    recorder.sink.begin(len(context.kept_fractions), train_stage.epochs_left(context, state))
     during_training = context.experiment.prune_at == "during_training"
     stage_functions = (
         {**STAGE_FUNCTIONS, "finetuned": _retrain_pruning} if during_training else STAGE_FUNCTIONS

@@ -19,7 +19,7 @@ SPEEDUP_OF = "multiply-accumulates of one sample; weights by their non-zeros"
 STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
 
 # Fields in [0, 1], or null if they were not measured.
-SHARES = (
+FRACTIONS = (
     *("requested_density", "density", "density_of_masks", "density_of_weights"),
     *("effective_density", "top1", "top5", "validation_top1"),
 )
@@ -244,4 +244,4 @@ def refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is no number")
 
 
-_TYPED = JsonSchema(Record, SHARES)
+_TYPED = JsonSchema(Record, FRACTIONS)

@@ -37,9 +37,9 @@ def test_two_ranks_come_to_the_same(name, tmp_path) -> None:
 
 def found(ranks: Ranks, name: str, dense: Path) -> list[str]:
     experiment = build(compose_config([*TINY.split(), *RUNS[name]["overrides"].split()]))
-    watcher = Silent()
-    runner.run(Recorder(*runner.prepare(experiment, ranks, dense), ME, watcher))
+    sink = Silent()
+    runner.run(Recorder(*runner.prepare(experiment, ranks, dense), ME, sink))
     return [
         f"{record.level} {record.stage} {record.masks or '-'} {record.parameters} {record.macs}"
-        for record in watcher.records
+        for record in sink.records
     ]

@@ -116,7 +116,7 @@ def test_each_result_is_measured_once_and_no_record_changes(tmp_path, count) -> 
     for line in found:
         low, median, high = (line[f"milliseconds_{name}"] for name in ("low", "median", "high"))
         assert 0 < low <= median <= high
-        assert (line["batch"], line["dtype"], line["threads"]) == (32, "float32", 1)
+        assert (line["batch_size"], line["dtype"], line["threads"]) == (32, "float32", 1)
         assert line["device"].startswith("cpu ") and line["world_size"] == count
 
 
@@ -162,7 +162,7 @@ def fixture_recorder(tmp_path) -> Recorder:
 
 def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(recorder) -> None:
     notes: list[dict[str, Any]] = []
-    recorder.watcher.log_timing = lambda **facts: notes.append(facts)  # type: ignore[method-assign]
+    recorder.sink.log_timing = lambda **facts: notes.append(facts)  # type: ignore[method-assign]
     more_than_there_are = Latency(batch_size=64, repeats=3, warm_up=2)
     network = recorder.state.model = Watched(recorder.state.model)
     network.train()
@@ -173,7 +173,7 @@ def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(recorder) ->
     assert network.seen == [(64, False, False)] * 5
     assert network.training and network.inner.training
     assert torch.get_rng_state().equal(streams)
-    assert [note["batch"] for note in notes] == [64]
+    assert [note["batch_size"] for note in notes] == [64]
 
 
 def test_what_cannot_be_measured_is_told_and_the_run_goes_on(recorder, capsys) -> None:

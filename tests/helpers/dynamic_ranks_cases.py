@@ -52,7 +52,7 @@ def masks_by_step(ranks: Ranks, out: Path, mode: str) -> dict[str, Any]:
 
     TrainHooks.after_backward = noting  # type: ignore[method-assign]
     try:
-        runner.run(Recorder(*levels, ME, watcher := Silent()))
+        runner.run(Recorder(*levels, ME, sink := Silent()))
         network, masks = levels.state.model, levels.state.masks.masks
     finally:
         TrainHooks.after_backward = real  # type: ignore[method-assign]
@@ -60,7 +60,7 @@ def masks_by_step(ranks: Ranks, out: Path, mode: str) -> dict[str, Any]:
         "digests": digests,
         "masks": clone_tensors(masks),
         "state": clone_tensors(network.state_dict()),
-        "records": [to_line(record) for record in watcher.records],
+        "records": [to_line(record) for record in sink.records],
     }
 
 

@@ -88,10 +88,10 @@ def run_levels(ranks: Ranks, out: Path) -> dict[str, Any]:
     levels = runner.prepare(
         build(compose_config(overrides)), ranks, out / f"dense-{ranks.world_size}"
     )
-    watcher = Silent()
-    runner.run(Recorder(*levels, ME, watcher))
+    sink = Silent()
+    runner.run(Recorder(*levels, ME, sink))
     network, masks = levels.state.model, levels.state.masks.masks
-    return {"masks": masks, "state": network.state_dict(), "records": watcher.records}
+    return {"masks": masks, "state": network.state_dict(), "records": sink.records}
 
 
 def diverge(ranks: Ranks, out: Path) -> str:

@@ -82,7 +82,7 @@ def levels_of(folder: Path, experiment: Experiment) -> runner.Prepared:
 
 def run(folder: Path, experiment: Experiment, levels: runner.Prepared | None = None) -> Run:
     """Runs it to its end; folder: of dense training's cache."""
-    levels, watcher, steps = levels or levels_of(folder, experiment), Silent(), list[Step]()
+    levels, sink, steps = levels or levels_of(folder, experiment), Silent(), list[Step]()
     update = Loop._update
 
     def watching(loop: Loop) -> None:
@@ -99,8 +99,8 @@ def run(folder: Path, experiment: Experiment, levels: runner.Prepared | None = N
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loop, "_update", watching)
-        runner.run(Recorder(*levels, ME, watcher))
-    return Run(levels, steps, watcher.records)
+        runner.run(Recorder(*levels, ME, sink))
+    return Run(levels, steps, sink.records)
 
 
 def parameters(levels: runner.Prepared) -> Tensors:

@@ -165,14 +165,14 @@ class Spy(Uniform):
 def test_an_allocation_that_needs_curves_gets_those_of_the_network_at_its_level(
     tmp_path, monkeypatch
 ) -> None:
-    spy, watcher = Spy(), Silent()
+    spy, sink = Spy(), Silent()
     what = build(
         compose_config([*TINY, "schedule=geometric", "schedule.levels=2", "schedule.rounds=2"])
     )
     levels = runner.prepare(replace(what, allocation=spy), Ranks(), tmp_path)
-    runner.run(Recorder(*levels, ME, watcher))
+    runner.run(Recorder(*levels, ME, sink))
 
-    losses = {(r.level, r.stage): r.validation_loss for r in watcher.records}
+    losses = {(r.level, r.stage): r.validation_loss for r in sink.records}
     wholes = [losses[0, "dense"]] * 2 + [losses[1, "finetuned"]] * 2
     assert len(spy.seen) == len(wholes)
     for seen, whole in zip(spy.seen, wholes, strict=True):

@@ -155,10 +155,16 @@ def test_a_damaged_environment_names_no_device(tmp_path) -> None:
     assert details == "2 of 45 runs do not name a device: random-2-0, random-2-1"
 
 
-LATENCY = {"event": "latency", "level": 1, "device": "cpu x86_64", "batch": 32, "dtype": "float32"}
+LATENCY = {
+    "event": "latency",
+    "level": 1,
+    "device": "cpu x86_64",
+    "batch_size": 32,
+    "dtype": "float32",
+}
 
 
-@pytest.mark.parametrize("lacks", ["", "device", "batch", "dtype"])
+@pytest.mark.parametrize("lacks", ["", "device", "batch_size", "dtype"])
 def test_a_latency_needs_its_device_batch_and_precision(lacks, tmp_path) -> None:
     write(tmp_path)
     line = json.dumps({name: value for name, value in LATENCY.items() if name != lacks})

@@ -97,7 +97,7 @@ def timed(folder: Path, *events: dict[str, Any], **changes: Any) -> None:
     (folder / "timings.jsonl").write_text("".join(lines) + '{"event": "latency", "le')
 
 
-CPU = {"device": "cpu", "batch": 64, "dtype": "float32", "threads": 1}
+CPU = {"device": "cpu", "batch_size": 64, "dtype": "float32", "threads": 1}
 
 
 def latency(survey: Survey) -> list[float]:
@@ -120,11 +120,11 @@ def test_measured_latency_is_the_newest_of_each_level_and_an_axis_of_the_page(tm
 
 def test_latencies_of_several_devices_are_not_averaged(tmp_path) -> None:
     timed(tmp_path / "0", {"level": 1, **CPU, "milliseconds_median": 2.0})
-    timed(tmp_path / "1", {"level": 1, **CPU, "batch": 1, "milliseconds_median": 4.0}, seed=1)
+    timed(tmp_path / "1", {"level": 1, **CPU, "batch_size": 1, "milliseconds_median": 4.0}, seed=1)
     survey = load(tmp_path)
     assert pd.isna(latency(survey)).all()
     (note,) = [note for note in survey.notes if "latencies" in note]
-    assert "batch 1, dtype float32" in note and "batch 64" in note
+    assert "batch_size 1, dtype float32" in note and "batch_size 64" in note
 
 
 def made(runs: Path, name: str, **hashed_config: Any) -> None:

@@ -170,8 +170,8 @@ def test_records_that_somebody_changes_while_the_run_works_are_whole_in_the_end(
 ) -> None:
     log, calls = Sinks.log, iter(range(1, 9))
 
-    def changing(watchers: Sinks, *record: object) -> None:
-        log(watchers, *record)
+    def changing(sinks: Sinks, *record: object) -> None:
+        log(sinks, *record)
         if next(calls) == call:
             CHANGES[change](only_run(tmp_path) / "records.jsonl")
 

@@ -101,8 +101,8 @@ def test_what_cannot_be_read_is_no_position(tmp_path, content) -> None:
 def test_a_run_leaves_its_position_where_it_stopped_and_none_when_it_is_done(tmp_path, monkeypatch):
     asked = (*TINY, "retraining.epochs=2", f"output_dir={tmp_path}")
 
-    def failing(watchers: Sinks, level: int, epoch: int, *rest: float) -> None:
-        show(watchers, level, epoch, *rest)
+    def failing(sinks: Sinks, level: int, epoch: int, *rest: float) -> None:
+        show(sinks, level, epoch, *rest)
         if (level, epoch) == (1, 2):
             raise RuntimeError
 

@@ -92,11 +92,11 @@ def test_other_networks_are_not_warned_of(lost) -> None:
 
 
 def test_the_warning_comes_once_a_level_after_pruning(capsys) -> None:
-    watchers = Sinks(Progress("none", StringIO()))
-    watchers.log(replace(COLLAPSED, is_intermediate=False))
-    watchers.log(replace(COLLAPSED, is_intermediate=False, stage="finetuned"))
+    sinks = Sinks(Progress("none", StringIO()))
+    sinks.log(replace(COLLAPSED, is_intermediate=False))
+    sinks.log(replace(COLLAPSED, is_intermediate=False, stage="finetuned"))
     # Inside one training the last pruning speaks for all.
-    watchers.log(COLLAPSED)
+    sinks.log(COLLAPSED)
     shown = capsys.readouterr()
     assert shown.err == f"warning: {collapse(COLLAPSED)}\n" and shown.out == ""
 

@@ -18,7 +18,7 @@ POINTS = (2, 4, 8, 16, 32)
 # Greatest relative distance of a measured compression from an operating point.
 TOLERANCE = 0.05
 # A latency without these conditions says nothing.
-_OF_LATENCY = ("device", "batch", "dtype")
+_OF_LATENCY = ("device", "batch_size", "dtype")
 
 
 def operating_points(survey: Survey) -> Finding:

@@ -9,7 +9,7 @@ import pandas as pd
 from harness.report.read.folders import timings
 
 # Conditions that must be equal for two latencies to be compared.
-WHERE = ("device", "batch", "dtype", "threads")
+WHERE = ("device", "batch_size", "dtype", "threads")
 
 
 def with_latency(results: pd.DataFrame, runs: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -39,8 +39,8 @@ def _measured(folder: Path) -> dict[int, dict[str, Any]]:
 def conditions(event: dict[str, Any]) -> str:
     """Formats the conditions of a measurement.
 
-    >>> conditions({"device": "cpu", "batch": 64, "dtype": "float32", "threads": 1})
-    'device cpu, batch 64, dtype float32, threads 1'
+    >>> conditions({"device": "cpu", "batch_size": 64, "dtype": "float32", "threads": 1})
+    'device cpu, batch_size 64, dtype float32, threads 1'
     """
     return ", ".join(f"{name} {event[name]}" for name in WHERE if name in event)
 
