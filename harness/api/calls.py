@@ -25,8 +25,17 @@ from harness.run_folder.records import no_weight_left
 from harness.saliency.base import Saliency
 from harness.saliency.shared.gradient_statistics import explain_dtype_errors, in_float32
 from harness.schedule.base import check_rounds, check_size
-from harness.structure.base import Structure, Units
-from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors, clone_tensors, local_mean
+from harness.structure.base import Structure
+from harness.vocabulary.tensors import (
+    Batch,
+    Counts,
+    Loss,
+    Mean,
+    Tensors,
+    Units,
+    clone_tensors,
+    local_mean,
+)
 
 
 def load(run: str | Path, trust: str | Sequence[str] = ()) -> tuple[nn.Module, Tensors]:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from harness.system.errors import RESUME_HINT
+
 NEVER = 10**9  # rounds
-RESUME_HINT = "the same command resumes from the last checkpoint"
 # Part of the name of a collective that a component calls.
 CALLED_BY_PART = "called by a component"
 

@@ -15,11 +15,11 @@ from harness.metrics.macs import Macs, describe_uncounted
 from harness.pruning.density import Scope
 from harness.pruning.prunable_model import find_prunable
 from harness.run_folder.stage_keys import SharedStages
-from harness.structure.base import Units
 from harness.training.checkpointing import Checkpointer
 from harness.training.dense import DenseTraining
 from harness.training.recipe_presets import steps_of
 from harness.vocabulary.step_index import StepIndex
+from harness.vocabulary.tensors import Units
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from harness.experiment.config import ExperimentConfig
 from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import PruningProgress, check_parts, units_in
-from harness.structure.base import Units
+from harness.vocabulary.tensors import Units
 
 
 class PruneEvent(NamedTuple):

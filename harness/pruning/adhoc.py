@@ -14,12 +14,12 @@ from harness.pruning.coverage import check_not_recomputed, warn_unseen, warn_unt
 from harness.pruning.prunable import exclude_layers, layer_order_of, layers_known_to, units_of
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
-from harness.structure.base import Units
 from harness.structure.shared.graph import Graph, graph_of
 from harness.task.base import IGNORED
 from harness.task.shared.sums import check_sums
 from harness.vocabulary import tensors
 from harness.vocabulary.apportion import apportion
+from harness.vocabulary.tensors import Units
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from harness.structure.base import Units
 from harness.structure.shared.graph import Graph
 from harness.structure.shared.trace import trace_of
-from harness.vocabulary.tensors import TABLES, preserve_parameters, prunable_layers
+from harness.vocabulary.tensors import TABLES, Units, preserve_parameters, prunable_layers
 
 LOG = logging.getLogger(__name__)
 LEAST = 0.01  # smallest fraction of the model's parameters at which uncovered ones are named

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import Layer, LayerOrder, Layers, ModelInfo
-from harness.structure.base import Structure, Units
-from harness.vocabulary.tensors import Tensors, prunable_layers
+from harness.structure.base import Structure
+from harness.vocabulary.tensors import Tensors, Units, prunable_layers
 
 
 def alive_units(structure: Structure, kept: Tensor) -> Tensor:

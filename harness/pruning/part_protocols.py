@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from harness.allocation.base import Allocation
 from harness.saliency.base import Saliency
-from harness.structure.base import Structure, Units
+from harness.structure.base import Structure
+from harness.vocabulary.tensors import Units
 
 OFFERS = {
     "model": ("build",),

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from harness.allocation.base import LayerOrder
 from harness.pruning.coverage import units_in_use, warn_uncovered
 from harness.pruning.masks import MaskStore
-from harness.structure.base import Structure, Units
+from harness.structure.base import Structure
 from harness.structure.shared.graph import Graph
-from harness.vocabulary.tensors import Tensors, prunable_layers
+from harness.vocabulary.tensors import Tensors, Units, prunable_layers
 
 
 def make_mask_store(model: nn.Module, units: Units, may_grow: bool = False) -> MaskStore:

@@ -9,8 +9,9 @@ from harness.metrics.macs import Macs
 from harness.pruning.coverage import check_not_recomputed, warn_untied_head
 from harness.pruning.density import Scope
 from harness.pruning.prunable import exclude_layers, layer_order_of, layers_known_to, units_of
-from harness.structure.base import Structure, Units
+from harness.structure.base import Structure
 from harness.structure.shared.graph import graph_of
+from harness.vocabulary.tensors import Units
 
 
 @dataclass(frozen=True)

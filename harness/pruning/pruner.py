@@ -15,11 +15,11 @@ from harness.pruning.masks import MaskStore
 from harness.pruning.part_protocols import check_fit, check_rows
 from harness.pruning.reader import Calibration, Reader, local
 from harness.saliency.base import Saliency
-from harness.structure.base import Structure, Units
+from harness.structure.base import Structure
 from harness.vocabulary.checks import check_known
 from harness.vocabulary.defaults import with_defaults
 from harness.vocabulary.finite import check_scores, name_non_finite_weights, warn_zero_scores
-from harness.vocabulary.tensors import Counts, Tensors
+from harness.vocabulary.tensors import Counts, Tensors, Units
 from harness.vocabulary.topk import topk_masks
 
 NOTHING = ModelInfo()

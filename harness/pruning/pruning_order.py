@@ -7,9 +7,8 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from harness.pruning.budget import RequestedSize, round_sizes
-from harness.structure.base import Units
 from harness.vocabulary.apportion import apportion
-from harness.vocabulary.tensors import Counts
+from harness.vocabulary.tensors import Counts, Units
 
 State = dict[str, Any]
 

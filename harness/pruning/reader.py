@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 
 from harness.model_state.condition import VALUES, ModelCondition, torch_modes
-from harness.saliency.base import CalibrationData, Units
+from harness.saliency.base import CalibrationData
 from harness.vocabulary.finite import name_non_finite_weights
-from harness.vocabulary.tensors import Batch, Loss, Mean
+from harness.vocabulary.tensors import Batch, Loss, Mean, Units
 
 Compare = Callable[[dict[str, str], str], None]  # digests by name, what the digests describe
 NAMED = 5  # changes that an error names

@@ -12,8 +12,7 @@ from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import PruningOrder, PruningProgress, units_in
 from harness.pruning.reader import Calibration, Reader
-from harness.structure.base import Units
-from harness.vocabulary.tensors import Tensors, eval_mode
+from harness.vocabulary.tensors import Tensors, Units, eval_mode
 from harness.vocabulary.undisturbed import deepcopy_model
 
 

@@ -1,7 +1,7 @@
 """Defines what a saliency is: it scores how much each weight, or unit, is worth keeping."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,11 +13,10 @@ from harness.vocabulary.tensors import (
     Loss,
     Mean,
     Tensors,
+    Units,
     local_mean,
     prunable_layers,
 )
-
-Units = Mapping[str, tuple[str, ...]]  # prunable weight -> parameters that go with its units
 
 # Weights, masks, statistics -> new values of weights.
 Compensate = Callable[[Tensors, Tensors, Tensors], Tensors]

@@ -4,9 +4,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.saliency.base import CalibrationData, Saliency, Units
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.activations import norms_of
-from harness.vocabulary.tensors import Tensors, clone_tensors
+from harness.vocabulary.tensors import Tensors, Units, clone_tensors
 
 
 @dataclass(frozen=True)

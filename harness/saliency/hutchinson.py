@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import CalibrationData, Saliency, Units
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared import derivatives
 from harness.saliency.shared.curvature import check_limit, check_memory
 from harness.saliency.shared.gradient_statistics import (
@@ -16,7 +16,7 @@ from harness.saliency.shared.gradient_statistics import (
 )
 from harness.vocabulary.checks import check_fields, check_known
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import Tensors, prunable_weights
+from harness.vocabulary.tensors import Tensors, Units, prunable_weights
 
 # What becomes of negative curvature.
 NEGATIVE = ("signed", "absolute", "subtract_min")

@@ -6,14 +6,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import CalibrationData, Units
+from harness.saliency.base import CalibrationData
 from harness.saliency.shared import curvature
 from harness.saliency.shared.layer_inputs import (
     layer_statistics,
     layers_with_inputs,
     mean_over_inputs,
 )
-from harness.vocabulary.tensors import Tensors
+from harness.vocabulary.tensors import Tensors, Units
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import CalibrationData, Units
+from harness.saliency.base import CalibrationData
 from harness.saliency.shared import curvature
 from harness.saliency.shared.curvature import by_group, damped
 from harness.saliency.shared.layer_inputs import (
@@ -13,7 +13,7 @@ from harness.saliency.shared.layer_inputs import (
     layers_with_inputs,
     mean_over_inputs,
 )
-from harness.vocabulary.tensors import Counts, Tensors
+from harness.vocabulary.tensors import Counts, Tensors, Units
 from harness.vocabulary.topk import check_keep, topk_mask
 
 

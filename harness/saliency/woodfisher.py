@@ -5,11 +5,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import CalibrationData, Units
+from harness.saliency.base import CalibrationData
 from harness.saliency.shared import curvature
 from harness.saliency.shared.curvature import in_chunks, restrict_to_live
 from harness.saliency.shared.gradient_statistics import check_finite, sample_gradients
-from harness.vocabulary.tensors import Tensors
+from harness.vocabulary.tensors import Tensors, Units
 
 # Gradients of samples that are added at once: a product instead of many outer ones.
 SAMPLES_AT_ONCE = 16

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-Units = dict[str, tuple[str, ...]]  # prunable weight -> parameters that go with its units
+from harness.vocabulary.tensors import Units
 
 
 class Structure(ABC):

@@ -1,5 +1,7 @@
 """Defines errors that a command prints in one line, apart from wrong input. No torch."""
 
+RESUME_HINT = "the same command resumes from the last checkpoint"
+
 
 class LeaseLost(RuntimeError):
     """Reports that this process has lost a folder before a write."""

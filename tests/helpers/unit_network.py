@@ -5,10 +5,9 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from harness.structure.base import Units
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
-from harness.vocabulary.tensors import Batch
+from harness.vocabulary.tensors import Batch, Units
 
 IMAGES = torch.zeros(2, 1, 6, 6)
 

@@ -4,8 +4,8 @@ import torch
 from simulated import total
 from torch import nn
 
-from harness.saliency.base import CalibrationData, Units
-from harness.vocabulary.tensors import Batch, local_mean
+from harness.saliency.base import CalibrationData
+from harness.vocabulary.tensors import Batch, Units, local_mean
 
 
 def batch(inputs: object) -> Batch:

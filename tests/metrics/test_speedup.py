@@ -17,11 +17,11 @@ from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.saliency.magnitude import Magnitude
-from harness.structure.base import Structure, Units
+from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.structure.row import Row
-from harness.vocabulary.tensors import local_mean, prunable_weights
+from harness.vocabulary.tensors import Units, local_mean, prunable_weights
 
 SHAPE = (1, 28, 28)
 # conv1 500 weights x 24 x 24, conv2 25,000 x 8 x 8, fc1 400,000, fc2 5,000.

@@ -14,10 +14,10 @@ from harness.pruning.pruner import Pruner
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.fpgm import FPGM
 from harness.saliency.magnitude import Magnitude
-from harness.structure.base import Structure, Units
+from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.filter import Filter
-from harness.vocabulary.tensors import Tensors, prunable_weights
+from harness.vocabulary.tensors import Tensors, Units, prunable_weights
 
 IMAGES = torch.zeros(2, 2, 6, 6)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 import harness
 from harness.allocation.base import LayerOrder
 from harness.pruning.prunable import exclude_layers, layer_order_of
-from harness.structure.base import Units
 from harness.structure.shared.graph import graph_of
+from harness.vocabulary.tensors import Units
 
 UNITS: Units = {"conv.weight": ("conv.bias",), "fc1.weight": (), "fc2.weight": ()}
 PLACES = LayerOrder(tuple(UNITS), frozenset(["conv.weight"]), frozenset(["fc2.weight"]))

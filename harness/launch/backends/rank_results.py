@@ -13,13 +13,12 @@ from harness.launch.error_messages import FAILURES, WRONG_INPUT, exit_status, on
 from harness.launch.run_spec import RunSpec
 from harness.run_folder.outcome import Outcome
 from harness.system.atomic_files import read_json, write_json
-from harness.system.errors import RankLost, WorkersFailed
+from harness.system.errors import RESUME_HINT, RankLost, WorkersFailed
 from harness.system.redaction import redact
 from harness.system.signals import INTERRUPTED, Stopped
 
 SPEC_FILE = "spec.json"
 RAISED = {kind.__name__: kind for kind in FAILURES}
-RESUMES = "the same command resumes from the last checkpoint"
 
 
 def log_of(folder: Path, rank: int) -> Path:
@@ -101,7 +100,7 @@ def _killed(rank: int, pid: int, status: int) -> WorkersFailed:
             "rank may be the cause; look for collectives that only some ranks call"
         )
     why = " (out of memory?)" if by == "SIGKILL" else ""
-    return WorkersFailed(f"{killed}{why}; {RESUMES}")
+    return WorkersFailed(f"{killed}{why}; {RESUME_HINT}")
 
 
 def _error(rank: int, result: dict[str, Any]) -> Exception:

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from harness.saliency.base import CalibrationData, Saliency, Units
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.gradient_statistics import check_finite, zero_sums
 from harness.vocabulary.recomputation import differentiable_checkpoints
-from harness.vocabulary.tensors import PRUNABLE, Batch, Mean, Tensors, eval_mode
+from harness.vocabulary.tensors import PRUNABLE, Batch, Mean, Tensors, Units, eval_mode
 
 # One call's maps of a layer's units (units, ...) -> one value per unit.
 MapMeasure = Callable[[Tensor], Tensor]

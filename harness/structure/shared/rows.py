@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.structure.base import Structure, Units
+from harness.structure.base import Structure
 from harness.structure.shared.graph import graph_of
 from harness.vocabulary.checks import check_known
-from harness.vocabulary.tensors import prunable_layers
+from harness.vocabulary.tensors import Units, prunable_layers
 
 LOG = logging.getLogger(__name__)
 POOLS = ("mean", "sum", "l2")

@@ -3,8 +3,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.structure.base import Structure, Units
-from harness.vocabulary.tensors import prunable_layers
+from harness.structure.base import Structure
+from harness.vocabulary.tensors import Units, prunable_layers
 
 
 @dataclass(frozen=True)
