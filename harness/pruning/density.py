@@ -1,6 +1,6 @@
 """Counts units and layers by number and cost, and defines densities."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -88,11 +88,13 @@ class Scope:
         structure: defines the units.
         units: the units of the layers that are not excluded.
         all_units: the units including those of excluded layers; empty if no layer is excluded.
+        output_layers: weights of the layers whose outputs are the model's, as far as they are known.
     """
 
     structure: Structure
     units: Units
     all_units: Units = field(default_factory=dict)
+    output_layers: frozenset[str] = frozenset()
 
     def density(self, kept: Tensors) -> float:
         """Returns sum of (cost x units that stay) / sum of (cost x units), in [0, 1].
@@ -111,10 +113,19 @@ class Scope:
         return remaining / total
 
     def describe(self) -> str:
-        """Returns what the density refers to in words, as in "weights, without fc3"."""
+        """Returns what the density refers to in words.
+
+        As in "weights, without fc3", or "weights, with output layer fc3".
+        """
         noun = self.structure.noun or type(self.structure).__name__.lower()
         whole = self.structure.granularity == "unit"
         kinds = f"{noun}s by their parameters" if whole else f"{noun}s"
-        names = (name.removesuffix(".weight") for name in self.all_units if name not in self.units)
-        excluded = ", ".join(names)
-        return f"{kinds}, without {excluded}" if excluded else kinds
+        excluded = _layers(name for name in self.all_units if name not in self.units)
+        outputs = _layers(name for name in self.units if name in self.output_layers)
+        parts = [f"without {excluded}"] if excluded else []
+        parts += [f"with output layer {outputs}"] if outputs else []
+        return ", ".join([kinds, *parts])
+
+
+def _layers(names: Iterable[str]) -> str:
+    return ", ".join(name.removesuffix(".weight") for name in names)

@@ -45,4 +45,5 @@ def find_prunable(
     check_not_recomputed(units, graph)
     warn_untied_head(units, model, graph)
     model_info = ModelInfo(macs.weights, macs.activations, macs.uncounted, layer_order=layer_order)
-    return Prunable(units, Scope(structure, units, all_units=all_units), model_info)
+    output_layers = layer_order.last if layer_order else frozenset()
+    return Prunable(units, Scope(structure, units, all_units, output_layers), model_info)

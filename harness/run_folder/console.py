@@ -42,6 +42,7 @@ class Progress:
         check_known("progress", mode, MODES)
         self._display = _display(mode, sys.stdout if stream is None else stream, clock)
         self._levels = 0
+        self._density_of = ""  # as the last line about it says
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +64,9 @@ class Progress:
         self._display.epoch(_Epoch(where, epoch, epochs, loss, accuracy))
 
     def log(self, record: Record) -> None:
+        if record.density_of != self._density_of:
+            self._density_of = record.density_of
+            self._display.line(_scope_line(record))
         self._display.line(_record_line(record, self._levels))
 
 
@@ -81,6 +85,12 @@ class _Epoch:
     @property
     def measured(self) -> str:
         return f"loss {self.loss:.4f}  validation {100 * self.accuracy:.2f} %"
+
+
+def _scope_line(record: Record) -> str:
+    """Returns what a density counts; pruned output layers ruin small models first."""
+    spared = "; exclude=[last] leaves it whole" if "output layer" in record.density_of else ""
+    return f"what is pruned: {printable(record.density_of)}{spared}"
 
 
 def _record_line(record: Record, levels: int) -> str:

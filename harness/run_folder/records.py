@@ -72,8 +72,9 @@ class Record:
     level: int
     stage: str
     # What `density`, `requested_density` and `density_of_masks` are the kept fraction of: the units
-    # that the structure may prune, without excluded layers, as in "weights, without fc3". A unit
-    # of several weights counts by the parameters that it owns: weights, bias and norm.
+    # that the structure may prune, without excluded layers, as in "weights, without fc3" or
+    # "weights, with output layer fc3". A unit of several weights counts by the parameters that it
+    # owns: weights, bias and norm.
     density_of: str
     # What the schedule names; requested_counts says what both count.
     requested_density: float  # in (0, 1]

@@ -152,6 +152,12 @@ def test_a_density_says_what_it_is_of() -> None:
     describe = Scope(Filter(), left, every_unit).describe()
     assert describe == "filters by their parameters, without 0, 5"
     assert Scope(Element(), {"fc1.weight": ()}).describe() == "weights"
+    units = dict.fromkeys(("fc1.weight", "a.weight", "b.weight"), ())
+    outputs = frozenset(("a.weight", "b.weight"))
+    assert Scope(Element(), units, {}, outputs).describe() == "weights, with output layer a, b"
+    left = exclude_layers(units, ["fc1", "a"], None)
+    describe = Scope(Element(), left, units, outputs).describe()
+    assert describe == "weights, without fc1, a, with output layer b"
 
 
 def test_a_floor_names_the_smallest_density_of_what_is_pruned() -> None:

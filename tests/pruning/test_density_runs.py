@@ -13,6 +13,8 @@ def test_a_run_records_what_its_density_is_of_and_prunes_as_a_call_does(tmp_path
     # Half of the 48 weights of fc1; the 24 of fc2 and 10 biases stay.
     assert (pruned.density, pruned.requested_density) == (0.5, 0.5)
     assert pruned.density_of == "weights, without fc2"
+    spared_none = whole_run(tmp_path, "finetune=none").record(1, "pruned")
+    assert spared_none.density_of == "weights, with output layer fc2"
     assert pruned.layers == {"fc1.weight": 0.5, "fc2.weight": 1.0}
     assert (pruned.density_of_weights, pruned.compression) == (48 / 72, 82 / 58)
     network = whole.levels.context.workload.initial_model()

@@ -32,12 +32,26 @@ def show(mode: str, stream: StringIO) -> str:
 
 
 def test_plain_lines_hold_level_stage_compression_accuracy_and_loss() -> None:
-    epoch, line = show("plain", StringIO()).splitlines()
+    epoch, scope, line = show("plain", StringIO()).splitlines()
 
+    assert scope == "what is pruned: weights"
     assert epoch == "level 2/5  epoch 3/10  loss 0.5000  validation 87.50 %"
     assert line == (
         "Global Magnitude seed 7  level 2/5 finetuned  compression 3.98  top-1 90.00 %  loss 0.2500"
     )
+
+
+def test_a_run_says_once_that_the_output_layer_is_pruned_and_what_spares_it() -> None:
+    stream = StringIO()
+    pruned = replace(RECORD, density_of="weights, with output layer fc3")
+    with Progress("plain", stream, Clock()) as progress:
+        for level in (0, 1, 2):
+            progress.log(replace(pruned, level=level))
+    first, *others = stream.getvalue().splitlines()
+    assert first == (
+        "what is pruned: weights, with output layer fc3; exclude=[last] leaves it whole"
+    )
+    assert len(others) == 3 and not any("output layer" in line for line in others)
 
 
 def test_plain_lines_come_for_every_record_but_at_most_every_ten_seconds_for_epochs() -> None:
@@ -53,6 +67,7 @@ def test_plain_lines_come_for_every_record_but_at_most_every_ten_seconds_for_epo
     assert [line[:22] for line in stream.getvalue().splitlines()] == [
         "level 1/1  epoch 40/10",
         "level 1/1  epoch 80/10",
+        "what is pruned: weight",
         "Global Magnitude seed ",
         "Global Magnitude seed ",
     ]
