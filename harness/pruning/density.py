@@ -88,7 +88,7 @@ class Scope:
         structure: defines the units.
         units: the units of the layers that are not excluded.
         all_units: the units including those of excluded layers; empty if no layer is excluded.
-        output_layers: weights of the layers whose outputs are the model's, as far as they are known.
+        output_layers: weights of layers whose outputs are the model's, as far as they are known.
     """
 
     structure: Structure
