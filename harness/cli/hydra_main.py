@@ -28,8 +28,8 @@ def _task(command: str) -> Callable[[], Any]:
             spec = build_run_spec(cfg, HydraConfig.get(), command)
             execute = try_execute if in_sweep else executor(spec)
             outcome = execute(spec)
-        if is_rank_zero() and cfg.progress != "none" and not in_sweep:
-            _print_outcome(outcome)
+        if is_rank_zero() and not in_sweep:
+            print(printable(_last_line(outcome, cfg.progress)))
         return outcome
 
     task.__name__ = command
@@ -44,9 +44,12 @@ def _check_action(action: str) -> None:
         )
 
 
-def _print_outcome(outcome: Outcome) -> None:
+def _last_line(outcome: Outcome, progress: str) -> str:
+    """Returns state and folder; with progress=none, for scripts, the folder alone."""
+    if progress == "none":
+        return outcome.folder
     reason = f" ({outcome.reason}; rerun=always redoes it)" if outcome.reason else ""
-    print(printable(f"{outcome.state}: {outcome.folder}{reason}"))
+    return f"{outcome.state}: {outcome.folder}{reason}"
 
 
 run, analyse = _task("run"), _task("analyse")

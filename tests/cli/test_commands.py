@@ -106,6 +106,8 @@ def test_run_said_explicitly_is_the_same_run_as_without(tmp_path, monkeypatch, c
     assert "finished: " in capfd.readouterr().out
     assert run_main(monkeypatch, *TINY, f"output_dir={tmp_path}", command="run") == 0
     assert "skipped: " in capfd.readouterr().out
+    assert run_main(monkeypatch, *TINY, f"output_dir={tmp_path}", "progress=none") == 0
+    assert capfd.readouterr().out == f"{only_run(tmp_path)}\n"
     assert len(records_of(only_run(tmp_path))) == 3
 
 
