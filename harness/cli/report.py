@@ -20,8 +20,8 @@ def main(arguments: Sequence[str]) -> int:
     return run_command(lambda: _run(options))
 
 
-def _check(options: argparse.Namespace) -> None:
-    """Checks options for files, folders and combinations.
+def _check(options: argparse.Namespace) -> list[str]:
+    """Checks options for files, folders and combinations, and returns those that are given.
 
     Raises:
         ValueError: an option names no file or folder, or two options exclude each other.
@@ -38,22 +38,24 @@ def _check(options: argparse.Namespace) -> None:
     ]
     if "test" in given and "against" not in given:
         raise ValueError("--test names the test of --against; give --against LABEL too")
-    alone = [name for name in given if name in ("lint", "compare", "claims")]
+    alone = [name for name in given if name in ("compare", "claims")]
     if alone and len(given) > 1:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{names} do not go together; give --{alone[0]} alone")
+    return given
 
 
 def _run(options: argparse.Namespace) -> int:
-    _check(options)
+    given = _check(options)
     out = options.out or options.runs / "report"
     if not options.out:
         check_no_link(out, "name its target with --out")
     # Imported late: --help needs no pandas, and a wrong folder is found before matplotlib loads.
-    if options.lint:
+    if given == ["lint"]:
         from harness.report.protocol.lint import lint
+        from harness.report.read.load import load
 
-        return lint(options.runs, out)
+        return lint(load(options.runs), out)
     if options.compare:
         from harness.report.significance.compare import compare
 
@@ -99,6 +101,10 @@ def _report(options: argparse.Namespace, out: Path) -> int:
     print_tables(survey)
     for path in write(survey, out):
         print_text(str(path))
+    if options.lint:
+        from harness.report.protocol.lint import lint
+
+        return lint(survey, out)
     return 0
 
 
@@ -118,7 +124,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "--lint",
         action="store_true",
-        help="check the survey's protocol; exit status 1 if a rule is not met",
+        help="check the survey's protocol, alone or after a report with --against; exit status 1 "
+        "if a rule is not met",
     )
     parser.add_argument(
         "--claims", action="store_true", help="test claims of the literature with these runs"

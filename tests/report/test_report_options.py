@@ -100,6 +100,16 @@ def test_options_that_make_no_sense_are_one_line_and_write_nothing(options, said
     assert not (tmp_path / "report").exists()
 
 
+def test_lint_and_against_go_together_with_the_status_of_lint(tmp_path, capsys) -> None:
+    run(tmp_path / "0")
+    write_run(tmp_path / "1", make(label="Other", model="lenet_300_100", data="mnist"))
+    assert main([str(tmp_path), "--lint", "--against", "SNIP"]) == 1
+    said = capsys.readouterr().out
+    assert "top-1 minus that of SNIP" in said and " missing\n" in said
+    files = {path.name for path in (tmp_path / "report").iterdir()}
+    assert {"lint.csv", "paired.csv", "report.html"} <= files
+
+
 def test_claims_are_printed_and_written(tmp_path, capsys) -> None:
     run(tmp_path / "0")
     assert main([str(tmp_path), "--claims"]) == 0

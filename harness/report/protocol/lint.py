@@ -6,17 +6,16 @@ import pandas as pd
 
 from harness.report.console import print_table, print_text, to_csv
 from harness.report.protocol.rules import CHECKS
-from harness.report.read.load import load
 from harness.report.read.survey import Survey
 
 
-def lint(runs: Path, out: Path) -> int:
+def lint(survey: Survey, out: Path) -> int:
     """Prints every rule's verdict and writes lint.csv; returns 0 if all pass, else 1.
 
     Raises:
-        ValueError: `runs` is not a folder, or has no result of a pruned model.
+        ValueError: the survey has no result of a pruned model.
     """
-    table = check(load(runs))
+    table = check(survey)
     print_table(table.rename(columns=str.capitalize))
     out.mkdir(parents=True, exist_ok=True)
     to_csv(table, out / "lint.csv")
