@@ -92,6 +92,12 @@ def test_the_harness_prunes_runs_and_loads_without_any_extra(tmp_path) -> None:
     assert done.stdout.splitlines()[-1] == "loaded:"
 
 
+def test_a_sweep_is_planned_without_any_extra_and_without_plugins_of_others(tmp_path) -> None:
+    done = python(CORE_USE, "refuse", "sweep", "plan", *RUN, "seed=0,1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs" in done.stdout
+
+
 @cases(
     "extra, words",
     ("wandb", ["run", *RUN, "tracking=wandb"]),

@@ -1,7 +1,7 @@
 """Uses the harness as a library, and runs it once, with what a plain `pip install` brings.
 
-With the argument `refuse` the packages of all extras are refused, as if they were not installed;
-the arguments behind it are a command line, which is run instead.
+With the argument `refuse` the packages of all extras and Hydra's plugins are refused, as if they
+were not installed; the arguments behind it are a command line, which is run instead.
 """
 
 import sys
@@ -55,7 +55,8 @@ def run_and_load() -> None:
 if __name__ == "__main__":
     words = sys.argv[1:]
     if words[:1] == ["refuse"]:
-        sys.modules.update(dict.fromkeys(EXTRA_PACKAGES))  # None refuses the import
+        # None refuses the import.
+        sys.modules.update(dict.fromkeys([*EXTRA_PACKAGES, "hydra_plugins"]))
     if words[1:]:
         sys.exit(main(words[1:]))
     prune()

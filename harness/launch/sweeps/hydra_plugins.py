@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,7 +43,8 @@ SEARCH_ONLY_RUNS = (
     "hydra/sweeper=search takes neither the command sensitivity nor launch.action; start it again "
     "with the same command, which also retries failed runs"
 )
-PACKAGE = "hydra_plugins.pruning_harness"  # Hydra takes plugins of that root package only
+ROOT = "hydra_plugins"  # Hydra takes plugins of this root package only
+PACKAGE = f"{ROOT}.pruning_harness"
 
 
 class Grid(Sweeper):
@@ -220,6 +222,11 @@ def _without_action(arguments: Sequence[str]) -> list[str]:
 
 def register() -> None:
     """Registers the plugins with Hydra, under the names in conf/hydra/."""
+    try:
+        import_module(ROOT)
+    except ModuleNotFoundError:  # no other plugin is installed
+        sys.modules[ROOT] = root = ModuleType(ROOT)
+        root.__path__ = []
     home = sys.modules[PACKAGE] = ModuleType(PACKAGE)
     for plugin in (Grid, Search, Local, Slurm):
         named = type(plugin.__name__, (plugin,), {"__module__": PACKAGE})
