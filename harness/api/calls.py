@@ -3,19 +3,19 @@
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import index
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
-from harness.allocation.base import Allocation, ModelInfo
+from harness.allocation.base import Allocation
+from harness.api.requested import requested_size, whole_counts, whole_seed
 from harness.launch.components import build_components
 from harness.launch.trust.stored_model import build_stored_model
+from harness.model_state.usable import check_usable
 from harness.pruning.adhoc import FixedCounts, Request
-from harness.pruning.budget import RequestedSize, round_sizes
-from harness.pruning.masks import MaskStore, as_bool
-from harness.pruning.prunable import copy_into, make_mask_store
+from harness.pruning.budget import round_sizes
+from harness.pruning.masks import MaskStore
+from harness.pruning.prunable import copy_into, first_names, make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import PruningProgress
 from harness.pruning.rounds import Rounds
@@ -23,19 +23,13 @@ from harness.run_folder.export import load_exported, read_exported
 from harness.run_folder.outcome import CONFIG
 from harness.run_folder.records import no_weight_left
 from harness.saliency.base import Saliency
-from harness.saliency.shared.gradient_statistics import explain_dtype_errors, in_float32
-from harness.schedule.base import check_rounds, check_size
+from harness.saliency.shared.gradient_statistics import in_float32
+from harness.schedule.base import check_rounds
 from harness.structure.base import Structure
-from harness.vocabulary.tensors import (
-    Batch,
-    Counts,
-    Loss,
-    Mean,
-    Tensors,
-    Units,
-    clone_tensors,
-    local_mean,
-)
+from harness.vocabulary.batches import check_batches
+from harness.vocabulary.mask_values import as_bool
+from harness.vocabulary.numbers import plain_number
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, clone_tensors, local_mean
 
 
 def load(run: str | Path, trust: str | Sequence[str] = ()) -> tuple[nn.Module, Tensors]:
@@ -104,11 +98,13 @@ def score(
             model has nothing to prune, a score is not finite, or the saliency left the model
             changed.
     """
-    parts = build_components(None, saliency, structure, None, seed)
+    check_usable(model)
+    parts = build_components(None, saliency, structure, None, whole_seed(seed))
     pruner = Pruner(parts.saliency, parts.structure, parts.allocation)
-    request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
+    given = check_batches("batches", batches)
+    request = Request(pruner, given, loss, mean, example_input, exclude)
     wide = in_float32(model)
-    with explain_dtype_errors(model, wide):
+    with request.explain_errors(model, wide):
         return pruner.scores(wide, request.units(wide), request.data(wide))
 
 
@@ -147,8 +143,8 @@ def prune(
         saliency, structure, allocation: objects, or names of files in conf/
         batches, loss, mean, exclude, seed: as in `score`
         example_input: as in `score`; also for budget="macs"
-        masks: masks of an earlier call, of the same structure; what they prune is zeroed and stays
-            pruned; None forgets earlier calls
+        masks: masks of an earlier call or of another tool, 0 or 1 of any dtype, for any parameters;
+            what they prune is zeroed and stays pruned; None forgets earlier calls
         rounds: number of steps, each with new scores; None takes that of the method or of the
             saliency's authors
 
@@ -169,20 +165,25 @@ def prune(
         ValueError: neither or both of density and keep are given, they cannot be reached, two
             components do not fit, or as in `score`.
     """
+    check_usable(model)
+    density, rounds = plain_number(density), plain_number(rounds)
     check_rounds(rounds)
-    counts = _whole(keep) if isinstance(keep, Mapping) else None
-    parts = build_components(method, saliency, structure, allocation, seed)
+    counts = whole_counts(keep) if isinstance(keep, Mapping) else None
+    parts = build_components(method, saliency, structure, allocation, whole_seed(seed))
     shared = parts.allocation if counts is None else FixedCounts(counts=counts)
     pruner = Pruner(parts.saliency, parts.structure, shared)
-    request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
+    given = check_batches("batches", batches)
+    request = Request(pruner, given, loss, mean, example_input, exclude)
     wide = in_float32(model)
-    with explain_dtype_errors(model, wide):
+    with request.explain_errors(model, wide):
         units, model_info, data = request.units(wide), request.model_info(wide), request.data(wide)
-    store = make_mask_store(wide, units)
-    store.shrink_to(as_bool(masks or {}))
-    alive, end, unit = _target(pruner, wide, store, units, model_info, density, counts or keep)
+    earlier = first_names(wide, as_bool({} if masks is None else masks))
+    store = make_mask_store(wide, units, also=earlier)
+    store.shrink_to(earlier)
+    given_size = density, counts or keep
+    alive, end, unit = requested_size(pruner, wide, store, units, model_info, *given_size)
     sizes = round_sizes(alive, end, unit, parts.rounds if rounds is None else rounds)
-    with explain_dtype_errors(model, wide), _restored_after_errors(wide, store):
+    with request.explain_errors(model, wide), _restored_after_errors(wide, store):
         store.apply_to(wide)
         Rounds(pruner, units, data, model_info).run(wide, store, PruningProgress.of(sizes))
     if wide is not model:
@@ -206,53 +207,3 @@ def _warn_of_empty(masks: Tensors, names: Iterable[str]) -> None:
     empty = [name for name in names if not masks[name].any()]
     if empty:
         warnings.warn(no_weight_left(empty), stacklevel=3)
-
-
-def _target(
-    pruner: Pruner,
-    model: nn.Module,
-    store: MaskStore,
-    units: Units,
-    model_info: ModelInfo,
-    density: float | None,
-    keep: int | Mapping[str, int] | None,
-) -> tuple[int, float, str]:
-    """Returns the live amount, the amount to keep, and the unit in which both are counted."""
-    if (density is None) == (keep is None):
-        raise ValueError(f"give one of density and keep, got density={density} and keep={keep}")
-    if density is None:
-        alive = pruner.alive_sizes(model, store, units, model_info, "units")
-        return sum(alive.values()), _total(keep, alive), "units"
-    check_size("density", density, "density")
-    size_model = pruner.size_model("density", model, units, model_info)
-    end, counts = size_model.to_kept_fraction(density) * size_model.removable, size_model.counts
-    pruner.check(RequestedSize(round(end), counts), model, units, model_info)
-    return sum(pruner.alive_sizes(model, store, units, model_info, counts).values()), end, counts
-
-
-def _total(keep: int | Mapping[str, int] | None, alive: Counts) -> int:
-    if isinstance(keep, Mapping):
-        unknown = sorted(set(keep) - set(alive))
-        if unknown:
-            raise ValueError(f"keep names {unknown[0]!r}; there are: {', '.join(alive)}")
-        for name, count in keep.items():
-            _check_count(f"keep[{name!r}]", count, alive[name])
-        keep = sum({**alive, **keep}.values())
-    keep = _whole({"keep": keep})["keep"]
-    _check_count("keep", keep, sum(alive.values()))
-    return keep
-
-
-def _whole(counts: Mapping[str, Any]) -> Counts:
-    """Converts whole numbers of any kind, also numpy's, to int."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not hasattr(count, "__index__"):
-            raise ValueError(f"keep must be a whole number of units, got {count!r} ({name})")
-    return {name: index(count) for name, count in counts.items()}
-
-
-def _check_count(key: str, count: int, alive: int) -> None:
-    if not 0 <= count <= alive:
-        raise ValueError(
-            f"{key} must be a whole number in [0, {alive}], the number of live units, got {count}"
-        )

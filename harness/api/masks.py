@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from harness.pruning.masks import MaskStore, as_bool
+from harness.pruning.masks import MaskStore
+from harness.vocabulary.mask_values import as_bool
 
 
 class Masks:
@@ -51,8 +52,6 @@ class Masks:
         Raises:
             ValueError: as at construction.
         """
-        device = {name: mask.device for name, mask in self._store.masks.items()}
-        masks = {name: mask.to(device.get(name, mask.device)) for name, mask in masks.items()}
         self._store.replace(as_bool(masks))
         self.apply()
 

@@ -1,6 +1,7 @@
 """Reads the arguments of one call of the Python API: parts, data, and counts per tensor."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +15,14 @@ from harness.pruning.coverage import check_not_recomputed, warn_unseen, warn_unt
 from harness.pruning.prunable import exclude_layers, layer_order_of, layers_known_to, units_of
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
+from harness.saliency.shared.gradient_statistics import explain_dtype_errors
 from harness.structure.shared.graph import Graph, graph_of
 from harness.task.base import IGNORED
+from harness.task.shared.classes import check_classes
 from harness.task.shared.sums import check_sums
 from harness.vocabulary import tensors
 from harness.vocabulary.apportion import apportion
+from harness.vocabulary.batches import explain_input_errors, kind_of
 from harness.vocabulary.tensors import Units
 
 
@@ -62,7 +66,7 @@ class Request:
         # A structure of single weights does not read the sample.
         units = units_of(structure, model, _first(model) if sample is None else sample, graph)
         layer_order, known_layers = layer_order_of(model, graph), layers_known_to(structure, model)
-        exclude = [self.exclude] if isinstance(self.exclude, str) else self.exclude
+        exclude = [self.exclude] if isinstance(self.exclude, str) else [*(self.exclude or ())]
         included = exclude_layers(units, exclude, layer_order, known_layers)
         if graph is None:
             warn_unseen(included, model)
@@ -109,6 +113,8 @@ class Request:
         by_sample, as_given = _labels_of_samples(self.batches)
         counted = [_counted(inputs, labels) for inputs, labels in by_sample]
         batches = [(_like(model, x), y.to(device)) for x, y in counted if len(y)]
+        if any(bool(inputs.isnan().any()) for inputs, _ in batches):
+            raise ValueError("inputs of batches hold NaN; clean them, or leave these samples out")
         loss = self.loss or _cross_entropy
 
         def total(outputs: Any, labels: Tensor) -> Tensor:
@@ -122,10 +128,27 @@ class Request:
         sample = self._sample(model)
         return None if sample is None else graph_of(model, sample)
 
+    @contextmanager
+    def explain_errors(self, model: nn.Module, wide: nn.Module) -> Iterator[None]:
+        """Replaces torch's errors about dtypes and ids by ones that name the argument."""
+        given = self._given_input()
+        source = "batches" if self.example_input is None else "example_input"
+        with explain_dtype_errors(model, wide), explain_input_errors(f"inputs of {source}", given):
+            yield
+
+    def _given_input(self) -> Tensor | None:
+        given: object = self.example_input
+        if given is None:
+            return self.batches[0][0] if self.batches else None
+        if not isinstance(given, Tensor) or given.is_meta or not given.ndim:
+            raise ValueError(
+                f"example_input must be a tensor with values, (samples, ...), got {kind_of(given)}"
+            )
+        return given
+
     def _sample(self, model: nn.Module) -> Tensor | None:
-        if self.example_input is not None:
-            return _like(model, self.example_input)
-        return _like(model, self.batches[0][0]) if self.batches else None
+        given = self._given_input()
+        return None if given is None else _like(model, given)
 
     def _mean(self, sums: tensors.Tensors, samples: int) -> tensors.Tensors:
         if self.mean is tensors.local_mean and samples == 0:
@@ -194,15 +217,20 @@ def _cross_entropy(outputs: Any, labels: Tensor) -> Tensor:
     """Returns the cross-entropy, summed over the samples.
 
     Raises:
-        ValueError: there are no classes to choose from.
+        ValueError: there are no classes to choose from, or a label is none of them.
     """
     shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else ()
-    fits = tuple(labels.shape) in (shape, shape[:1] + shape[2:])
+    are_classes = not labels.is_floating_point()
+    fits = tuple(labels.shape) == (shape[:1] + shape[2:] if are_classes else shape)
     if len(shape) < 2 or shape[1] < 2 or not fits:
         raise ValueError(
             "loss is cross-entropy by default, which needs outputs (samples, classes, ...) with 2 "
-            f"classes or more; the model gives {shape or type(outputs).__name__} for labels "
+            "classes or more, and labels (samples, ...) of integers or of the outputs' shape; "
+            f"the model gives {shape or type(outputs).__name__} for {labels.dtype} labels "
             f"{tuple(labels.shape)}; give a loss, summed over the samples, such as "
             'binary_cross_entropy_with_logits(..., reduction="sum")'
         )
+    if are_classes:
+        labels = labels.long()
+        check_classes("batches", labels, shape[1])
     return F.cross_entropy(outputs, labels, reduction="sum")

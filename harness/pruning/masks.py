@@ -13,21 +13,6 @@ from harness.vocabulary.tensors import Tensors
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def as_bool(masks: Mapping[str, Tensor]) -> Tensors:
-    """Converts masks of 0 and 1 in any dtype, as torch.nn.utils.prune stores them, to bool.
-
-    Raises:
-        ValueError: a mask contains another value.
-    """
-    for name, mask in masks.items():
-        if not ((mask == 0) | (mask == 1)).all():
-            raise ValueError(
-                f"masks[{name!r}] holds other values than 0 and 1; a mask is True, or 1, where a "
-                "weight stays, and False, or 0, where it is pruned"
-            )
-    return {name: mask.bool() for name, mask in masks.items()}
-
-
 class MaskStore:
     """Keeps the masks in force by parameter name. Masks only shrink, unless `may_grow` is set.
 
@@ -60,7 +45,7 @@ class MaskStore:
         Raises:
             ValueError: a mask would revive a pruned weight, or names an unknown parameter.
         """
-        self._check_names(masks)
+        masks = self._checked(masks)
         for name, mask in masks.items():
             revived = int((mask & ~self._masks[name]).count_nonzero())
             if revived:
@@ -81,10 +66,10 @@ class MaskStore:
                 "masks only shrink here: neither schedule nor mask_updates of this run declares "
                 "may_grow; choose one that does, such as schedule=ac_dc or mask_updates=rigl"
             )
-        self._check_names(masks)
-        self._set(masks)
+        self._set(self._checked(masks))
 
-    def _check_names(self, masks: Tensors) -> None:
+    def _checked(self, masks: Tensors) -> Tensors:
+        """Returns the masks on the devices of those in force; checks names and shapes."""
         for name, mask in masks.items():
             in_force = self._masks.get(name)
             if in_force is None or in_force.shape != mask.shape:
@@ -95,6 +80,7 @@ class MaskStore:
                     f"{name}: a mask of shape {tuple(mask.shape)} needs one of that name and shape "
                     f"in force, {problem}; is it of another model?"
                 )
+        return {name: mask.to(self._masks[name].device) for name, mask in masks.items()}
 
     def _set(self, masks: Tensors) -> None:
         self._masks.update(masks)

@@ -13,11 +13,41 @@ from harness.structure.shared.graph import Graph
 from harness.vocabulary.tensors import Tensors, Units, prunable_layers
 
 
-def make_mask_store(model: nn.Module, units: Units, may_grow: bool = False) -> MaskStore:
-    """Returns masks, all True, of the units' weights and of the companions of their units."""
+def make_mask_store(
+    model: nn.Module, units: Units, may_grow: bool = False, also: Iterable[str] = ()
+) -> MaskStore:
+    """Returns masks, all True, of the units' weights and of the companions of their units.
+
+    also: further parameters, of which nothing is pruned but by masks that are given.
+    """
     prunable = {name for weight, companions in units.items() for name in (weight, *companions)}
+    prunable.update(also)
     parameters = {n: p for n, p in model.named_parameters() if n in prunable}
     return MaskStore(parameters, may_grow)
+
+
+def first_names(model: nn.Module, masks: Tensors) -> Tensors:
+    """Returns the masks under the first names of their parameters, which may be shared.
+
+    Raises:
+        ValueError: a mask is of no parameter, or two of one parameter differ.
+    """
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    every = {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}
+    found: Tensors = {}
+    for name, mask in masks.items():
+        if name not in every:
+            raise ValueError(
+                f"masks has {name!r}, which is no parameter of {type(model).__name__}; give the "
+                "masks of this model, by parameter name"
+            )
+        other = found.setdefault(every[name], mask)
+        if not torch.equal(other.to(mask.device), mask):
+            raise ValueError(
+                f"masks[{name!r}] and masks[{every[name]!r}] are of one shared parameter and "
+                "differ; give one of them"
+            )
+    return found
 
 
 @torch.no_grad()

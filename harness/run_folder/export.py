@@ -17,6 +17,7 @@ from harness.model_state.whole_state import load_into
 from harness.run_folder.outcome import CONFIG, MASKS, MODEL
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import write_atomic
+from harness.vocabulary.mask_values import as_bool
 from harness.vocabulary.tensors import Tensors, clone_tensors
 
 
@@ -108,9 +109,10 @@ def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
     makes it permanent.
 
     Raises:
-        ValueError: `masks` has two names of one parameter with different masks, or a name or
-            shape that is not in the model.
+        ValueError: `masks` has two names of one parameter with different masks, a name or shape
+            that is not in the model, or other values than 0 and 1.
     """
+    masks = as_bool(masks)
     _check_masks(model, masks)
     every = _owners(model)
     for name, mask in _once(model, masks).items():

@@ -63,7 +63,7 @@ def name_non_finite_weights(model: nn.Module) -> Iterator[None]:
         for name, parameter in model.named_parameters():
             if not parameter.isfinite().all():
                 raise ValueError(
-                    f"{name} holds values that are not finite, so no score is ({error}); did the "
-                    "training diverge? lower its learning rate"
+                    f"{name} holds values that are not finite, so no score is ({error}); did a "
+                    "training diverge (lower its learning rate), or were they loaded?"
                 ) from error
         raise

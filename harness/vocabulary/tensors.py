@@ -46,7 +46,7 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
 
     The classifier is included; biases and norms are not. A weight that several layers share appears
     once, under its first name. A weight whose first holder is a layer of another kind does not
-    appear, nor does one that an embedding uses.
+    appear, nor does one that an embedding uses, nor one without entries (a layer of width 0).
 
     Raises:
         ValueError: The model has no such layer, a lazy one, or one whose weight is computed.
@@ -66,11 +66,12 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
     }
     tables = {id(m.weight) for m in model.modules() if isinstance(m, TABLES)}
     prunable = {n: layer for n, layer in layers.items() if n in own and id(own[n]) not in tables}
-    if not prunable:
-        raise ValueError(f"{type(model).__name__} has no Conv or Linear layer to prune")
     lazy = [name for name in prunable if is_lazy(own[name])]
     if lazy:
         raise ValueError(f"{lazy[0]} has no values yet; run one batch through the model first")
+    prunable = {name: layer for name, layer in prunable.items() if own[name].numel()}
+    if not prunable:
+        raise ValueError(f"{type(model).__name__} has no Conv or Linear layer to prune")
     return prunable
 
 
