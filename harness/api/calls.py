@@ -26,9 +26,9 @@ from harness.saliency.base import Saliency
 from harness.saliency.shared.gradient_statistics import in_float32
 from harness.schedule.base import check_rounds
 from harness.structure.base import Structure
-from harness.vocabulary.batches import check_batches
-from harness.vocabulary.mask_values import as_bool
-from harness.vocabulary.numbers import plain_number
+from harness.vocabulary.given.batches import check_batches
+from harness.vocabulary.given.masks import as_bool
+from harness.vocabulary.given.numbers import plain_number
 from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, clone_tensors, local_mean
 
 

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from harness.pruning.masks import MaskStore
-from harness.vocabulary.mask_values import as_bool
+from harness.vocabulary.given.masks import as_bool
 
 
 class Masks:

@@ -12,7 +12,7 @@ from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.schedule.base import check_size
 from harness.vocabulary.checks import check
-from harness.vocabulary.numbers import plain_number
+from harness.vocabulary.given.numbers import plain_number
 from harness.vocabulary.tensors import Counts, Units
 
 

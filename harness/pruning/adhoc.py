@@ -22,7 +22,7 @@ from harness.task.shared.classes import check_classes
 from harness.task.shared.sums import check_sums
 from harness.vocabulary import tensors
 from harness.vocabulary.apportion import apportion
-from harness.vocabulary.batches import explain_input_errors, kind_of
+from harness.vocabulary.given.batches import explain_input_errors, kind_of
 from harness.vocabulary.tensors import Units
 
 

@@ -17,7 +17,7 @@ from harness.model_state.whole_state import load_into
 from harness.run_folder.outcome import CONFIG, MASKS, MODEL
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import write_atomic
-from harness.vocabulary.mask_values import as_bool
+from harness.vocabulary.given.masks import as_bool
 from harness.vocabulary.tensors import Tensors, clone_tensors
 
 

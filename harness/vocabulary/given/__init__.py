@@ -1,0 +1,1 @@
+"""Reads values that people give to calls, and describes those that are none."""
