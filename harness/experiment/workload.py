@@ -211,11 +211,11 @@ class Workload:
         """
         test = evaluate(model, self.splits.test, self.task, self.ranks)
         validation = evaluate_compared(model, self.splits.validation, self.task, self.ranks)
-        whole, masks = dense
-        weights = prunable_weights(whole)
-        parameters = parameters_left(whole, masks)
+        expanded, masks = dense
+        weights = prunable_weights(expanded)
+        parameters = parameters_left(expanded, masks)
         macs_left = None if macs.uncounted else macs.remaining(weights)
-        connected = connectivity(whole, self.splits.shape)
+        connected = connectivity(expanded, self.splits.shape)
         return {
             "density": scope.density(weights),
             "density_of_masks": scope.density(masks),
@@ -226,7 +226,7 @@ class Workload:
             "empty_layers": connected.empty,
             "dead_units": connected.dead_units,
             "effective_density_unknown": connected.unknown,
-            "compression": ratio(parameters_left(whole, {}), parameters),
+            "compression": ratio(parameters_left(expanded, {}), parameters),
             "speedup": None if macs_left is None else ratio(macs.dense, macs_left),
             "parameters": parameters,
             "macs": macs_left,

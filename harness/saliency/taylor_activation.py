@@ -52,6 +52,6 @@ def _absolute(gradient: Tensor, positions: int) -> Tensor:
 
 def _normalised(values: Tensor) -> Tensor:
     # In float64, where the squares of small gradients do not vanish.
-    wide = values.double()
-    length = wide.norm()
-    return torch.where(length > 0, wide / length, wide).to(values.dtype)
+    in_float64 = values.double()
+    length = in_float64.norm()
+    return torch.where(length > 0, in_float64 / length, in_float64).to(values.dtype)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import submitit
 
 NumberedOutcome = tuple[int, Outcome]
-Jobs = dict[int, "PendingJob"]  # by index of their run
+PendingJobs = dict[int, "PendingJob"]  # by index of their run
 # A network file system may show a result this much later than its job ends.
 LATE_S = 15.0
 PATTERN = {"%", "\\"}
@@ -97,7 +97,7 @@ class SlurmBackend(Backend):
             slurm_queue.cancel(job.id for job in left.values())
             raise
 
-    def _submit(self, numbers: Sequence[int], lines: Sequence[str], left: Jobs) -> bool:
+    def _submit(self, numbers: Sequence[int], lines: Sequence[str], left: PendingJobs) -> bool:
         """Adds jobs for these runs to `left`; False if SLURM refuses them and `left` is not empty.
 
         A limit on the number of jobs has that effect.
@@ -133,7 +133,7 @@ class SlurmBackend(Backend):
         sweep = self.folder.parents[1]
         delete(sweep, self.folder, OF_SUBMITIT)
 
-    def _jobs_in_queue(self, lines: Sequence[str]) -> Jobs:
+    def _jobs_in_queue(self, lines: Sequence[str]) -> PendingJobs:
         """Returns waiting and running jobs of an earlier start, by index of their run."""
         import submitit
 
@@ -200,7 +200,7 @@ def run_task(line: str) -> Outcome:
         sys.exit(stopped.status)
 
 
-def _pop_ended(left: Jobs, lines: Sequence[str]) -> Iterator[NumberedOutcome]:
+def _pop_ended(left: PendingJobs, lines: Sequence[str]) -> Iterator[NumberedOutcome]:
     """Removes ended jobs from `left` and yields their outcomes."""
     queue = slurm_queue.in_queue(job.id for job in left.values())
     for number, job in list(left.items()):

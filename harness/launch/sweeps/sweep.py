@@ -170,7 +170,7 @@ def format_result(run: PlannedRun, outcome: Outcome) -> str:
 def summary(ended: Sequence[RunOutcome]) -> list[str]:
     """Returns lines: counts, then runs of other commits, then failed runs with their reasons."""
     of = {
-        state: [end for end in ended if end[1].state == state]
+        state: [item for item in ended if item[1].state == state]
         for state in ("finished", "skipped", "failed")
     }
     counts = ", ".join(f"{len(of[state])} {state}" for state in of)

@@ -128,8 +128,8 @@ class _Recorder(TorchDispatchMode):
         call = OperatorCall(func, args, kwargs or {})
         inputs = list(call.tensors())
         # Before the call: some operators give their input another shape in place.
-        fed = [t for t in inputs if self.feeders(t)]
-        read = [(t, self._layouts.get(view_key(t)), self.feeders(t)) for t in fed]
+        with_feeders = [t for t in inputs if self.feeders(t)]
+        read = [(t, self._layouts.get(view_key(t)), self.feeders(t)) for t in with_feeders]
         outs = func(*args, **(kwargs or {}))
         results = list(iter_tensors(outs))
         self._alive += [t.untyped_storage() for t in results if t.layout == torch.strided]
