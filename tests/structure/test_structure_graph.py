@@ -110,6 +110,7 @@ class Tied(nn.Module):
 
 
 def test_a_unit_of_a_tied_weight_takes_the_biases_and_norms_of_all_its_layers() -> None:
+    torch.manual_seed(0)  # other weights may leave a kept unit at 0 for all inputs
     model = Tied().eval()
 
     masks = harness.prune(model, 0.7, structure="row", exclude=["i"], example_input=INPUTS)
