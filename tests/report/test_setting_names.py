@@ -96,7 +96,7 @@ def test_folders_are_compared_whatever_names_a_report_gives_them(tmp_path) -> No
         write(runs / "0", "aaaa1", {}, label="SNIP (lr_rewind)", run="00")
     write(tmp_path / "a" / "1", "bbbb1", other, label="Random (lr_rewind)", run="11")
     table = cells(load(tmp_path / "a"), load(tmp_path / "b"))
-    both = table[table["found"] == "both"]
+    both = table[table["side"] == "both"]
     assert both["label"].tolist() == ["Dense", "SNIP (lr_rewind)"]
     assert pd.unique(both["model"]).tolist() == ["mlp (hidden=[32, 32])"]
     assert set(pruned(load(tmp_path / "a"))["label"]) == {"SNIP", "Random"}
