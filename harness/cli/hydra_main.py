@@ -23,9 +23,9 @@ def _task(command: str) -> Callable[[], Any]:
     def task(cfg: DictConfig) -> Outcome:
         in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # started by another Hydra launcher
         with exit_on_expected_errors():
+            spec = build_run_spec(cfg, HydraConfig.get(), command)
             if not in_sweep:
                 _check_action(cfg.launch.action)
-            spec = build_run_spec(cfg, HydraConfig.get(), command)
             execute = try_execute if in_sweep else executor(spec)
             outcome = execute(spec)
         if is_rank_zero() and not in_sweep:

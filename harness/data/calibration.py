@@ -1,14 +1,17 @@
 """Chooses the training samples that a saliency may read: fixed, seeded, class-balanced."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from harness.data.base import Split, labels_of
 from harness.vocabulary.apportion import apportion
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.declared import check_declared
 from harness.vocabulary.seeds import derive
+
+COUNT = "a whole number of at least 1; an empty calibration set has no gradients"
 
 
 @dataclass(frozen=True)
@@ -24,20 +27,17 @@ class Samples:
         ValueError: a number is below 1, or not exactly one of the two is given.
     """
 
-    samples: int | None = 512
-    per_class: int | None = None
+    samples: Annotated[int, COUNT] | None = 512
+    per_class: Annotated[int, COUNT] | None = None
     balanced: bool = True
 
     def __post_init__(self) -> None:
+        check_declared(self)
         if (self.samples is None) == (self.per_class is None):
             raise ValueError(
                 f"one of samples and per_class must be given, got samples={self.samples} and "
                 f"per_class={self.per_class}; set the other to null"
             )
-        given = "samples" if self.per_class is None else "per_class"
-        why = ": an empty calibration set has no gradients"
-        check_fields(self, "a whole number of at least 1", given, remedy=why)
-        check_fields(self, "true or false", "balanced")
 
     def indices(
         self, split: Split, classes: int, seed: int, sample_weights: Tensor | None = None

@@ -1,11 +1,9 @@
 """Defines the options of a group of ranks. None of them changes the identity of a run."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from harness.vocabulary.checks import check_fields, check_known
-
-BACKENDS = ("auto", "gloo", "nccl")
-EXCHANGES = ("dense", "sparse")
+from harness.vocabulary.declared import check_declared
 
 
 @dataclass(frozen=True)
@@ -24,13 +22,10 @@ class Options:
         ValueError: A value is unknown or out of range.
     """
 
-    backend: str = "auto"
-    gradient_exchange: str = "dense"
-    compare_weights_every: int = 1
-    timeout_s: float = 300.0
+    backend: Literal["auto", "gloo", "nccl"] = "auto"
+    gradient_exchange: Literal["dense", "sparse"] = "dense"
+    compare_weights_every: Annotated[int, "a whole number >= 1"] = 1
+    timeout_s: Annotated[float, "a number of seconds above 0"] = 300.0
 
     def __post_init__(self) -> None:
-        check_known("backend", self.backend, BACKENDS)
-        check_known("gradient_exchange", self.gradient_exchange, EXCHANGES)
-        check_fields(self, "a whole number >= 1", "compare_weights_every")
-        check_fields(self, "a number of seconds above 0", "timeout_s")
+        check_declared(self)

@@ -1,7 +1,7 @@
 """Defines the parts and values of an experiment, as the config names them."""
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Annotated, Literal, cast
 
 import torch
 
@@ -14,6 +14,7 @@ from harness.mask_updates.base import MaskUpdater, MaskUpdates
 from harness.models.base import Model
 from harness.penalty.base import Penalty
 from harness.pruning.compaction import Compaction
+from harness.pruning.controls import Control
 from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import PruningOrder
 from harness.recalibration.base import Recalibration
@@ -24,10 +25,9 @@ from harness.structure.base import Structure
 from harness.task.base import Task
 from harness.training.recipe_presets import ResolvedRecipe, resolve_recipe
 from harness.training.trainer import Trainer
-from harness.vocabulary.checks import check_either, check_fields
+from harness.vocabulary.declared import check_declared
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-PRUNE_AT = ("after_training", "init", "during_training")
 WIRE = {None: None, "bfloat16": torch.bfloat16}
 
 
@@ -71,7 +71,7 @@ class ExperimentConfig:
     schedule: Schedule
     finetune: Finetune
     exclude: list[str] = field(default_factory=list)
-    prune_at: str = "after_training"
+    prune_at: Literal["after_training", "init", "during_training"] = "after_training"
     rescore_trained: bool = False
     gradual: Gradual = field(default_factory=Gradual)
     mask_updates: MaskUpdates | None = None
@@ -81,28 +81,16 @@ class ExperimentConfig:
     pruning_order: PruningOrder | None = None
     compaction: Compaction | None = None
     calibration: Samples = field(default_factory=Samples)
-    control: str = "none"
-    dense_checkpoints: list[int] = field(default_factory=list)
-    dtype: str = "float32"
+    control: Control = "none"
+    dense_checkpoints: list[Annotated[int, "a whole number >= 0"]] = field(default_factory=list)
+    dtype: Literal["float32", "float64"] = "float32"
     weights: str | None = None
     weights_skip: list[str] = field(default_factory=list)
     sync_batch_norm: bool = False
-    gradient_dtype: str | None = None
+    gradient_dtype: Literal["bfloat16"] | None = None
 
     def check_values(self) -> None:
-        check_fields(self, "a whole number", "seed")
-        check_fields(self, "true or false", "sync_batch_norm", "rescore_trained")
-        for key in ("exclude", "dense_checkpoints", "weights_skip"):
-            if not isinstance(getattr(self, key), list | tuple):
-                value = getattr(self, key)
-                raise ValueError(f"{key} must be a list, got {value!r}; write {key}=[{value}]")
-        if self.prune_at not in PRUNE_AT:
-            raise ValueError(f"prune_at must be {', '.join(PRUNE_AT)}, got {self.prune_at!r}")
-        check_either("dtype", self.dtype, DTYPES)
-        if self.gradient_dtype not in WIRE:
-            raise ValueError(
-                f"gradient_dtype must be null or bfloat16, got {self.gradient_dtype!r}"
-            )
+        check_declared(self)
         if self.weights_skip and self.weights is None:
             raise ValueError(
                 f"weights_skip={[*self.weights_skip]} needs weights; give weights=FILE, or leave "

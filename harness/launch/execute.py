@@ -42,7 +42,6 @@ from harness.run_folder.stage_keys import SharedStages
 from harness.system.errors import RanksDisagree
 from harness.system.loaded_sources import undigested_sources, without_added_paths
 from harness.training.context import Hooks
-from harness.vocabulary.checks import check
 from harness.vocabulary.step_index import StepIndex
 
 BENCHMARK_STEPS = 16  # steps
@@ -59,9 +58,7 @@ def execute_run(spec: RunSpec) -> Outcome:
         Stopped: a signal has stopped the run, which has saved itself.
     """
     config, values = spec.config, spec.values
-    threads = values["threads"]
-    check("threads", threads, "a whole number >= 1")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(values["threads"])
     if "RANK" in os.environ:
         wrap_collectives()  # before components are imported
     if spec.command == "analyse" and values["progress"] != "none":

@@ -101,7 +101,7 @@ def _own_label(actual: dict[str, Any], files: dict[str, Path]) -> str | None:
         ValueError: it is no text of one line.
     """
     label = actual.get("method.label")
-    chosen = files.get(str(actual["method"]))
+    chosen = files.get(str(actual.get("method")))
     if label is None or (chosen and label == _read_method(chosen).label):
         return None
     if not isinstance(label, str) or not label.strip() or not label.isprintable():
@@ -137,7 +137,7 @@ def shipped_method(name: str) -> Method:
 
 def _method(actual: dict[str, Any], files: dict[str, Path], hydra: HydraConf) -> Method:
     known = [_read_method(files[name]) for name in sorted(files)]
-    if actual["method"] is not None:
+    if actual.get("method") is not None:
         chosen = _read_method(files[actual["method"]])
         requested = any(text.startswith("method=") for text in hydra.overrides.task)
         if requested:

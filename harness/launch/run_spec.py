@@ -10,6 +10,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from harness.launch.compose import check_config_names, config_folders
+from harness.launch.config.check import check_config
 from harness.launch.digests.code import code_of
 from harness.launch.instantiate import build_part
 from harness.launch.method_name import method_name
@@ -171,9 +172,10 @@ def build_run_spec(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> R
     """
     config = unresolved(cfg)
     values = resolved(config)
+    choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
+    check_config(values, choices)
     for key in ("run_name", "sweep_name"):
         check_name(key, values[key])
-    choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
     name, label = method_name(choices, values, hydra)
     # Unresolved: an interpolation in an override belongs to the config, not to Hydra's node.
     overrides = OmegaConf.to_container(hydra.overrides, resolve=False)

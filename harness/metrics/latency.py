@@ -4,8 +4,9 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.declared import check_declared
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,12 @@ class Latency:
         ValueError: a value is no count.
     """
 
-    batch_size: int | None = None
-    repeats: int = 50
-    warm_up: int = 5
+    batch_size: Annotated[int, "a whole number >= 1"] | None = None
+    repeats: Annotated[int, "a whole number >= 1"] = 50
+    warm_up: Annotated[int, "a whole number >= 0"] = 5
 
     def __post_init__(self) -> None:
-        check_fields(self, "a whole number >= 1 or null", "batch_size")
-        check_fields(self, "a whole number >= 1", "repeats")
-        check_fields(self, "a whole number >= 0", "warm_up")
+        check_declared(self)
 
 
 @dataclass

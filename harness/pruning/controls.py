@@ -1,6 +1,7 @@
 """Builds matched controls: other weights than the method's, with equal numbers in each layer."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,13 +10,9 @@ from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import topk_masks
 
-CONTROLS = {
-    "none": "the method itself",
-    "random": "units drawn with equal chance",
-    "magnitude": "units of the largest pooled |weight|",
-    "shuffled": "the method's mask, permuted among the alive units",
-    "reinitialised": "the method's mask on new initial weights",
-}
+# The method itself; units drawn with equal chance; units of the largest pooled |weight|; the
+# method's mask, permuted among the alive units; the method's mask on new initial weights.
+Control = Literal["none", "random", "magnitude", "shuffled", "reinitialised"]
 
 
 def apply_control(
@@ -28,7 +25,7 @@ def apply_control(
     initialisation has found weights or only layer densities.
 
     Args:
-        control: a key of CONTROLS.
+        control: other than "none", what to build.
         kept: the method's unit masks.
         alive: the unit masks in force.
         magnitudes: pooled |weight| per unit.

@@ -9,14 +9,14 @@ from torch import nn
 from harness.allocation.base import Allocation, ModelInfo
 from harness.metrics.macs import describe_uncounted
 from harness.pruning import budget as budgets
-from harness.pruning.controls import CONTROLS, apply_control
+from harness.pruning.controls import Control, apply_control
 from harness.pruning.density import alive_units, layers_of
 from harness.pruning.masks import MaskStore
 from harness.pruning.part_protocols import check_fit, check_rows
 from harness.pruning.reader import Calibration, Reader, local
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
-from harness.vocabulary.checks import check_known
+from harness.vocabulary.declared import check_declared
 from harness.vocabulary.defaults import with_defaults
 from harness.vocabulary.finite import check_scores, name_non_finite_weights, warn_zero_scores
 from harness.vocabulary.tensors import Counts, Tensors, Units
@@ -47,11 +47,11 @@ class Pruner:
     saliency: Saliency
     structure: Structure
     allocation: Allocation
-    control: str = "none"
+    control: Control = "none"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_known("control", self.control, CONTROLS)
+        check_declared(self)
         own = {"saliency": Saliency, "structure": Structure, "allocation": Allocation}
         for key, base in own.items():
             object.__setattr__(self, key, with_defaults(base, getattr(self, key)))

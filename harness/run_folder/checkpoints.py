@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
@@ -22,7 +22,7 @@ from harness.system.deletion import (
     owned_files,
 )
 from harness.system.leases import check_leases
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.declared import check_declared
 
 State = dict[str, Any]  # tensors, numbers, texts, and lists and dicts of them
 
@@ -45,12 +45,11 @@ class Policy:
         ValueError: a value is out of range.
     """
 
-    every_steps: int | None = None
-    keep: int = 2
+    every_steps: Annotated[int, "a whole number >= 1"] | None = None
+    keep: Annotated[int, "a whole number >= 1"] = 2
 
     def __post_init__(self) -> None:
-        check_fields(self, "a whole number >= 1 or null", "every_steps")
-        check_fields(self, "a whole number >= 1", "keep")
+        check_declared(self)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
-from harness.schedule.base import check_levels
+from harness.schedule.base import LEVELS
 from harness.schedule.shared.final_size import FinalSize
 
 
@@ -19,11 +20,7 @@ class Constant(FinalSize):
         ValueError: as FinalSize, or levels < 1.
     """
 
-    levels: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_levels(self.levels)
+    levels: Annotated[int, LEVELS] = 1
 
     def kept_fractions(self, to_kept_fraction: Callable[[float], float]) -> list[float]:
         return [to_kept_fraction(self.final)] * self.levels

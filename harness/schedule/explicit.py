@@ -1,9 +1,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from harness.schedule.base import check_rounds, check_size, check_unit
+from harness.schedule.base import ROUNDS, Unit, check_size
+from harness.vocabulary.declared import check_declared
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,13 @@ class Explicit:
     """
 
     values: Sequence[float] = (0.5, 0.25, 0.125)
-    unit: str = "density"
-    rounds: int | None = None
+    unit: Unit = "density"
+    rounds: Annotated[int, ROUNDS] | None = None
 
     may_grow: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_unit(self.unit)
-        check_rounds(self.rounds)
-        if isinstance(self.values, str) or not isinstance(self.values, Sequence):
-            raise ValueError(f"values must be a list, got {self.values!r}; write values=[0.5,0.25]")
+        check_declared(self)
         if not self.values:
             raise ValueError("values must name at least one level, got []; write values=[0.05]")
         for level, value in enumerate(self.values):

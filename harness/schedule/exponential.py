@@ -1,8 +1,10 @@
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
-from harness.schedule.base import check_positive
 from harness.schedule.shared.interpolation import Interpolation
+
+RATE = "a finite number above 0; with 5 half of the removal is done after a seventh of the way"
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,7 @@ class Exponential(Interpolation):
         ValueError: as Interpolation, or rate is not a finite number above 0.
     """
 
-    rate: float = 5.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(
-            "rate", self.rate, "with 5 half of the removal is done after a seventh of the way"
-        )
+    rate: Annotated[float, RATE] = 5.0
 
     def kept_fraction(self, final: float, progress: float) -> float:
         # (e^(-kp) - e^(-k)) / (1 - e^(-k)), exactly 0 at p = 1 and without cancelling near k = 0.

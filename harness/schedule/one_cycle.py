@@ -1,7 +1,7 @@
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
-from harness.schedule.base import check_positive
 from harness.schedule.shared.interpolation import Interpolation
 
 
@@ -23,13 +23,16 @@ class OneCycle(Interpolation):
         ValueError: as Interpolation, alpha is not in (0, 100], or beta not in (0, alpha].
     """
 
-    alpha: float = 14.0
-    beta: float = 5.0
+    alpha: Annotated[float, "a number in (0, 100]; the authors have 14"] = 14.0
+    beta: Annotated[float, "a number above 0; beta / alpha is the steepest point"] = 5.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive("alpha", self.alpha, "the authors have 14", most=100)
-        check_positive("beta", self.beta, "beta / alpha is the steepest point", most=self.alpha)
+        if self.beta > self.alpha:
+            raise ValueError(
+                f"beta must be at most alpha, got beta={self.beta} and alpha={self.alpha}; "
+                "beta / alpha is the steepest point"
+            )
 
     def kept_fraction(self, final: float, progress: float) -> float:
         # 1 - (1 + e^(b - a)) / (1 + e^(b - ap)) in a form that is exactly 0 at p = 1.

@@ -1,17 +1,17 @@
 """Defines a training recipe."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from harness.augmentation.base import Augmentation
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
 from harness.training.batching import steps_per_epoch
-from harness.vocabulary.checks import check_fields
+from harness.training.optimizer_arguments import MakeOptimizer, check_optimizer
+from harness.vocabulary.declared import check_declared
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -35,28 +35,18 @@ class Recipe:
         ValueError: A value is out of its range, or the optimizer refuses its arguments.
     """
 
-    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    optimizer: MakeOptimizer
     learning_rate: LearningRate
-    epochs: int
-    batch_size: int
-    accumulate: int = 1
-    autocast: str | None = None
-    clip_norm: float | None = None
+    epochs: Annotated[int, "a whole number in [0, 1000000]"]
+    batch_size: Annotated[int, "a whole number in [1, 1000000000]"]
+    accumulate: Annotated[int, "a whole number in [1, 1000000]"] = 1
+    autocast: Literal["bfloat16", "float16"] | None = None
+    clip_norm: Annotated[float, "a number above 0"] | None = None
     augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, "a whole number >= 0", "epochs")
-        check_fields(self, "a whole number >= 1", "batch_size", "accumulate")
-        if self.autocast not in (None, *AUTOCAST):
-            raise ValueError(f"autocast must be null, bfloat16 or float16, got {self.autocast!r}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be > 0 or null, got {self.clip_norm}")
-        # Bad arguments of the optimizer fail now, not after minutes of training. Some take
-        # matrices only (Muon); which parameters the model has is not known here.
-        try:
-            self.optimizer([nn.Parameter(torch.zeros(1, 1))])
-        except ValueError:
-            self.optimizer([nn.Parameter(torch.zeros(1))])
+        check_declared(self)
+        check_optimizer(self.optimizer)
 
     def check_ranks(self, ranks: Ranks) -> None:
         """Raises ValueError unless every rank gets an equal shard of a full global batch."""

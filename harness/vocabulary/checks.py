@@ -15,9 +15,10 @@ BOUNDS = {
     "]": operator.le,
     ")": operator.lt,
 }
-LOWER = re.compile(r"(>=|at least|above|\[|\() ?(\d+)")
+BIGGEST = 2**63
+BEFORE = re.compile(r"(>=|at least|above|\[|\() ?(\d+)")
 NUMBERS = re.compile(r"(?<![-\d])\d+")
-UPPER = re.compile(r"(\d+)(\]|\))")
+AFTER = re.compile(r"(\d+)(\]|\))")
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -29,7 +30,7 @@ def follows(value: object, rule: str) -> bool:
     """Returns True if the value follows the rule. Text after a semicolon is advice.
 
     "whole number" and "integer" require an int, "true or false" a bool, all other rules a finite
-    number. "or null" allows None.
+    number. "or null" allows None. A whole number has 64 bits, as in torch.
 
     >>> follows(1, "in (0, 1]"), follows(0, "in (0, 1]"), follows(math.inf, "a number above 0")
     (True, False, False)
@@ -39,11 +40,13 @@ def follows(value: object, rule: str) -> bool:
     words = rule.partition(";")[0]
     if value is None or words == "true or false":
         return isinstance(value, bool) or words.endswith(" or null")
-    if not is_number(value) or not math.isfinite(value):
+    if not is_number(value):
+        return False
+    if not (-BIGGEST <= value < BIGGEST if isinstance(value, int) else math.isfinite(value)):
         return False
     if ("whole" in words or "integer" in words) and type(value) is not int:
         return False
-    bounds = [*LOWER.findall(words), *((sign, bound) for bound, sign in UPPER.findall(words))]
+    bounds = [*BEFORE.findall(words), *((sign, bound) for bound, sign in AFTER.findall(words))]
     # A rule that is not understood would accept every number.
     assert len(bounds) == len(NUMBERS.findall(words)), f"no bound is read from a number of {rule!r}"
     return all(BOUNDS[sign](value, int(bound)) for sign, bound in bounds)
@@ -56,7 +59,8 @@ def check(key: str, value: object, rule: str, remedy: str = "") -> None:
         ValueError: The value of this key does not follow the rule.
     """
     if not follows(value, rule):
-        raise ValueError(f"{key} must be {rule}, got {value!r}{remedy}")
+        words, semicolon, advice = rule.partition("; ")
+        raise ValueError(f"{key} must be {words}, got {value!r}{semicolon}{advice}{remedy}")
 
 
 def check_fields(part: object, rule: str, *keys: str, remedy: str = "", where: str = "") -> None:

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 
 from harness import _HOMES
+from harness.launch.config.declarations import parsed
 from reference.markdown import prose
-from reference.sources import parsed
 
 
 def api() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from reference.sources import ROOT
+from harness.launch.config.declarations import ROOT
 
 CONF = ROOT / "conf"
 KEY = re.compile(r"^( *)([\w./@]+):(?: |$)")

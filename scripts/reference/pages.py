@@ -4,10 +4,12 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from harness.launch.config.check import RUN_OPTIONS
+from harness.launch.config.declarations import ROOT, class_of, declared_fields
 from reference.api import api
 from reference.configs import CONF, Config, keys_of, kind_of, read, rule_in, shown
 from reference.markdown import code, escaped, paragraph, paragraphs, prose, table
-from reference.sources import ROOT, class_of, fields_of
+from reference.sources import fields_of
 
 # Named combinations of parts, not parts.
 NAMED = ("method", "experiment", "sweep", "controls")
@@ -160,16 +162,18 @@ def _head(file: Path) -> str:
 def _config() -> str:
     """Returns the keys of conf/config.yaml, with types and rules of the classes behind them."""
     config = read(CONF / "config.yaml")
-    own = fields_of(config.target)
+    own, options = fields_of(config.target), fields_of(RUN_OPTIONS)
+    parts = {name: each.part or "" for name, each in declared_fields(RUN_OPTIONS).items()}
     rows: dict[bool, list[list[str]]] = {True: [], False: []}
     names_a_run = True
     for name, value in config.content.items():
         if name in ("_target_", "defaults", "hydra"):
             continue
         names_a_run = names_a_run and name in own
-        inner = fields_of(value.get("_target_", "")) if isinstance(value, dict) else {}
+        target = value.get("_target_", parts.get(name)) if isinstance(value, dict) else ""
+        inner = fields_of(target or "")
         for key, default in keys_of({name: value}).items():
-            field = inner.get(key.rpartition(".")[2]) if "." in key else own.get(key)
+            field = inner.get(key.rpartition(".")[2]) if "." in key else (own | options).get(key)
             comment = config.comments.get(key, "")
             kind = field.kind if field else kind_of(default)
             rule = (field.rule if field else "") or rule_in(comment)

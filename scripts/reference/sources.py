@@ -1,12 +1,22 @@
 """Reads classes and functions of the harness from their text: no part and no torch is imported."""
 
 import ast
+import copy
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from harness.launch.config.declarations import (
+    annotations,
+    bases_of,
+    class_of,
+    declared_fields,
+    imported,
+    parsed,
+    text_of,
+)
+from harness.vocabulary.declared import choices_of, matches, rule_of
+
 CHOICES = ("check_either", "check_known")  # (key, value, what it may be)
 COMMENT = re.compile(r"^\s*# ?(.*)")
 
@@ -26,80 +36,45 @@ class Field:
     comment: str = ""
 
 
-@cache
-def parsed(module: str) -> ast.Module:
-    """Returns the syntax tree of a module of the harness, by its import path."""
-    return ast.parse(text_of(module))
-
-
-@cache
-def text_of(module: str) -> str:
-    file = ROOT / (module.replace(".", "/") + ".py")
-    return (file if file.exists() else file.with_suffix("") / "__init__.py").read_text()
-
-
-def class_of(target: str) -> tuple[str, ast.ClassDef] | None:
-    """Returns (module, class) of a `_target_`, or None if its last part is no class of its module.
-
-    A name that the module imports from another one of the harness is followed.
-    """
-    module, _, name = target.rpartition(".")
-    if not module.startswith("harness."):
-        return None
-    for node in ast.walk(parsed(module)):
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return module, node
-        if name in _imported(node):
-            return class_of(f"{getattr(node, 'module', '')}.{name}")
-    return None
-
-
-def bases_of(module: str, node: ast.ClassDef) -> list[tuple[str, ast.ClassDef]]:
-    """Returns the class and those of the harness that it inherits from, the most basic one last."""
-    lineage = [(module, node)]
-    for base in node.bases:
-        name = ast.unparse(base).rpartition(".")[2]
-        if found := class_of(f"{module}.{name}") or _of_a_module(module, base):
-            lineage += bases_of(*found)
-    return lineage
-
-
-def _of_a_module(module: str, base: ast.expr) -> tuple[str, ast.ClassDef] | None:
-    """Finds a base that is written as `module.Class`."""
-    if not isinstance(base, ast.Attribute):
-        return None
-    for node in ast.walk(parsed(module)):
-        if ast.unparse(base.value) in _imported(node):
-            return class_of(f"{getattr(node, 'module', '')}.{ast.unparse(base)}")
-    return None
-
-
-def _imported(node: ast.AST) -> list[str]:
-    """Returns the names that a `from ... import` gives."""
-    names = node.names if isinstance(node, ast.ImportFrom) else []
-    return [alias.asname or alias.name for alias in names]
-
-
 def fields_of(target: str) -> dict[str, Field]:
     """Returns the fields of the dataclass that a `_target_` names, inherited ones first."""
     if (found := class_of(target)) is None:
         return {}
     fields: dict[str, Field] = {}
     rules: dict[str, str] = {}
+    declared = declared_fields(target)
     for module, node in reversed(bases_of(*found)):
         rules |= _rules(module, node)
         comments = _comments(module)
-        for item in node.body:
-            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-                kind = ast.unparse(item.annotation)
-                if not kind.startswith("ClassVar"):
-                    name = item.target.id
-                    comment = _beside(item, comments)
-                    fields[name] = Field(name, spoken(kind), _default(item), "", comment)
+        for name, item in annotations(node):
+            hint = declared[name].hint
+            kind = _kind(item.annotation, hint)
+            fields[name] = Field(name, kind, _default(item), _rule(hint), _beside(item, comments))
     return {
-        name: Field(name, each.kind, each.default, rules.get(name, ""), each.comment)
-        for name, each in fields.items()
+        name: replace(each, rule=each.rule or rules.get(name, "")) for name, each in fields.items()
     }
+
+
+def _kind(annotation: ast.expr, hint: object) -> str:
+    if choices_of(hint):
+        return "text or null" if matches(None, hint) else "text"
+    return spoken(ast.unparse(_Bare().visit(copy.deepcopy(annotation))))
+
+
+class _Bare(ast.NodeTransformer):
+    """Replaces `Annotated[int, "a rule"]` by `int`."""
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        if ast.unparse(node.value) == "Annotated":
+            return node.slice.elts[0]  # type: ignore[attr-defined, no-any-return]
+        return self.generic_visit(node)
+
+
+def _rule(hint: object) -> str:
+    """Returns what a hint says of values beyond their type."""
+    if choices := choices_of(hint):
+        return " / ".join(choices)
+    return rule_of(hint).partition(";")[0] if "Annotated" in repr(hint) else ""
 
 
 def spoken(kind: str) -> str:
@@ -154,7 +129,7 @@ def _rule_of(module: str, function: str) -> str:
                 if isinstance(call, ast.Call) and ast.unparse(call.func) == "check":
                     rule = call.args[2]
                     return str(rule.value) if isinstance(rule, ast.Constant) else ""
-        if function in _imported(node) and str(getattr(node, "module", "")).startswith("harness."):
+        if function in imported(node) and str(getattr(node, "module", "")).startswith("harness."):
             return _rule_of(str(getattr(node, "module", "")), function)
     return ""
 

@@ -19,15 +19,15 @@ WRONG = {
     "schedule.final=50": r"schedule.final must be in \(0, 1\].*got 50.*percentage\? write 0.5",
     "schedule.final=0": r"schedule.final must be in \(0, 1\].*got 0",
     "schedule.final=0.5 schedule.unit=compression": r"schedule.final must be at least 1.*got 0.5",
-    "schedule=geometric schedule.levels=0": r"schedule.levels must be .* at least 1, got 0",
+    "schedule=geometric schedule.levels=0": r"schedule.levels must be .* in \[1, 10000\], got 0",
     "schedule=explicit schedule.values=[0.1,0.5]": r"schedule.values must not rise.*0.5 after 0.1",
-    "calibration.samples=0": r"calibration.samples must be a whole number of at least 1, got 0",
+    "calibration.samples=0": r"calibration.samples must be .*at least 1 or null, got 0; an empty",
     "calibration.samples=9999": r"calibration.samples=9999.*only 512 training samples",
     "structure=filter": r"structure=filter has nothing to prune.*use structure=element",
     "data=cifar10 data.root=nowhere": r"data.root=nowhere.*pruning-harness data prepare cifar10",
     "schedule.unit=compression schedule.final=999": r"compression 999 cannot be .*at most",
-    "training.optimizer.lr=-1": r"training: Invalid learning rate: -1",
-    "training.batch_size=0": r"training.batch_size must be a whole number >= 1, got 0",
+    "training.optimizer.lr=-1": r"training.optimizer.lr=-1: Invalid learning rate: -1",
+    "training.batch_size=0": r"training.batch_size must be .*in \[1, 1000000000\], got 0",
     "method=snip saliency=random": r"method=snip has saliency=weight_gradient",
     "finetune=weight_rewind finetune.epoch=99": r"finetune names epoch 99.*raise training.epochs",
     "prune_at=init finetune=weight_rewind": r"prune_at=init .*cannot rewind to epoch 1",
@@ -35,11 +35,11 @@ WRONG = {
     "exclude=[fc9]": r"exclude names 'fc9'.*there are: first, last",
     "weights=nowhere.pt": r"weights=nowhere.pt: there is no such file",
     "model=lenet_5": r"lenet_5 needs images",
-    "exclude=last": r"exclude must be a list, got 'last'; write exclude=\[last\]",
-    "dense_checkpoints=1": r"dense_checkpoints must be a list, got 1",
+    "exclude=last": r"exclude must be a list of text, got 'last'; write it as a list: \[last\]",
+    "dense_checkpoints=1": r"dense_checkpoints must be a list of .* >= 0, got 1; .*\[1\]",
     "seed=abc": r"seed must be a whole number, got 'abc'",
     "dtype=int8": r"dtype must be float32 or float64, got 'int8'",
-    "threads=0": r"threads must be a whole number >= 1, got 0",
+    "threads=0": r"threads must be a whole number in \[1, 1024\], got 0",
     "device=tpu": r"device must be auto, cpu or cuda, got 'tpu'",
     "control=shuffle": r"control must be one of none, random, magnitude, shuffled, reinitialised",
     "control=reinitialised finetune=none": r"control=reinitialised .*Use another finetune",
@@ -49,7 +49,7 @@ WRONG = {
     "saliency=bn_scale structure=row schedule.final=0.5": r"needs a BatchNorm .* fc1 alone",
     "saliency=obs saliency.memory_limit_gb=1e-9": r"memory_limit_gb is 1e-09; choose a block",
     "allocation=uniform allocation.min_density=0.5": r"smallest reachable .*is 0.5",
-    "schedule.rounds=0": r"schedule.rounds must be a whole number of at least 1, got 0",
+    "schedule.rounds=0": r"schedule.rounds must be .*in \[1, 10000\] or null, got 0; null is what",
     "allocation.budget=flops": r"budget must be params or macs, got 'flops'",
     "tracking=wandb tracking.mode=sometimes": r"tracking.mode must be one of online",
 }
@@ -160,7 +160,7 @@ def test_a_run_says_what_memory_a_second_order_saliency_takes(tmp_path, monkeypa
         assert lines == said
 
 
-@pytest.mark.parametrize("action", ["plan", "retry_failed", "nonsense"])
+@pytest.mark.parametrize("action", ["plan", "retry_failed"])
 def test_an_action_of_sweeps_is_refused_for_one_run(action, tmp_path, monkeypatch, capsys) -> None:
     said = (*TINY, f"launch.action={action}", f"output_dir={tmp_path}/runs")
     assert run_main(monkeypatch, *said) == 2

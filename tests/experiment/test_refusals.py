@@ -13,8 +13,8 @@ pytest_plugins = ["refusals"]
 
 # 512 samples in batches of 128: 4 steps an epoch, 2 epochs.
 WRONG = {
-    "gradient_dtype='null'": "gradient_dtype must be null or bfloat16, got 'null'",
-    "gradient_dtype=float16": "gradient_dtype must be null or bfloat16, got 'float16'",
+    "gradient_dtype='null'": "gradient_dtype must be bfloat16 or null, got 'null'",
+    "gradient_dtype=float16": "gradient_dtype must be bfloat16 or null, got 'float16'",
     "finetune=weight_rewind finetune.epoch=3": r"epoch 3, .*epochs 0 to 2; .*training.epochs",
     "finetune=weight_rewind finetune.step=9": r"step 9 is not in dense training, which has 2 "
     r"epochs of 4 steps, 8 in all; rewind to an earlier one or raise training.epochs",

@@ -1,6 +1,7 @@
 """Every file of conf/ composes, builds and, as an experiment, runs: a typo fails here."""
 
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from harness.experiment import runner
-from harness.experiment.config import PRUNE_AT
+from harness.experiment.config import ExperimentConfig
 from harness.experiment.experiment import Experiment
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.launch.method_name import EXTRAS, PARTS
 from harness.launch.paths import CONF
 from harness.run_folder.identity import OPERATIONAL
+from harness.vocabulary.declared import matches
 
 FILES = sorted(str(file.relative_to(CONF)) for file in CONF.glob("*/*.yaml"))
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
@@ -113,7 +115,7 @@ def test_a_method_says_its_label_and_all_its_parts(name) -> None:
     more = {"override /schedule", *(f"override /{extra}" for extra in EXTRAS)}
     assert parts <= overridden <= parts | more
     assert method.method.label
-    assert method.prune_at in PRUNE_AT
+    assert matches(method.prune_at, get_type_hints(ExperimentConfig)["prune_at"])
 
 
 def test_every_key_is_a_field_of_the_experiment_or_known_to_be_operational() -> None:

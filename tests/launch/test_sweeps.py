@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -218,17 +218,6 @@ def test_the_summary_lists_what_failed_and_decides_the_status(tmp_path, capsys) 
         "sweep: 2 runs: 1 finished, 0 skipped, 1 failed",
         "  failed: seed=1: no luck (see g/error.log)",
     ]
-
-
-def test_wrong_settings_name_the_key(tmp_path) -> None:
-    plan = replace(_plan(tmp_path), runs=[])
-    for retries in (-1, 1.0, True, None, "1"):
-        with pytest.raises(ValueError, match="launch.retries must be a whole number >= 0"):
-            Sweep(plan, Said(), retries)  # type: ignore[arg-type]
-    with pytest.raises(
-        ValueError, match="launch.action must be one of run, plan, retry_failed, got 'all'"
-    ):
-        Sweep(plan, Said(), action="all")
 
 
 def test_only_the_plan_is_written_where_that_is_asked(tmp_path) -> None:

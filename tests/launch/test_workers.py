@@ -196,12 +196,6 @@ def test_an_error_that_nobody_expects_keeps_its_traceback(tmp_path) -> None:
     assert 'own.py", line 4, in build' in done.stderr
 
 
-@cases("wrong", 0, -1, "two", 1.5, True, None)
-def test_nproc_that_is_no_count_is_refused(wrong) -> None:
-    with pytest.raises(ValueError, match="launch.ranks_per_run must be a whole number >= 1, got "):
-        rank_count({"launch": {"ranks_per_run": wrong}})
-
-
 def test_ranks_that_are_there_already_win(monkeypatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from harness.experiment.recorder import Recorder
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.pruning.budget import RequestedSize
-from harness.pruning.controls import CONTROLS, apply_control
+from harness.pruning.controls import Control, apply_control
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import NOTHING, Pruner
 from harness.pruning.pruning_order import PruningProgress
@@ -63,7 +64,7 @@ def test_magnitude_keeps_the_largest_alive_of_each_tensor() -> None:
     assert found["b"].tolist() == [False, True]
 
 
-@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("control", get_args(Control))
 @pytest.mark.parametrize("structure", [Element(), Neuron()])
 def test_a_control_keeps_as_many_of_each_tensor(control, structure) -> None:
     own, other = masks_of("none", structure), masks_of(control, structure)
@@ -72,7 +73,7 @@ def test_a_control_keeps_as_many_of_each_tensor(control, structure) -> None:
     assert same == (control in ("none", "reinitialised"))
 
 
-@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("control", get_args(Control))
 @pytest.mark.parametrize("saliency", [SynFlow(), WeightGradient(), SparseGpt(), Wanda()])
 def test_a_control_has_the_counts_that_the_method_ends_with_after_all_its_rounds(control, saliency):
     own, other = (masks_of(c, Element(), saliency, rounds=6) for c in ("none", control))
@@ -168,5 +169,5 @@ def test_one_switch_adds_all_controls_to_a_sweep() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", ["sweep=smoke", "+controls=matched"], return_hydra_config=True)
     params = cfg.hydra.sweeper.params
-    assert params.control.split(",") == list(CONTROLS)
+    assert params.control.split(",") == list(get_args(Control))
     assert params["method"] == "global_magnitude,random"

@@ -77,11 +77,14 @@ def test_a_training_without_a_step_has_no_events() -> None:
     "fields, says",
     ({"first_step": -1}, "first_step must be a whole number of at least 0, got -1"),
     ({"first_step": 1.0}, "first_step must be a whole number of at least 0, got 1.0"),
-    ({"first_step": None}, "first_step must be a whole number of at least 0, got None"),
+    (
+        {"first_step": None},
+        "first_step must be a whole number of at least 0, got None; it counts",
+    ),
     ({"interval": 0}, "interval must be a whole number of at least 1, got 0"),
     ({"interval": True}, "interval must be a whole number of at least 1, got True"),
-    ({"last_step": -1}, "last_step must be a whole number of at least 0, got -1"),
-    ({"last_step": "9"}, "last_step must be a whole number of at least 0, got '9'"),
+    ({"last_step": -1}, "last_step must be a whole number of at least 0 or null, got -1"),
+    ({"last_step": "9"}, "last_step must be a whole number of at least 0 or null, got '9'"),
     (
         {"first_step": 6, "last_step": 5},
         "last_step must not be before first_step, got last_step=5 and first_step=6",

@@ -15,7 +15,7 @@ from harness.vocabulary.checks import check, check_fields, check_known, follows
         ("in (0, 1]; write e.g. 0.3", (1,), (0, 0.0, 2)),
         ("a finite number above 0", (1e-9, 3), (0, -1, math.inf, math.nan, False)),
         ("a number of at least 1 or null", (1, 1.5, None), (0.99, math.inf)),
-        ("a whole number >= 1", (1, 2**70), (0, 1.0, True, None, "1")),
+        ("a whole number >= 1", (1, 2**63 - 1), (0, 1.0, True, None, "1", 2**63)),
         ("a whole number of at least 1 (optimizer steps)", (1,), (0,)),
         ("an integer of at least 2", (2,), (1, 2.5)),
         ("true or false", (True, False), (0, 1, None, "true")),

@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from harness.launch.backends.local_ranks import rank_count
 from harness.system.leases import LOCK
 from harness.system.locks import Busy, locked, watch_locks
 from harness.system.names import check_name
-from harness.vocabulary.checks import check
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # Locks of the slots that this process holds until it ends, and the names of their devices.
@@ -33,7 +33,6 @@ class Devices:
     def __post_init__(self) -> None:
         for device in ",".join(self.names).split(",") if self.names else []:
             check_name("launch.devices", _lock_name(device))
-        check("launch.runs_per_gpu", self.runs_per_gpu, "a whole number >= 1")
         if len(set(self.names)) < len(self.names):
             raise ValueError(
                 f"launch.devices names a device twice: {', '.join(self.names)}; for several runs "
@@ -80,16 +79,10 @@ def devices_of(config: dict[str, object]) -> Devices:
     """Returns the devices that `device` and `launch` of a config select.
 
     Raises:
-        ValueError: launch.devices is neither null nor a list of devices, or a count is invalid.
+        ValueError: launch.devices is empty or names a device twice, or there are too few.
     """
-    launch = config["launch"]
-    if not isinstance(launch, dict):
-        raise ValueError(f"launch must hold keys and values, got {launch!r}; see conf/config.yaml")
+    launch: Any = config["launch"]
     names, runs_per_gpu, ranks = launch["devices"], launch["runs_per_gpu"], rank_count(config)
-    if names is not None and not isinstance(names, list):
-        raise ValueError(
-            f"launch.devices must be a list or null, got {names!r}; write launch.devices=[{names}]"
-        )
     if names == []:
         raise ValueError("launch.devices=[] names no device; write device=cpu to use none")
     visible = _visible() if names is None else tuple(str(name) for name in names)

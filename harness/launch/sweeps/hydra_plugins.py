@@ -24,6 +24,7 @@ from harness.launch.backends.local_ranks import rank_count
 from harness.launch.backends.slurm import SlurmBackend
 from harness.launch.backends.slurm_options import SlurmOptions, shell_lines
 from harness.launch.compose import check_config_names, config_folders, nulls_as_deletions
+from harness.launch.config.check import check_config
 from harness.launch.digests.data import DigestOf, cached_digest, with_data_digests
 from harness.launch.error_messages import RunFailed, exit_on_expected_errors
 from harness.launch.run_spec import RunSpec, sweep_folder
@@ -58,6 +59,8 @@ class Grid(Sweeper):
     ) -> None:
         self.loader, self.master, self.values = hydra_context.config_loader, config, plain(config)
         self.command = task_function.__name__  # of harness/cli/hydra_main.py
+        with exit_on_expected_errors():
+            check_config(self.values, config.hydra.runtime.choices)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )

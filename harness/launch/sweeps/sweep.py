@@ -19,11 +19,8 @@ from harness.system.deletion import ELSEWHERE, check_no_link
 from harness.system.leases import LOCK
 from harness.system.locks import LEASE_S, Busy, is_remote_lock, locked, watch_locks
 from harness.system.names import printable
-from harness.vocabulary.checks import check, check_known
 
 RunOutcome = tuple[PlannedRun, Outcome]
-
-ACTIONS = ("run", "plan", "retry_failed")
 
 
 @dataclass(frozen=True)
@@ -32,19 +29,12 @@ class Sweep:
 
     retries: how often a failed run is tried again, unless its input is wrong.
     action: "retry_failed" skips all runs that have not failed before.
-
-    Raises:
-        ValueError: a value is out of range.
     """
 
     plan: Plan
     backend: Backend
     retries: int = 0
     action: str = "run"
-
-    def __post_init__(self) -> None:
-        check("launch.retries", self.retries, "a whole number >= 0")
-        check_known("launch.action", self.action, ACTIONS)
 
     def run(self) -> list[RunOutcome]:
         """Returns every run with its outcome; the sweep's folder is locked meanwhile.

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from harness.schedule.base import check_rounds, check_size, check_unit
+from harness.schedule.base import ROUNDS, SIZE, Unit, check_size
+from harness.vocabulary.declared import check_declared
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,14 @@ class FinalSize:
         ValueError: final is outside the range of its unit, the unit is unknown, or rounds < 1.
     """
 
-    final: float = 0.05
-    unit: str = "density"
-    rounds: int | None = None
+    final: Annotated[float, SIZE] = 0.05
+    unit: Unit = "density"
+    rounds: Annotated[int, ROUNDS] | None = None
 
     may_grow: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_unit(self.unit)
-        check_rounds(self.rounds)
+        check_declared(self)
         check_size("final", self.final, self.unit)
 
     @property

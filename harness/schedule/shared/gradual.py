@@ -1,11 +1,16 @@
 """Computes when a schedule prunes inside one training."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.declared import check_declared
 
-COUNTED = "; it counts optimizer steps"
-STARTS = {"init": "the initial model", "trained": "after dense training"}
+STEP = "a whole number of at least 0; it counts optimizer steps"
+INTERVAL = "a whole number of at least 1; it counts optimizer steps"
+
+Start = Annotated[
+    Literal["init", "trained"], "init (the initial model) or trained (after dense training)"
+]
 
 
 @dataclass(frozen=True)
@@ -32,24 +37,19 @@ class Gradual:
         ValueError: a field is out of range, or last_step is before first_step.
     """
 
-    first_step: int = 0
-    last_step: int | None = None
-    interval: int = 100
-    start_from: str = "init"
+    first_step: Annotated[int, STEP] = 0
+    last_step: Annotated[int, STEP] | None = None
+    interval: Annotated[int, INTERVAL] = 100
+    start_from: Start = "init"
 
     def __post_init__(self) -> None:
-        given = ("first_step",) if self.last_step is None else ("first_step", "last_step")
-        check_fields(self, "a whole number of at least 0", *given, remedy=COUNTED)
-        check_fields(self, "a whole number of at least 1", "interval", remedy=COUNTED)
+        check_declared(self)
         if self.last_step is not None and self.last_step < self.first_step:
             raise ValueError(
                 f"last_step must not be before first_step, got last_step={self.last_step} and "
                 f"first_step={self.first_step}; "
                 "write last_step=null for three quarters of the training"
             )
-        if self.start_from not in list(STARTS):
-            known = " or ".join(f"{name} ({meaning})" for name, meaning in STARTS.items())
-            raise ValueError(f"start_from must be {known}, got {self.start_from!r}")
 
     def events(self, steps: int) -> list[int]:
         """Returns the steps (0-based) before which a training of so many steps has an event.

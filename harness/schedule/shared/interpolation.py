@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
-from harness.schedule.base import check_levels
+from harness.schedule.base import LEVELS
 from harness.schedule.shared.final_size import FinalSize
 
 
@@ -18,11 +19,7 @@ class Interpolation(FinalSize, ABC):
         ValueError: as FinalSize, or levels < 1.
     """
 
-    levels: int = 5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_levels(self.levels)
+    levels: Annotated[int, LEVELS] = 5
 
     @property
     def varies(self) -> bool:

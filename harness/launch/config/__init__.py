@@ -1,0 +1,1 @@
+"""Checks a composed config before anything is built or written."""

@@ -1,0 +1,81 @@
+"""Checks the values of a composed config against the declarations of its parts, without torch."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.launch.config.declarations import Declared, declared_fields
+from harness.launch.paths import CONF
+from harness.launch.trust.targets import components
+from harness.run_folder.identity import Config
+from harness.vocabulary.declared import matches, problem_of
+
+EXPERIMENT = "harness.experiment.experiment.Experiment"
+OPTIONS = "harness.launch.config.run_options"
+RUN_OPTIONS = f"{OPTIONS}.RunOptions"
+MISSING = "???"  # a sweep gives it
+
+
+def check_config(config: Config, choices: Mapping[str, object]) -> None:
+    """Checks all values of which a type or a range is declared.
+
+    choices: group -> chosen file, for the way out.
+
+    Raises:
+        ValueError: a key is missing, or its value is not what its part declares.
+    """
+    fields = {**declared_fields(EXPERIMENT), **declared_fields(RUN_OPTIONS)}
+    for problem in _of_fields("", config, fields):
+        raise ValueError(problem + _choose(problem, config, choices))
+
+
+def _of_fields(path: str, node: Config, fields: Mapping[str, Declared]) -> Iterator[str]:
+    for name, declared in fields.items():
+        key = f"{path}{name}"
+        if node.get(name, MISSING) != MISSING:
+            yield from _of_value(key, node[name], declared)
+        elif declared.required and name not in node:
+            yield f"{key} is missing; give it a value, and leave out what removes it"
+
+
+def _of_value(key: str, value: Any, declared: Declared) -> Iterator[str]:
+    part = declared.part or ""
+    if part.startswith(OPTIONS):
+        yield from _of_options(key, value, declared_fields(part))
+    elif not matches(value, declared.hint):
+        yield f"{key} {problem_of(value, declared.hint)}"
+    elif isinstance(value, dict) and "_target_" in value:
+        if part in components() and value["_target_"] != part:
+            yield f"{key}._target_ must be {part}, got {value['_target_']!r}"
+        yield from _of_part(key, value)
+
+
+def _of_options(key: str, value: Any, fields: Mapping[str, Declared]) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{key} must hold keys and values, got {value!r}; see conf/config.yaml"
+        return
+    for name in value.keys() - fields.keys():
+        yield f"{key}.{name}: there is no such key; there are: {', '.join(fields)}"
+    yield from _of_fields(f"{key}.", value, fields)
+
+
+def _of_part(key: str, node: Config) -> Iterator[str]:
+    target = str(node["_target_"])
+    if target in components() and (fields := declared_fields(target)):
+        yield from _of_fields(f"{key}.", node, fields)
+        return
+    for name, value in node.items():
+        if isinstance(value, dict) and "_target_" in value:
+            yield from _of_part(f"{key}.{name}", value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{key}.{name} must be a finite number, got {value}"
+
+
+def _choose(problem: str, config: Config, choices: Mapping[str, object]) -> str:
+    """Returns how a part is chosen, if the problem is that a key holds none."""
+    key = problem.split()[0]
+    groups = [group for group in choices if group.rpartition("@")[2] == key]
+    if not groups or isinstance(config.get(key), dict):
+        return ""
+    file = CONF / groups[0].partition("@")[0] / f"{config.get(key)}.yaml"
+    return f"; write {groups[0]}={config[key] if file.is_file() else 'NAME'}"

@@ -1,0 +1,51 @@
+"""Declares the keys that say where and how a run happens, beside those of its parts."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+if TYPE_CHECKING:
+    from harness.distributed.options import Options
+    from harness.metrics.latency import Latency
+    from harness.run_folder.checkpoints import Policy
+    from harness.tracking.base import Tracking
+
+# Where a thread more costs memory, and from some number on the process.
+THREADS = "a whole number in [1, 1024]"
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """Declares how a run becomes processes, and how a sweep runs."""
+
+    ranks_per_run: Annotated[int, "a whole number >= 1"]
+    action: Literal["run", "plan", "retry_failed"]
+    share_stages: bool
+    retries: Annotated[int, "a whole number >= 0"]
+    devices: list[str | int] | None
+    runs_per_gpu: Annotated[int, "a whole number >= 1"]
+
+
+@dataclass(frozen=True)
+class SensitivityOptions:
+    """Declares the keys of `pruning-harness sensitivity`."""
+
+    grid: list[Annotated[float, "a number in (0, 1]"]]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Declares the keys of conf/config.yaml that are no fields of an experiment."""
+
+    run_name: Any  # a name, as sweep_name: harness.system.names
+    output_dir: str
+    sweep_name: Any
+    rerun: Literal["never", "changed", "always"]
+    device: str
+    threads: Annotated[int, THREADS]
+    progress: Literal["auto", "bar", "plain", "none"]
+    checkpoint: "Policy"
+    latency: "Latency"
+    sensitivity: SensitivityOptions
+    launch: LaunchOptions
+    ranks: "Options"
+    tracking: "Tracking"
