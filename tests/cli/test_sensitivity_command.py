@@ -86,7 +86,7 @@ def test_a_target_out_of_reach_does_not_stop_an_analysis(tmp_path, monkeypatch) 
 
 @cases(
     "wrong, said",
-    ("sensitivity.grid=[50]", "sensitivity.grid must be a list of densities in (0, 1], got 50"),
+    ("sensitivity.grid=[50]", "sensitivity.grid must be a list of numbers in (0, 1], got [50]"),
     ("sensitivity.gird=[0.5]", "did you mean sensitivity.grid"),
     ("calibration.samples=9999", "only 512 training samples"),
 )

@@ -61,7 +61,7 @@ def test_labels_of_several_positions_are_not_balanced() -> None:
 
 @cases(
     "fields, message",
-    ({"samples": 0}, "^samples must be a whole number of at least 1, got 0"),
+    ({"samples": 0}, "^samples must be a whole number of at least 1 or null, got 0; an empty"),
     ({"samples": 2.5}, "^samples must be a whole number"),
     ({"samples": 5, "per_class": 1}, "one of samples and per_class"),
     ({"samples": None}, "one of samples and per_class"),
