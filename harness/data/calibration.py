@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.data.base import Split, labels_of
 from harness.vocabulary.apportion import apportion
-from harness.vocabulary.declared import check_declared
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.seeds import derive
 
 COUNT = "a whole number of at least 1; an empty calibration set has no gradients"

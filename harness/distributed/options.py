@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from harness.vocabulary.declared import check_declared
+from harness.vocabulary.checks import check_declared
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from harness.structure.base import Structure
 from harness.task.base import Task
 from harness.training.recipe_presets import ResolvedRecipe, resolve_recipe
 from harness.training.trainer import Trainer
-from harness.vocabulary.declared import check_declared
+from harness.vocabulary.checks import check_declared
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 WIRE = {None: None, "bfloat16": torch.bfloat16}

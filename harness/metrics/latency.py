@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from harness.vocabulary.declared import check_declared
+from harness.vocabulary.checks import check_declared
 
 
 @dataclass(frozen=True)

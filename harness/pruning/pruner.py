@@ -16,7 +16,7 @@ from harness.pruning.part_protocols import check_fit, check_rows
 from harness.pruning.reader import Calibration, Reader, local
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
-from harness.vocabulary.declared import check_declared
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.defaults import with_defaults
 from harness.vocabulary.finite import check_scores, name_non_finite_weights, warn_zero_scores
 from harness.vocabulary.tensors import Counts, Tensors, Units

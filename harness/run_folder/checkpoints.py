@@ -22,7 +22,7 @@ from harness.system.deletion import (
     owned_files,
 )
 from harness.system.leases import check_leases
-from harness.vocabulary.declared import check_declared
+from harness.vocabulary.checks import check_declared
 
 State = dict[str, Any]  # tensors, numbers, texts, and lists and dicts of them
 

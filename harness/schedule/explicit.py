@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Annotated, ClassVar
 
 from harness.schedule.base import ROUNDS, Unit, check_size
-from harness.vocabulary.declared import check_declared
+from harness.vocabulary.checks import check_declared
 
 
 @dataclass(frozen=True)

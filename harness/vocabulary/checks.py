@@ -1,10 +1,18 @@
-"""Checks values that a user writes. A rule is written in words, which the message repeats."""
+"""Checks values that a user writes. A rule is written in words, which the message repeats.
+
+A field declares its rule: `epochs: Annotated[int, "a whole number >= 0; write e.g. 10"]`, with
+advice after the semicolon. Its type alone is a rule as well.
+"""
 
 import math
 import operator
 import re
-from collections.abc import Collection
-from typing import TypeGuard
+import types
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 BOUNDS = {
     ">=": operator.ge,
@@ -19,6 +27,13 @@ BIGGEST = 2**63
 BEFORE = re.compile(r"(>=|at least|above|\[|\() ?(\d+)")
 NUMBERS = re.compile(r"(?<![-\d])\d+")
 AFTER = re.compile(r"(\d+)(\]|\))")
+
+WORDS: dict[Any, str] = {
+    bool: "true or false", int: "a whole number", float: "a number", str: "text",
+    type(None): "null",
+}  # fmt: skip
+UNIONS = (Union, types.UnionType)
+LISTS = (list, tuple, Sequence)
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -93,3 +108,116 @@ def check_known(key: str, value: object, known: Collection[object], remedy: str 
         raise ValueError(
             f"{key} must be one of {', '.join(map(str, known))}, got {value!r}{remedy}"
         )
+
+
+class Part:
+    """Stands for a class whose objects a config builds: in a config, a mapping with `_target_`."""
+
+
+def check_declared(part: Any) -> None:
+    """Checks the fields of a dataclass object against their declarations.
+
+    Raises:
+        ValueError: a field is not what it declares.
+    """
+    for name, hint in _declared(part.__class__).items():
+        if problem := problem_of(getattr(part, name), hint):
+            raise ValueError(f"{name} {problem}")
+
+
+@cache
+def _declared(kind: Any) -> dict[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def problem_of(value: object, hint: Any) -> str | None:
+    """Returns in words why a value is not what a hint declares, or None.
+
+    >>> problem_of(0, Annotated[int, "a whole number >= 1; write 1"])
+    'must be a whole number >= 1, got 0; write 1'
+    >>> problem_of([1, "a"], list[int])
+    "must be a list of whole numbers, got [1, 'a']"
+    >>> problem_of(None, Literal["l1", "l2"] | None), problem_of("l3", Literal["l1", "l2"])
+    (None, "must be l1 or l2, got 'l3'")
+    """
+    if matches(value, hint):
+        return None
+    rule, _, advice = rule_of(hint).partition("; ")
+    if matches([value], hint):
+        advice = f"write it as a list: [{value}]"
+    elif near := get_close_matches(str(value), choices_of(hint), n=1):
+        advice = f"did you mean {near[0]}?"
+    got = repr(value)
+    shown = got if len(got) < 100 else f"{got[:96]} ..."
+    return f"must be {rule}, got {shown}{f'; {advice}' if advice else ''}"
+
+
+def matches(value: object, hint: Any) -> bool:
+    """Returns True if a value is what a hint declares; a class that is not known accepts all."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        free = value is None or bool(choices_of(hint))  # the words only say what they mean
+        return matches(value, inner[0]) and (free or follows(value, inner[1]))
+    if origin in UNIONS:
+        return any(matches(value, kind) for kind in inner)
+    if origin is Literal:
+        return any(value == known and type(value) is type(known) for known in inner)
+    if origin in LISTS:
+        return isinstance(value, list | tuple) and all(matches(each, inner[0]) for each in value)
+    if origin in (dict, Mapping):
+        return isinstance(value, dict) and all(
+            matches(key, inner[0]) and matches(each, inner[1]) for key, each in value.items()
+        )
+    if hint in (int, float, bool):
+        return follows(value, WORDS[hint])
+    if hint in WORDS:
+        return isinstance(value, hint)
+    return hint is not Part or (isinstance(value, dict) and "_target_" in value)
+
+
+def choices_of(hint: Any) -> list[str]:
+    """Returns what a Literal lists, also where it is one of several alternatives."""
+    if get_origin(hint) is Literal:
+        return [str(each) for each in get_args(hint)]
+    origin, inner = get_origin(hint), get_args(hint)
+    alternatives = inner[:1] if origin is Annotated else inner if origin in UNIONS else ()
+    return [each for kind in alternatives for each in choices_of(kind)]
+
+
+def rule_of(hint: Any) -> str:
+    """Returns what a hint declares, in words.
+
+    >>> rule_of(Annotated[int, "a whole number >= 1"] | None), rule_of(Literal["a", "b", "c"])
+    ('a whole number >= 1 or null', 'one of a, b, c')
+    >>> rule_of(list[float]), rule_of(dict[str, float]), rule_of(list[str] | None)
+    ('a list of numbers', 'a mapping of numbers', 'a list of text or null')
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return str(inner[1])
+    if origin in UNIONS:
+        return _joined([rule_of(kind) for kind in inner])
+    if origin is Literal:
+        known = [str(each) for each in inner]
+        return " or ".join(known) if len(known) < 3 else f"one of {', '.join(known)}"
+    if origin in LISTS:
+        return f"a list of {_plural(inner[0])}"
+    if origin in (dict, Mapping):
+        return f"a mapping of {_plural(inner[1])}"
+    return WORDS.get(hint, "a mapping with _target_")
+
+
+def _joined(rules: list[str]) -> str:
+    """Returns alternatives in words; the advice of the first stands at the end."""
+    first, semicolon, advice = rules[0].partition("; ")
+    return " or ".join([first, *rules[1:]]) + semicolon + advice
+
+
+def _plural(hint: Any) -> str:
+    """Returns the words for several values: "a number in (0, 1]" becomes "numbers in (0, 1]"."""
+    words = rule_of(hint).partition(";")[0]
+    for one in ("a whole number", "a number"):
+        if words.startswith(one):
+            return f"{one.removeprefix('a ')}s{words.removeprefix(one)}"
+    return words

@@ -15,7 +15,7 @@ from harness.launch.config.declarations import (
     parsed,
     text_of,
 )
-from harness.vocabulary.declared import choices_of, matches, rule_of
+from harness.vocabulary.checks import choices_of, matches, rule_of
 
 CHOICES = ("check_either", "check_known")  # (key, value, what it may be)
 COMMENT = re.compile(r"^\s*# ?(.*)")

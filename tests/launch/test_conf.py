@@ -19,7 +19,7 @@ from harness.launch.execute import build
 from harness.launch.method_name import EXTRAS, PARTS
 from harness.launch.paths import CONF
 from harness.run_folder.identity import OPERATIONAL
-from harness.vocabulary.declared import matches
+from harness.vocabulary.checks import matches
 
 FILES = sorted(str(file.relative_to(CONF)) for file in CONF.glob("*/*.yaml"))
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))

@@ -14,7 +14,7 @@ from harness.launch.config.check import EXPERIMENT, RUN_OPTIONS, check_config
 from harness.launch.config.declarations import declared_fields
 from harness.launch.trust.targets import components
 from harness.launch.variables import plain
-from harness.vocabulary.declared import Part
+from harness.vocabulary.checks import Part
 
 pytest_plugins = ["refusals"]
 

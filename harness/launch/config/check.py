@@ -8,7 +8,7 @@ from harness.launch.config.declarations import Declared, declared_fields
 from harness.launch.paths import CONF
 from harness.launch.trust.targets import components
 from harness.run_folder.identity import Config
-from harness.vocabulary.declared import matches, problem_of
+from harness.vocabulary.checks import matches, problem_of
 
 EXPERIMENT = "harness.experiment.experiment.Experiment"
 OPTIONS = "harness.launch.config.run_options"

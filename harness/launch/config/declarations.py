@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import harness
-from harness.vocabulary.declared import Part
+from harness.vocabulary.checks import Part
 
 ROOT = Path(str(harness.__file__)).parents[1]
 TYPING = {
@@ -22,7 +22,7 @@ TYPING = {
 class Declared:
     """Describes a field of a dataclass.
 
-    hint: its type, as harness.vocabulary.declared reads it. part: the class of the harness that the
+    hint: its type, as harness.vocabulary.checks reads it. part: the class of the harness that the
     type names, if any. written: the annotation. required: it has no default.
     """
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from harness.schedule.base import ROUNDS, SIZE, Unit, check_size
-from harness.vocabulary.declared import check_declared
+from harness.vocabulary.checks import check_declared
 
 
 @dataclass(frozen=True)

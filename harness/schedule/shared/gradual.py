@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from harness.vocabulary.declared import check_declared
+from harness.vocabulary.checks import check_declared
 
 STEP = "a whole number of at least 0; it counts optimizer steps"
 INTERVAL = "a whole number of at least 1; it counts optimizer steps"
