@@ -1,7 +1,7 @@
 """Holds model, data and task of a run, on one device, with all randomness from one seed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import torch
@@ -231,9 +231,7 @@ class Workload:
             "parameters": parameters,
             "macs": macs_left,
             "uncounted_operators": macs.uncounted,
-            "top1": test.top1,
-            "top5": test.top5,
-            "loss": test.loss,
+            **asdict(test),
             "validation_top1": validation.top1,
             "validation_loss": validation.loss,
             "batch_norm": self._batch_norm(model),

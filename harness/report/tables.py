@@ -1,7 +1,7 @@
 """Prints the tables of a report in the terminal, and writes its CSV files."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +14,11 @@ from harness.report.console import plain_console, to_csv
 from harness.report.read import cost, layer_curves
 from harness.report.read.survey import Section, Survey
 from harness.report.significance import paired
-from harness.report.significance.summary import cell, times
+from harness.report.significance.summary import cell, perplexity, times
 from harness.system.names import printable
 
+CellText = Callable[["pd.Series[float]"], str]
+PERPLEXITY = "test perplexity, exp(loss), lower is better"
 _METHOD = "Method"
 _LONGEST_LABEL = 40
 _GAP = 2
@@ -30,6 +32,10 @@ def print_tables(survey: Survey) -> None:
         console.print("top-1 accuracy in %: mean ± std (seeds), by requested compression")
         console.print("\n".join(dense_lines(section)) + "\n")
         _print(console, matrix(section))
+        if section.has_perplexity:
+            console.print(f"{PERPLEXITY}: mean ± std (seeds), by requested compression")
+            console.print("\n".join(dense_lines(section, perplexity)) + "\n")
+            _print(console, matrix(section, perplexity))
         if not section.paired.empty:
             console.print(paired.title(str(survey.against)))
             _print(console, paired.matrix(section.paired))
@@ -52,15 +58,18 @@ def _print(console: Console, cells: pd.DataFrame) -> None:
         console.print()
 
 
-def dense_lines(section: Section) -> list[str]:
+def dense_lines(section: Section, text: CellText = cell) -> list[str]:
     if section.dense.empty:
         return ["Dense: not trained in these runs"]
-    return [f"{row['label']}: {cell(row)}" for _, row in section.dense.iterrows()]
+    return [f"{row['label']}: {text(row)}" for _, row in section.dense.iterrows()]
 
 
-def matrix(section: Section) -> pd.DataFrame:
-    """Returns top-1 as texts: methods in alphabetical order x requested compressions."""
-    cells = section.pruned.assign(cell=[cell(row) for _, row in section.pruned.iterrows()])
+def matrix(section: Section, text: CellText = cell) -> pd.DataFrame:
+    """Returns top-1 as texts: methods in alphabetical order x requested compressions.
+
+    text: another measure's text of a row, such as `perplexity`.
+    """
+    cells = section.pruned.assign(cell=[text(row) for _, row in section.pruned.iterrows()])
     wide = cells.pivot(index="label", columns="requested_compression_ratio", values="cell")
     wide = wide.sort_index(key=lambda labels: labels.str.casefold())
     return wide.fillna("-").rename(columns=times)

@@ -95,10 +95,11 @@ def _scope_line(record: Record) -> str:
 
 def _record_line(record: Record, levels: int) -> str:
     label = printable(record.label)
+    perplexity = "" if record.perplexity is None else f"  perplexity {record.perplexity:.4g}"
     return (
         f"{label} seed {record.seed}  level {record.level}/{levels} {record.stage:<9}"
         f"  compression {_shown(record.compression, '.2f')}"
-        f"  top-1 {100 * record.top1:.2f} %  loss {_shown(record.loss, '.4f')}"
+        f"  top-1 {100 * record.top1:.2f} %  loss {_shown(record.loss, '.4f')}{perplexity}"
     )
 
 

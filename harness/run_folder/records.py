@@ -133,6 +133,7 @@ class Record:
     epoch_top1: list[float] | None = None
     # Operators whose multiplications are unknown -> the weights that enter them.
     uncounted_operators: dict[str, list[str]] = field(default_factory=dict)
+    perplexity: float | None = None  # exp(loss), >= 1; None: the loss is not in nats per token
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

@@ -1,3 +1,5 @@
+import math
+import sys
 from typing import Protocol
 
 import torch
@@ -5,6 +7,7 @@ from torch import Tensor
 
 # The label of what is not there, such as padding: torch's cross-entropy leaves it out by default.
 IGNORED = -100
+LARGEST_LOSS = math.log(sys.float_info.max)
 
 
 class Task(Protocol):
@@ -15,6 +18,9 @@ class Task(Protocol):
     shape. Those that do not add 0 to every sum. All means, the training loss's too, are then over
     the labels that count: a sample weighs as much as the fraction of its labels that do. Without
     the method all count.
+
+    A task whose measured loss is in nats per token says `has_perplexity = True`: records and
+    reports then have exp(loss) too.
     """
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -22,6 +28,13 @@ class Task(Protocol):
 
     def measure(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Returns sums over the samples of "top1", "top5" (hits) and "loss", as scalars."""
+
+
+def perplexity(task: Task, loss: float) -> float | None:
+    """Returns exp(loss), for a loss in nats per token; None for other tasks, and beyond floats."""
+    if not getattr(task, "has_perplexity", False) or not loss < LARGEST_LOSS:
+        return None
+    return math.exp(loss)
 
 
 def label_mask_of(task: Task, labels: Tensor) -> Tensor | None:

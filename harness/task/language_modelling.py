@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ class LanguageModelling:
 
     Loss: sum over a sample's positions of -ln p(label) / positions, summed over samples. A
     recorded loss, the mean over all positions, is in nats per token (per character with
-    data=topics): divided by ln 2 it is in bits, and its exp is the perplexity. top1 and top5 are
+    data=topics): divided by ln 2 it is in bits. perplexity = exp(loss). top1 and top5 are
     the fractions of positions whose label is the best class, or among the best five.
 
     Samples are sequences of equal length. Positions labelled -100, such as padding, count in
@@ -24,6 +25,8 @@ class LanguageModelling:
     Raises:
         ValueError: outputs or labels have another shape.
     """
+
+    has_perplexity: ClassVar[bool] = True
 
     def label_mask(self, labels: Tensor) -> Tensor:
         return labels != IGNORED

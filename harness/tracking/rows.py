@@ -11,6 +11,7 @@ METRICS = (
     "top1",
     "top5",
     "loss",
+    "perplexity",
     "validation_top1",
     "validation_loss",
     "density_of_weights",

@@ -7,7 +7,7 @@ from torch import nn
 
 from harness.data.base import Split
 from harness.distributed import Ranks
-from harness.task.base import Task, sample_weights
+from harness.task.base import Task, perplexity, sample_weights
 from harness.vocabulary.tensors import eval_mode
 
 
@@ -16,6 +16,7 @@ class EvaluationResult:
     top1: float  # fraction of the samples (or positions) that count, in [0, 1]
     top5: float
     loss: float  # mean over what counts
+    perplexity: float | None = None  # exp(loss) of a task whose loss is in nats per token, >= 1
 
 
 @torch.no_grad()
@@ -55,4 +56,4 @@ def evaluate_compared(
     if not counted:
         raise ValueError(f"no label of these {len(split)} samples counts; give them labels")
     top1, top5, loss = (torch.stack(totals) / counted).tolist()
-    return EvaluationResult(top1, top5, loss)
+    return EvaluationResult(top1, top5, loss, perplexity(task, loss))

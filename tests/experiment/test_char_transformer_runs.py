@@ -3,6 +3,7 @@
 They are pruned, cut off, on two ranks, and under several saliencies.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def test_a_run_prunes_to_the_asked_density_and_counts_every_position(whole) -> N
     whole_network = 16 * weights + attention
     assert pruned.speedup == pytest.approx(whole_network / (8 * weights + attention), abs=0.01)
     assert dense.loss and finetuned.loss
+    assert finetuned.perplexity == math.exp(finetuned.loss)
     assert max(dense.loss, finetuned.loss) < 4.0  # ln 97 is 4.57: it has learnt a little
 
 

@@ -1,7 +1,9 @@
-"""Writes accuracy by compression as a LaTeX table (booktabs), a file per model and data set."""
+"""Writes accuracy by compression as LaTeX tables (booktabs), for each model and data set."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -22,37 +24,58 @@ _ESCAPED = {
 }
 
 
+class Measure(NamedTuple):
+    """Describes a measure of a table: its columns, their factor, which mean is best, its name."""
+
+    column: str
+    factor: int
+    best: Literal["min", "max"]
+    name: str
+
+
+TOP1 = Measure("top1_fraction", 100, "max", r"Top-1 accuracy in \%")
+PERPLEXITY = Measure("perplexity", 1, "min", r"Test perplexity, $\exp(\mathrm{loss})$,")
+
+
 def write_latex(survey: Survey, out: Path) -> list[Path]:
-    return [_write(section, out) for section in survey.sections()]
+    return [path for section in survey.sections() for path in _write(section, out)]
 
 
-def _write(section: Section, out: Path) -> Path:
-    path = out / f"accuracy-{section.slug}.tex"
-    path.write_text(table(section), encoding="utf-8")
-    return path
+def _write(section: Section, out: Path) -> Iterator[Path]:
+    tables = {"accuracy": TOP1} | ({"perplexity": PERPLEXITY} if section.has_perplexity else {})
+    for name, measure in tables.items():
+        path = out / f"{name}-{section.slug}.tex"
+        path.write_text(table(section, measure), encoding="utf-8")
+        yield path
 
 
-def table(section: Section) -> str:
-    """Returns top-1 in %, mean and std over seeds, a row per method; the best means are bold."""
+def table(section: Section, measure: Measure = TOP1) -> str:
+    """Returns mean and std over seeds, a row per method; the best means are bold."""
     pruned = section.pruned
-    best = pruned.groupby("requested_compression_ratio")["top1_fraction_mean"].transform("max")
+    by_compression = pruned.groupby("requested_compression_ratio")
+    best = by_compression[f"{measure.column}_mean"].transform(measure.best)
     cells = pruned.assign(
-        cell=[_cell(row, top) for (_, row), top in zip(pruned.iterrows(), best, strict=True)]
+        cell=[
+            _cell(row, top, measure) for (_, row), top in zip(pruned.iterrows(), best, strict=True)
+        ]
     )
     wide = cells.pivot(index="label", columns="requested_compression_ratio", values="cell")
     wide = wide.fillna("--").sort_index(key=lambda labels: labels.str.casefold())
     seeds = ", ".join(map(str, sorted(set(pruned["seeds"]))))
-    return "\n".join([*_head(section, wide, seeds), *map(_line, wide.itertuples()), *_FOOT])
+    return "\n".join(
+        [*_head(section, wide, seeds, measure), *map(_line, wide.itertuples()), *_FOOT]
+    )
 
 
 _FOOT = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
 
 
-def _head(section: Section, wide: pd.DataFrame, seeds: str) -> list[str]:
+def _head(section: Section, wide: pd.DataFrame, seeds: str, measure: Measure) -> list[str]:
     dense = "; ".join(
-        f"{escape(row['label'])}: {_cell(row, None)}" for _, row in section.dense.iterrows()
+        f"{escape(row['label'])}: {_cell(row, None, measure)}"
+        for _, row in section.dense.iterrows()
     )
-    caption = f"Top-1 accuracy in \\% on {escape(section.data)} ({escape(section.model)}), mean "
+    caption = f"{measure.name} on {escape(section.data)} ({escape(section.model)}), mean "
     caption += f"$\\pm$ standard deviation over seeds ($n$ = {seeds}), by requested compression. "
     return [
         r"% \usepackage{booktabs}",
@@ -74,14 +97,15 @@ def _line(row: tuple[str, ...]) -> str:
     return " & ".join([escape(label), *cells]) + r" \\"
 
 
-def _cell(row: "pd.Series[float]", best: float | None) -> str:
+def _cell(row: "pd.Series[float]", best: float | None, measure: Measure) -> str:
     if not row["seeds"]:
         return "failed" if row["failed_seeds"] else "--"
-    mean, std = 100 * row["top1_fraction_mean"], 100 * row["top1_fraction_std"]
+    exact, factor = row[f"{measure.column}_mean"], measure.factor
+    mean, std = factor * exact, factor * row[f"{measure.column}_std"]
     text = f"{mean:.2f}" if pd.isna(std) else f"{mean:.2f} $\\pm$ {std:.2f}"
     if row["failed_seeds"]:
         text += f" ({row['failed_seeds']} failed)"
-    return rf"\textbf{{{text}}}" if row["top1_fraction_mean"] == best else text
+    return rf"\textbf{{{text}}}" if exact == best else text
 
 
 def escape(text: str) -> str:

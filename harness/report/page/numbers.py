@@ -16,8 +16,8 @@ from harness.report.read.collapse import percent
 from harness.report.read.survey import Section, Survey
 from harness.report.significance import paired
 from harness.report.significance.pareto import front
-from harness.report.significance.summary import cell, points, times
-from harness.report.tables import dense_lines, matrix
+from harness.report.significance.summary import cell, perplexity, points, times
+from harness.report.tables import PERPLEXITY, dense_lines, matrix
 
 __all__ = ["dense_lines", "protocol", "tables"]
 
@@ -25,6 +25,11 @@ __all__ = ["dense_lines", "protocol", "tables"]
 def tables(section: Section, against: str | None) -> Iterator[str]:
     yield "<h3>Top-1 accuracy by requested compression</h3>"
     yield _by_method("Top-1 in %: mean ± standard deviation (seeds)", matrix(section))
+    if section.has_perplexity:
+        yield "<h3>Perplexity by requested compression</h3>"
+        yield from (f"<p>{escape(line)}</p>" for line in dense_lines(section, perplexity))
+        caption = f"{PERPLEXITY.capitalize()}: mean ± standard deviation (seeds)"
+        yield _by_method(caption, matrix(section, perplexity))
     if not section.paired.empty:
         caption = paired.title(str(against))
         yield f"<h3>Against {escape(str(against))}</h3>"

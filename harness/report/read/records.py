@@ -67,7 +67,7 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
     return {key: printable(value) if type(value) is str else value for key, value in record.items()}
 
 
-_MAY_BE_NULL = ("compression", "speedup", "loss", "validation_loss", "top1", "top5")
+_MAY_BE_NULL = ("compression", "speedup", "loss", "validation_loss", "top1", "top5", "perplexity")
 
 
 def _problem(path: Path, error: ValueError | OSError) -> str:

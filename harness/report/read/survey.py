@@ -124,6 +124,13 @@ class Section:
     def title(self) -> str:
         return title_of(self.model, self.data)
 
+    @property
+    def has_perplexity(self) -> bool:
+        """True for a language model, whose loss is in nats per token."""
+        return "perplexity_mean" in self.pruned and bool(
+            self.pruned["perplexity_mean"].notna().any()
+        )
+
     def published_labels(self) -> list[str]:
         return sorted(set(self.published["label"])) if len(self.published) else []
 

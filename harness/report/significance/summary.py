@@ -12,6 +12,7 @@ MEASURES = {
     "top1": "top1_fraction",
     "top5": "top5_fraction",
     "pruned_top1": "pruned_top1_fraction",
+    "perplexity": "perplexity",
     "compression": "compression_ratio",
     "speedup": "speedup_ratio",
     "density": "density_fraction",
@@ -32,6 +33,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     Columns:
         *_low, *_high: The ends of the intervals of INTERVALS (stats.intervals).
         change_points: top-1 minus that of the dense model of the same seed.
+        perplexity: Only where a result has one; mean and std are over the seeds' exp(loss).
         relative_top1_ratio: top-1 / that of the dense model. As for the costs of training (TOTALS),
             only the mean is given, because seeds hardly differ.
         seeds, failed_seeds: Numbers of seeds with a finite top-1, and of the other seeds.
@@ -47,6 +49,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     spread = {
         f"{name}_{statistic}": (column, statistic)
         for column, name in MEASURES.items()
+        if column != "perplexity" or results[column].notna().any()
         for statistic in ("mean", "std")
     } | {f"{name}_mean": (name, "mean") for name in TOTALS.values()}
     grouped = results.sort_values([*_KEYS, "seed"]).groupby(_KEYS)
@@ -92,6 +95,12 @@ def cell(row: "pd.Series[float]", measure: str = "top1_fraction") -> str:
     seeds, failed = int(row[f"{prefix}seeds"]), int(row[f"{prefix}failed_seeds"])
     mean, std = 100 * row[f"{measure}_mean"], 100 * row[f"{measure}_std"]
     return spread(f"{mean:.2f}", std, seeds, failed)
+
+
+def perplexity(row: "pd.Series[float]") -> str:
+    """Formats mean, std and number of seeds of the perplexity, as `cell` does for top-1."""
+    counts = int(row["seeds"]), int(row["failed_seeds"])
+    return spread(f"{row['perplexity_mean']:.2f}", row["perplexity_std"], *counts)
 
 
 def spread(mean: str, std: float, seeds: int, failed: int) -> str:
