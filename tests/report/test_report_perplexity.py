@@ -1,4 +1,4 @@
-"""Perplexity of language models: in records, the terminal, CSV, LaTeX and the page."""
+"""Checks perplexity in records, the terminal, CSV, LaTeX and the page."""
 
 import math
 from pathlib import Path
