@@ -10,6 +10,7 @@ from conftest import cases
 from torch.optim import SGD
 
 import harness
+from harness.experiment import run
 from harness.saliency.magnitude import Magnitude
 
 HOME = str(Path(str(harness.__file__)).parent)
@@ -17,7 +18,7 @@ MOST = 10
 SGDS = ("training=sgd", "training@retraining=sgd")
 
 
-class Reached(Exception):
+class Reached(BaseException):
     """Where the counting ends."""
 
 
@@ -40,7 +41,12 @@ def own_frames(trace: TracebackType | None) -> list[str]:
     ("prune_at=init",),
     ("prune_at=during_training", "gradual.interval=1"),
 )
-def test_few_frames_lie_between_the_command_line_and_a_step(tmp_path, monkeypatch, when) -> None:
+@pytest.mark.parametrize("rehearses", [True, False])
+def test_few_frames_lie_between_the_command_line_and_a_step(
+    tmp_path, monkeypatch, when, rehearses
+) -> None:
+    if not rehearses:
+        monkeypatch.setattr(run, "rehearse", lambda *_: None)
     monkeypatch.setattr(SGD, "step", stop)
     with pytest.raises(Reached) as caught:
         run_main(monkeypatch, *TINY, *SGDS, *when, f"output_dir={tmp_path}")
@@ -48,7 +54,12 @@ def test_few_frames_lie_between_the_command_line_and_a_step(tmp_path, monkeypatc
     assert found[0] == "main" and len(found) <= MOST, found
 
 
-def test_a_saliency_is_asked_not_far_from_the_command_line(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("rehearses", [True, False])
+def test_a_saliency_is_asked_not_far_from_the_command_line(
+    tmp_path, monkeypatch, rehearses
+) -> None:
+    if not rehearses:
+        monkeypatch.setattr(run, "rehearse", lambda *_: None)
     monkeypatch.setattr(Magnitude, "score", stop)
     with pytest.raises(Reached) as caught:
         run_main(

@@ -40,6 +40,7 @@ class Analysis(Run):
     """
 
     RESULTS: ClassVar[tuple[str, ...]] = (FILE,)
+    REHEARSED: ClassVar[tuple[str, ...]] = ("saliency", "training")
 
     grid: tuple[float, ...] = ()
     saliency: str = ""

@@ -12,10 +12,10 @@ from harness.distributed.stop_signal import StopSignal
 from harness.experiment.context import RunContext
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder, record_of
+from harness.experiment.rehearsals.rehearsal import rehearse
 from harness.experiment.runner import prepare, run
-from harness.experiment.state import RunState, in_dense_shapes, resume
+from harness.experiment.state import RunState, exported_model, resume
 from harness.metrics.latency import Latency
-from harness.model_state.whole_state import whole_state
 from harness.run_folder import records
 from harness.run_folder.checkpoints import Checkpoints, Policy
 from harness.run_folder.console import MODES, Progress
@@ -52,6 +52,7 @@ class Run:
     """
 
     RESULTS: ClassVar[tuple[str, ...]] = RESULTS
+    REHEARSED: ClassVar[tuple[str, ...]] = ()  # keys of what is rehearsed; () is all
 
     folder: Path
     dense: Path
@@ -66,6 +67,7 @@ class Run:
     policy: Policy = field(default_factory=Policy)
     latency: Latency | None = None
     rerun: str = "never"
+    parts: str = ""  # equal for runs that are rehearsed once; "" is rehearsed in any case
     code: str = ""  # digest of the sources that decide the run's numbers
     command: tuple[str, ...] = ()  # command line that repeats this run alone
     shared: SharedStages | None = None  # None computes all stages
@@ -95,9 +97,7 @@ class Run:
             context, state, files = entered
             with self._open_sinks(ranks) as sink:
                 run(Recorder(context, state, self.identity, sink, files, self.latency))
-                splits, (model, masks) = context.workload.splits, in_dense_shapes(context, state)
-                masks = {name: masks[name] for name in state.masks.masks}
-                exported = ExportedModel(whole_state(model), masks, splits.shape, splits.classes)
+                exported = exported_model(context, state)
                 ranks.on_main(lambda: self._complete(context, state, exported))
                 last = sink.last  # None above rank 0
             # Again, because a tracker may have run for long in between.
@@ -115,6 +115,7 @@ class Run:
         with StopSignal(ranks) as stop, ExitStack() as stack:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
             context, state = prepare(experiment, ranks, self.dense, checkpointer, self.shared)
+            rehearse(context, state.model, self.latency, self.REHEARSED, self.parts)
             stack.enter_context(run_folder_lock(self.folder, checkpointer))
             # Another process may have finished the run just before this one got the lock.
             done = ranks.on_main(self._finished)
@@ -135,8 +136,9 @@ class Run:
         """Trains the dense model into the cache that several runs share."""
         with StopSignal(ranks) as stop:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
-            dense = prepare(experiment, ranks, self.dense, checkpointer).context.dense
-            dense.at(dense.end)
+            context, state = prepare(experiment, ranks, self.dense, checkpointer)
+            rehearse(context, state.model, self.latency, self.REHEARSED, self.parts)
+            context.dense.at(context.dense.end)
         return Outcome("finished", str(self.dense))
 
     @property
@@ -227,8 +229,7 @@ class Run:
         ranks.on_main(lambda: self._finish(files))
 
     def _set_state(self, state: str, reason: str) -> None:
-        # A second failure to write (a full disk) must not hide the reason. If the lease was lost,
-        # the folder belongs to another process.
+        # A full disk must not hide the reason; without the lease the folder is another process's.
         with suppress(CannotWrite, LeaseLost):
             self._file.set(state, reason=redact(reason))
 

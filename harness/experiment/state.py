@@ -15,6 +15,7 @@ from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import PruningProgress
 from harness.run_folder.checkpoints import State
+from harness.run_folder.export import ExportedModel
 from harness.run_folder.records import STAGES, stage_index
 from harness.training.context import LoopState
 from harness.vocabulary.bitpack import pack, unpack
@@ -123,6 +124,13 @@ def in_dense_shapes(context: RunContext, state: RunState) -> DenseShaped:
     alive = {name: alive_units(structure, masks[name]) for name in context.units}
     masks |= context.experiment.pruner.masks_of(alive, context.units, prunable_weights(dense))
     return DenseShaped(expand_model(dense, state.model, state.kept_indices), masks)
+
+
+def exported_model(context: RunContext, state: RunState) -> ExportedModel:
+    """Returns the model and its masks in dense shapes, as a finished run writes them."""
+    splits, (model, masks) = context.workload.splits, in_dense_shapes(context, state)
+    own = {name: masks[name] for name in state.masks.masks}
+    return ExportedModel(whole_state(model), own, splits.shape, splits.classes)
 
 
 def macs_left(context: RunContext, state: RunState) -> int:

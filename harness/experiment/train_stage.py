@@ -26,7 +26,7 @@ from harness.vocabulary.step_index import START, StepIndex
 def dense(context: RunContext, curve: TrainingCurve) -> Trained:
     """Returns the cost and the curve of dense training, whichever run computed it."""
     recipe = context.experiment.training
-    meter = _meter(context, recipe, START, lambda: context.macs.dense)
+    meter = cost_meter(context, recipe, START, lambda: context.macs.dense)
     meter.count_until(steps_of((recipe, START), context.samples))
     return trained_fields(
         meter.pop(), recipe.steps_per_epoch(context.samples), "reset", FitResult(None, curve)
@@ -71,18 +71,18 @@ def train(
     context, state, (recipe, begin) = recorder.context, recorder.state, resolved
     distills = context.experiment.distillation is not None and not gradient_hook
     # Before the first step, because the dense model may have to be trained.
-    student = _student(context) if distills else None
+    taught = student(context, _teacher(context)) if distills else None
     train_hooks = TrainHooks(
         context,
         state,
         level,
-        _meter(context, recipe, begin, lambda: macs_left(context, state), distills),
+        cost_meter(context, recipe, begin, lambda: macs_left(context, state), distills),
         steps=steps_of(resolved, context.samples),
         steps_per_epoch=recipe.steps_per_epoch(context.samples),
         mask_updater=mask_updater,
         events=events,
         gradient_hook=gradient_hook,
-        distillation_loss=student,
+        distillation_loss=taught,
     )
     resumed, state.training = state.training, None
     if resumed:
@@ -113,19 +113,24 @@ def epochs_left(context: RunContext, state: RunState) -> int:
     return dense_epochs + count * per_level - done
 
 
-def _meter(
+def cost_meter(
     context: RunContext,
     recipe: Trainer,
     begin: StepIndex,
     macs: Callable[[], int],
     taught: bool = False,
 ) -> CostMeter:
+    """Returns what adds up the cost of a training by this recipe.
+
+    macs: returns the multiply-accumulates of one example under the masks in force.
+    """
     first = begin.steps(recipe.steps_per_epoch(context.samples))
     return CostMeter(context.samples, recipe.batch_size, first, context.macs.dense, macs, taught)
 
 
-def _student(context: RunContext) -> DistillationLoss:
-    distillation, teacher = context.experiment.distillation, _teacher(context)
+def student(context: RunContext, teacher: nn.Module) -> DistillationLoss:
+    """Returns the loss of a student of this teacher, by the run's distillation."""
+    distillation = context.experiment.distillation
     assert distillation is not None
 
     def loss(inputs: Tensor, outputs: Tensor, labels: Tensor, own: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from harness.run_folder.identity import (
     OPERATIONAL,
     Config,
     dense_hash,
+    rehearsal_hash,
     setting_hash,
     value_at,
 )
@@ -182,6 +183,7 @@ def _run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
         policy=_part(config, "checkpoint"),
         latency=_part(config, "latency"),
         rerun=values["rerun"],
+        parts=rehearsal_hash(hashed_config, config["latency"], spec.code, numerics),
         code=spec.code,
         command=tuple(spec.command_line),
         shared=_shared(spec, numerics) if spec.shared_stages else None,

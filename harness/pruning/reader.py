@@ -15,6 +15,10 @@ Compare = Callable[[dict[str, str], str], None]  # digests by name, what the dig
 NAMED = 5  # changes that an error names
 
 
+class ModelChanged(ValueError):
+    """Says which values of a model a part has changed that must only read it."""
+
+
 def compare_nothing(digests: dict[str, str], subject: str) -> None:
     """Compares nothing: there is only one rank."""
 
@@ -68,7 +72,7 @@ class Reader:
         """Returns the result of the part's method `call`.
 
         Raises:
-            ValueError: the call changed the model: parameters, buffers, gradients, requires_grad,
+            ModelChanged: the call changed the model: parameters, buffers, gradients, requires_grad,
                 modes, hooks, modules and their attributes, or modes of torch.
             RanksDisagree: the model is not equal on all ranks.
         """
@@ -84,7 +88,7 @@ class Reader:
         self._compare(digests, f"the model after {call} of {name}")
         if changed:
             others = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
-            raise ValueError(
+            raise ModelChanged(
                 f"{name} changed the model in its {call}: {', '.join(changed[:NAMED])}{others}; a "
                 "part that reads the model must leave it unchanged: work on copies, or undo the "
                 "changes"

@@ -33,11 +33,17 @@ class ExportedModel:
 
 def export_model(folder: Path, exported: ExportedModel) -> None:
     """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
+    model, masks = to_bytes(exported)
+    write_atomic(folder / MODEL, model)
+    write_atomic(folder / MASKS, masks)
+
+
+def to_bytes(exported: ExportedModel) -> tuple[bytes, bytes]:
+    """Returns the content of model.safetensors and of masks.safetensors."""
     # One entry: the order of several entries in a file of safetensors varies from run to run.
     facts = {"model": json.dumps({"shape": exported.shape, "classes": exported.classes})}
     state, masks = clone_tensors(exported.state), clone_tensors(exported.masks)
-    write_atomic(folder / MODEL, safetensors.torch.save(state, metadata=facts))
-    write_atomic(folder / MASKS, safetensors.torch.save(masks))
+    return safetensors.torch.save(state, metadata=facts), safetensors.torch.save(masks)
 
 
 def read_exported(folder: Path) -> ExportedModel:

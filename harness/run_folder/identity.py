@@ -24,6 +24,8 @@ DENSE = (
     "sync_batch_norm", "weights", "weights_skip",
 )  # fmt: skip
 
+NOT_REHEARSED = ("seed", "dense_checkpoints", "gradual")
+
 
 def hashed_config_of(
     config: Config, weights_sha256: str | None = None, data_sha256: str | None = None
@@ -80,6 +82,18 @@ def dense_hash(config: Config, numerics: Config) -> str:
     """Returns the hash of all that decides dense training, bit for bit."""
     decides = {key: config.get(key) for key in DENSE if key in config or key not in ADDED}
     return _sha256({**decides, "numerics": numerics})[:24]
+
+
+def rehearsal_hash(config: Config, latency: Config, code: str, numerics: Config) -> str:
+    """Returns the hash of all that decides what a rehearsal finds; seeds and lengths do not.
+
+    config: the hashed config. code: digest of the sources that decide the run's numbers.
+    """
+    kept = {key: value for key, value in config.items() if key not in NOT_REHEARSED}
+    for recipe in ("training", "retraining"):
+        kept[recipe] = {**kept[recipe], "epochs": bool(kept[recipe]["epochs"])}
+    kept["schedule"] = config["schedule"].get("_target_")
+    return _sha256({"config": kept, "latency": latency, "code": code, "numerics": numerics})[:24]
 
 
 def differences(first: Config, second: Config, prefix: str = "") -> list[str]:

@@ -1,13 +1,16 @@
 """Runs that are cut off anywhere, and started again."""
 
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
+from types import FrameType
 from typing import Any
 
 import pytest
 from command import TINY, only_run, run_main
 
+from harness.experiment.rehearsals.rehearsal import rehearse
 from harness.training.loop import Loop
 
 # 4 steps an epoch: 8 of dense training, then 2 levels of 8 (Adam) under masks.
@@ -37,13 +40,24 @@ class Cut(BaseException):
     """Simulates the end of the process, as far as the run can tell."""
 
 
+def rehearses() -> bool:
+    """True if the caller is called by the rehearsal of a run."""
+    frame: FrameType | None = sys._getframe()
+    while frame and frame.f_code is not rehearse.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
 def cut(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, after: bool) -> None:
-    """Ends the run at the call-th call of a method, before or after it."""
+    """Ends the run at the call-th call of a method, before or after it.
+
+    Calls of the rehearsal do not count.
+    """
     method: Callable[..., Any] = getattr(owner, name)
     calls = iter(range(1, 1000))
 
     def cutting(*arguments: Any) -> Any:
-        now = next(calls) == call
+        now = not rehearses() and next(calls) == call
         if now and not after:
             raise Cut
         result = method(*arguments)
@@ -77,6 +91,8 @@ def counted(runs: Path, *more: str) -> int:
     steps = []
     with pytest.MonkeyPatch.context() as monkeypatch:
         update = Loop._update
-        monkeypatch.setattr(Loop, "_update", lambda self: (steps.append(1), update(self))[1])
+        monkeypatch.setattr(
+            Loop, "_update", lambda self: (steps.append(not rehearses()), update(self))[1]
+        )
         assert run_main(monkeypatch, *RUN, *more, f"output_dir={runs}") == 0
-    return len(steps)
+    return sum(steps)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 from command import TINY, environment, run_main
+from cutting import rehearses
 from forked_ranks import forked, results
 from grids import content_of
 from omegaconf import DictConfig
@@ -71,12 +72,19 @@ def marking(marks: list[str], *given: Any) -> PlainPoint:
 
 @contextmanager
 def counting() -> Iterator[list[int | str]]:
-    """Yields the levels of all optimizer steps made inside; 0 is dense training."""
+    """Yields the levels of all optimizer steps made inside; 0 is dense training.
+
+    Steps of rehearsals are left out.
+    """
     steps, update = list[int | str](), Loop._update
+
+    def counted(loop: Loop) -> None:
+        if not rehearses():
+            steps.append(loop.context.level)
+        update(loop)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            Loop, "_update", lambda loop: (steps.append(loop.context.level), update(loop))[1]
-        )
+        patch.setattr(Loop, "_update", counted)
         yield steps
 
 

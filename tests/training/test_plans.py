@@ -1,7 +1,7 @@
 from functools import partial
 
 import pytest
-from torch.optim import SGD, Muon
+from torch.optim import SGD
 
 from harness.finetune.base import RetrainingPlan
 from harness.learning_rate.base import LearningRate
@@ -94,6 +94,7 @@ def test_the_last_learning_rate_of_no_epochs_is_refused() -> None:
 
 
 def test_an_optimizer_of_matrices_alone_is_built_and_its_bad_arguments_are_refused() -> None:
-    Trainer(partial(Muon, lr=0.1), Constant(), epochs=1, batch_size=8)
+    muon = pytest.importorskip("torch", minversion="2.9").optim.Muon
+    Trainer(partial(muon, lr=0.1), Constant(), epochs=1, batch_size=8)
     with pytest.raises(ValueError, match="Learning rate should be"):
-        Trainer(partial(Muon, lr=-1.0), Constant(), epochs=1, batch_size=8)
+        Trainer(partial(muon, lr=-1.0), Constant(), epochs=1, batch_size=8)

@@ -1,0 +1,1 @@
+"""Rehearses a run before it trains; start reading at rehearsal.py."""

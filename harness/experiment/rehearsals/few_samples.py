@@ -1,0 +1,146 @@
+"""Makes of a run a small copy: two samples of each split, one rank, copies of its parts."""
+
+import copy
+import logging
+import random
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+from harness.data.base import Split
+from harness.data.calibration import Samples
+from harness.distributed import Ranks
+from harness.experiment.context import RunContext
+from harness.experiment.experiment import Experiment
+from harness.experiment.state import RunState
+from harness.experiment.workload import Workload
+from harness.metrics.latency import Latency
+from harness.pruning.prunable import make_mask_store
+from harness.system.names import printable
+from harness.task.base import Task, sample_weights
+from harness.vocabulary.tensors import Batch
+from harness.vocabulary.undisturbed import deepcopy_model
+
+FEW = 2
+WHOLE = ("model", "data")  # read only, and may be large
+
+
+class RehearsalFailed(ValueError):
+    """Says in one line which part a run cannot have, and why."""
+
+
+@dataclass
+class Rehearsal:
+    """Holds a small copy of a run.
+
+    Args:
+        context: the run's constants, made small.
+        original: the model before any training; it stays as it is.
+        state: with a copy of the model; its masks prune some weights once a pruning is rehearsed.
+        latency: how latency is measured, or None.
+        left_out: what is not rehearsed, or stays empty in records, and why.
+    """
+
+    context: RunContext
+    original: nn.Module
+    state: RunState
+    latency: Latency | None = None
+    left_out: list[str] = field(default_factory=list)
+
+    def leave_out(self, key: str, error: Exception) -> None:
+        self.left_out.append(f"{key} ({line_of(error)})")
+
+
+class FewSamples:
+    """Holds some samples of a split, as a split."""
+
+    def __init__(self, split: Split, indices: Tensor):
+        self.split, self.indices = split, indices
+        self.inputs, self.labels = next(iter(split.batches([indices])))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batches(self, batches: Iterable[Tensor]) -> Iterator[Batch]:
+        return self.split.batches(self.indices[few.to(self.indices.device)] for few in batches)
+
+
+def few_samples(context: RunContext) -> RunContext:
+    """Returns the context of a run on the first samples that count of each split, on one rank."""
+    workload, splits = context.workload, context.workload.splits
+    names = ("train", "validation", "test")
+    few: dict[str, Any] = {name: _few(getattr(splits, name), workload.task) for name in names}
+    experiment = _copied(context.experiment, Samples(len(few["train"]), balanced=False))
+    small: Workload = replace(
+        workload,
+        splits=replace(splits, **few),
+        task=experiment.task,
+        ranks=Ranks(device=context.ranks.device),
+    )
+    requested = copy.copy(context.requested)
+    requested.experiment = experiment
+    return replace(
+        context,
+        experiment=experiment,
+        workload=small,
+        requested=requested,
+        checkpointer=None,
+        shared=None,
+    )
+
+
+def new_state(context: RunContext, original: nn.Module) -> RunState:
+    """Returns the state of a run that begins with a copy of this model."""
+    model = deepcopy_model(original)
+    return RunState(model, make_mask_store(model, context.units, context.experiment.may_grow))
+
+
+@contextmanager
+def undisturbed(device: torch.device) -> Iterator[None]:
+    """Restores random streams after the context; log messages and warnings inside are dropped."""
+    streams, numpy_state, disabled = random.getstate(), numpy.random.get_state(), logging.root
+    level = disabled.manager.disable
+    logging.disable(logging.CRITICAL)
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+        random.setstate(streams)
+        numpy.random.set_state(numpy_state)
+
+
+def line_of(error: BaseException) -> str:
+    """Returns the error's message in one line."""
+    text = printable(" ".join(str(error).split()))
+    return text or type(error).__name__
+
+
+def _few(split: Split, task: Task) -> FewSamples | Split:
+    if not len(split):
+        return split
+    labels = getattr(split, "labels", None)
+    counted = torch.arange(len(split))
+    if isinstance(labels, Tensor):
+        counts = sample_weights(task, labels).cpu().nonzero().flatten()
+        counted = counts if len(counts) else counted
+    return FewSamples(split, counted[:FEW])
+
+
+def _copied(experiment: Any, calibration: Samples) -> Experiment:
+    """Returns the experiment with copies of its parts, which may keep what they have seen."""
+    memo: dict[int, Any] = {}
+    parts: dict[str, Any] = {"calibration": calibration}
+    for part in fields(experiment):
+        if part.name not in (*WHOLE, *parts):
+            with suppress(Exception):  # what cannot be copied is used as it is
+                parts[part.name] = copy.deepcopy(getattr(experiment, part.name), memo)
+    return replace(experiment, **parts)  # type: ignore[no-any-return]

@@ -1,0 +1,188 @@
+"""Rehearses on two samples what a run will do to its model, before the run trains."""
+
+import logging
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+
+import torch
+from torch import nn
+
+from harness.experiment import prune_stage
+from harness.experiment.context import RunContext
+from harness.experiment.rehearsals.few_samples import (
+    Rehearsal,
+    RehearsalFailed,
+    few_samples,
+    line_of,
+    new_state,
+    undisturbed,
+)
+from harness.experiment.rehearsals.trials import trials
+from harness.experiment.state import exported_model, in_dense_shapes
+from harness.metrics.latency import Latency
+from harness.pruning.reader import ModelChanged
+from harness.run_folder.export import load_exported, to_bytes
+from harness.system.errors import NotFinite
+from harness.vocabulary.tensors import Tensors, eval_mode
+from harness.vocabulary.undisturbed import deepcopy_model
+
+Act = Callable[[], None]
+
+HALF = 0.5  # kept fraction of the rehearsed pruning
+# What other samples, or trained weights, may do without.
+SAMPLES_DECIDE = (ValueError, NotFinite)
+passed: set[str] = set()  # names of what was rehearsed and not refused
+
+
+def rehearse(
+    context: RunContext,
+    model: nn.Module,
+    latency: Latency | None,
+    keys: Collection[str] = (),
+    name: str = "",
+) -> None:
+    """Prunes, trains, measures and exports a copy of the model, with two samples of each split.
+
+    Model, data, the run's parts and random streams stay as they are. Every rank rehearses alone,
+    on the same samples; all ranks raise the same error. Not rehearsed are: what all samples or
+    trained weights bring about, the memory of whole batches, what several ranks do together,
+    updates of masks, and samples of other shapes than the first two of each split.
+
+    Logs what else is not rehearsed, or stays empty in records, and why.
+
+    keys: rehearses these acts only, such as "saliency"; () all.
+    name: equal for runs of equal parts, of which the first one in this process is rehearsed.
+
+    Raises:
+        ValueError: an act fails, or an optimizer moves pruned weights.
+    """
+    if name in passed:
+        return
+    refused, left_out = "", list[str]()
+    with undisturbed(context.ranks.device):
+        rehearsal = _begin(context, model, latency, left_out)
+        for key, act in _acts(rehearsal):
+            if keys and key not in keys:
+                continue
+            try:
+                act()
+            except torch.OutOfMemoryError as error:
+                left_out.append(f"{key} ({line_of(error)})")
+            except Exception as error:
+                refused = _refusal(context, key, error)
+                break
+    for reason in filter(None, context.ranks.all_gather_object(refused)):
+        raise ValueError(reason)
+    passed.update(filter(None, [name]))
+    if left_out:
+        logging.getLogger(__name__).info("not rehearsed: %s", "; ".join(left_out))
+
+
+def _begin(
+    context: RunContext, model: nn.Module, latency: Latency | None, left_out: list[str]
+) -> Rehearsal | None:
+    try:
+        small = few_samples(context)
+        return Rehearsal(small, model, new_state(small, model), latency, left_out)
+    except (ValueError, torch.OutOfMemoryError) as error:
+        left_out.append(f"everything ({line_of(error)})")
+        return None
+
+
+def _acts(rehearsal: Rehearsal | None) -> Iterator[tuple[str, Act]]:
+    """Yields the acts in the order of a run, each with the key of the part that it is about."""
+    if rehearsal is None:
+        return
+    yield "saliency", partial(_prune, rehearsal)
+    yield "recalibration", partial(_recalibrate, rehearsal)
+    for trial in trials(rehearsal):
+        yield trial.key, partial(trial.take_steps, rehearsal)
+    yield "task", partial(_measure, rehearsal)
+    yield "latency", partial(_time, rehearsal)
+    yield "model", partial(_export, rehearsal)
+
+
+def _refusal(context: RunContext, key: str, error: Exception) -> str:
+    if isinstance(error, RehearsalFailed):
+        return line_of(error)
+    part = type(getattr(context.experiment, key.partition(".")[0], None)).__name__
+    return (
+        f"{key}={part} fails on two samples, before any training: {type(error).__name__}: "
+        f"{line_of(error)}"
+    )
+
+
+def _prune(rehearsal: Rehearsal) -> None:
+    """Prunes to half, or near to it what a level of the run asks for, by the run's own parts."""
+    context = rehearsal.context
+    of_levels = sorted((f for f in context.kept_fractions if f < 1), key=lambda f: abs(f - HALF))
+    reason: Exception | None = None
+    for kept_fraction in (HALF, *of_levels[:1]):
+        state = new_state(context, rehearsal.original)
+        try:
+            prune_stage.prune(context, state, 1, kept_fraction, lambda: None)
+        except ModelChanged:
+            raise
+        except SAMPLES_DECIDE as error:
+            reason = reason or error
+            continue
+        if not all(bool(mask.all()) for mask in state.masks.masks.values()):
+            rehearsal.state = state
+            return
+    if reason:
+        rehearsal.leave_out("saliency", reason)
+    rehearsal.state.masks.shrink_to(_every_other_unit(context, rehearsal.state.model))
+    rehearsal.state.masks.apply_to(rehearsal.state.model)
+
+
+def _every_other_unit(context: RunContext, model: nn.Module) -> Tensors:
+    """Returns masks without scores: of each weight, every other unit stays."""
+    pruner, units = context.experiment.pruner, context.units
+    weights = {name: model.get_parameter(name).detach() for name in units}
+    pooled = {n: pruner.structure.pool(torch.ones_like(w)) for n, w in weights.items()}
+    kept = {
+        name: (torch.arange(ones.numel(), device=ones.device) % 2 == 0).view(ones.shape)
+        for name, ones in pooled.items()
+    }
+    return pruner.masks_of(kept, units, weights)
+
+
+def _recalibrate(rehearsal: Rehearsal) -> None:
+    context, part = rehearsal.context, rehearsal.context.experiment.recalibration
+    if part is None:
+        return
+    batches = context.workload.inputs(part.samples, part.batch_size, "recalibration")
+    try:
+        part.apply(deepcopy_model(rehearsal.state.model), batches)
+    except SAMPLES_DECIDE as error:
+        rehearsal.leave_out("recalibration", error)
+
+
+def _measure(rehearsal: Rehearsal) -> None:
+    context, state = rehearsal.context, rehearsal.state
+    dense = in_dense_shapes(context, state)
+    measured = context.workload.measure(state.model, dense, context.macs, context.scope)
+    unknown = measured["effective_density_unknown"]
+    if unknown:
+        rehearsal.left_out.append(f"effective_density stays empty: {unknown}")
+
+
+def _time(rehearsal: Rehearsal) -> None:
+    """Runs the forward pass that is timed; where it fails, the run goes on without."""
+    latency, train = rehearsal.latency, rehearsal.context.workload.splits.train
+    if latency is None or latency.batch_size is None:
+        return
+    indices = torch.arange(latency.batch_size) % len(train)
+    inputs = next(iter(train.batches([indices])))[0]
+    with eval_mode(rehearsal.state.model), torch.no_grad():
+        try:
+            rehearsal.state.model(inputs)
+        except RuntimeError as error:
+            rehearsal.leave_out("latency", error)
+
+
+def _export(rehearsal: Rehearsal) -> None:
+    """Checks that the pruned model can be written, and loaded into a dense one."""
+    exported = exported_model(rehearsal.context, rehearsal.state)
+    to_bytes(exported)
+    load_exported(deepcopy_model(rehearsal.original), exported)

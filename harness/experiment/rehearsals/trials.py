@@ -1,0 +1,161 @@
+"""Takes some steps with each optimizer of a run, and checks that pruned weights stay 0."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from traceback import walk_tb
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from harness.experiment import train_stage
+from harness.experiment.rehearsals.few_samples import Rehearsal, RehearsalFailed, line_of
+from harness.experiment.state import RunState
+from harness.experiment.train_hooks import StepAction, TrainHooks
+from harness.learning_rate.constant import Constant
+from harness.metrics.size import PrunedWeightAlive, parameters_left
+from harness.model_state.whole_state import load_into, whole_state
+from harness.pruning.prunable import make_mask_store
+from harness.system.errors import NotFinite
+from harness.training.trainer import Trainer
+from harness.vocabulary.step_index import START
+from harness.vocabulary.undisturbed import deepcopy_model
+
+STEPS = 3  # a pruning inside a training comes before the second one
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Holds one training of a run.
+
+    Args:
+        key: of the recipe, "training" or "retraining".
+        recipe: with the optimizer to try.
+        masked: pruned weights have to stay 0.
+        penalised: the training has the run's penalty.
+    """
+
+    key: str
+    recipe: Trainer
+    masked: bool = True
+    penalised: bool = False
+
+    def take_steps(self, rehearsal: Rehearsal) -> None:
+        """Takes some steps on a copy of the model, at the recipe's full learning rate.
+
+        Raises:
+            RehearsalFailed: a step fails, or moves a pruned weight.
+        """
+        state = _copy_of(rehearsal, self.masked)
+        try:
+            hooks = _hooks(rehearsal, state, self)
+            context = rehearsal.context.workload.training_context("rehearsal")
+            context = replace(context, validation=None)  # measuring is rehearsed apart
+            small = _small(self.recipe, len(context.split))
+            small.fit(state.model, context, hooks.hooks(lambda *_: None, None))
+            parameters_left(state.model, state.masks.masks)
+        except NotFinite as error:
+            rehearsal.leave_out(self.key, error)
+        except PrunedWeightAlive as error:
+            raise RehearsalFailed(self._moves(str(error))) from error
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            subject = self._name if _is_of_optimizer(error) else self.key
+            reason = f"{type(error).__name__}: {line_of(error)}"
+            raise RehearsalFailed(f"{subject} fails at steps of two samples: {reason}") from error
+
+    @property
+    def _name(self) -> str:
+        make = self.recipe.optimizer
+        return f"{self.key}.optimizer={getattr(getattr(make, 'func', make), '__name__', make)}"
+
+    def _moves(self, message: str) -> str:
+        layer, _, counts = message.partition(": ")
+        return (
+            f"{self._name} moves pruned weights, whose gradients are 0: in {layer}, "
+            f"{counts.partition(' pruned values')[0]} are not 0 after {STEPS} steps; use an "
+            "optimizer that leaves such weights at 0, as SGD, Adam and AdamW do"
+        )
+
+
+def trials(rehearsal: Rehearsal) -> Iterator[Trial]:
+    """Yields the run's trainings: the dense one, with the penalty, and after a pruning."""
+    experiment = rehearsal.context.experiment
+    if experiment.starts_trained and experiment.training.epochs:
+        yield Trial("training", experiment.training, masked=False)
+    if experiment.penalty and experiment.penalty.epochs:
+        yield Trial("retraining", experiment.retraining, penalised=True)
+    plan = experiment.finetune.plan(experiment.training.epochs, 1.0)
+    resolved = experiment.next_recipe(1.0, rehearsal.context.samples)
+    if plan and resolved:
+        yield Trial(plan.recipe, resolved[0])
+
+
+def _is_of_optimizer(error: Exception) -> bool:
+    """True if the error comes from a call of an optimizer."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    return any(isinstance(frame.f_locals.get("self"), Optimizer) for frame in frames)
+
+
+def _copy_of(rehearsal: Rehearsal, masked: bool) -> RunState:
+    before = rehearsal.state
+    model = deepcopy_model(before.model if masked else rehearsal.original)
+    state = replace(
+        before, model=model, masks=make_mask_store(model, rehearsal.context.units, True)
+    )
+    if masked:
+        state.masks.shrink_to(before.masks.masks)
+    return state
+
+
+def _small(recipe: Trainer, samples: int) -> Trainer:
+    # The scaler of float16 may skip the first steps; a warm-up may begin at 0.
+    autocast = None if recipe.autocast == "float16" else recipe.autocast
+    return replace(
+        recipe,
+        learning_rate=Constant(),
+        epochs=STEPS,
+        batch_size=samples,
+        accumulate=1,
+        autocast=autocast,
+    )
+
+
+def _hooks(rehearsal: Rehearsal, state: RunState, trial: Trial) -> TrainHooks:
+    """Returns the hooks of the run's own training, without mask updates."""
+    context, experiment = rehearsal.context, rehearsal.context.experiment
+    penalty = experiment.penalty if trial.penalised else None
+    to_prune = {name: ~mask for name, mask in state.masks.masks.items()}
+    teaches = experiment.distillation is not None and trial.masked and not trial.penalised
+    inside = experiment.prune_at == "during_training" or experiment.mask_updates is not None
+    teacher = deepcopy_model(rehearsal.original).eval().requires_grad_(False) if teaches else None
+    return TrainHooks(
+        context,
+        state,
+        int(trial.masked),
+        train_stage.cost_meter(context, trial.recipe, START, lambda: 1, teaches),
+        steps=STEPS,
+        steps_per_epoch=1,
+        events={1: _pruning(rehearsal, state)} if inside and trial.masked and not penalty else {},
+        gradient_hook=penalty.make_gradient_hook(state.model, to_prune) if penalty else None,
+        distillation_loss=train_stage.student(context, teacher) if teacher else None,
+    )
+
+
+def _pruning(rehearsal: Rehearsal, state: RunState) -> StepAction:
+    """Gives the model its dense weights back, and returns the event that prunes it again."""
+    masks = dict(state.masks.masks)
+    state.masks.replace({name: torch.ones_like(mask) for name, mask in masks.items()})
+    load_into(state.model, whole_state(_dense(rehearsal)))
+
+    def prune(hooks: TrainHooks, optimizer: Optimizer) -> None:
+        state.masks.replace(masks)
+        state.masks.apply_to(state.model, optimizer)
+
+    return prune
+
+
+def _dense(rehearsal: Rehearsal) -> nn.Module:
+    # Neither a pruning inside a training nor mask updates go with a compaction.
+    return rehearsal.original
