@@ -9,9 +9,17 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.system.command_line import Parser, run_command
 from harness.system.deletion import check_no_link
+
+if TYPE_CHECKING:
+    from harness.report.paper import Paper
+
+# Options that are given alone, and those of figures for print.
+_ALONE = ("compare", "claims")
+_OF_PAPER = ("width", "panels", "methods", "font")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,12 +41,12 @@ def _check(options: argparse.Namespace) -> list[str]:
         raise ValueError(f"--out {options.out} is no folder; give an existing folder or a new path")
     given = [
         name
-        for name in ("lint", "compare", "claims", "against", "test", "published", "published_for")
+        for name in ("lint", *_ALONE, "against", "test", "published", "published_for", *_OF_PAPER)
         if getattr(options, name) not in (None, False, [])
     ]
     if "test" in given and "against" not in given:
         raise ValueError("--test names the test of --against; give --against LABEL too")
-    alone = [name for name in given if name in ("compare", "claims")]
+    alone = [name for name in given if name in _ALONE]
     if alone and len(given) > 1:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{names} do not go together; give --{alone[0]} alone")
@@ -91,10 +99,11 @@ def _report(options: argparse.Namespace, out: Path) -> int:
     from harness.report.read.load import load
     from harness.report.write import get_ready, write
 
+    paper = _paper(options)
     get_ready()
     published_for = parse_published_for(options.published_for)
     test = options.test or "t"
-    survey = load(options.runs, options.against, test, options.published, published_for)
+    survey = load(options.runs, options.against, test, options.published, published_for, paper)
     from harness.report.console import print_text
     from harness.report.tables import print_tables
 
@@ -106,6 +115,22 @@ def _report(options: argparse.Namespace, out: Path) -> int:
 
         return lint(survey, out)
     return 0
+
+
+def _paper(options: argparse.Namespace) -> "Paper":
+    from harness.report.paper import Paper, parse_font, parse_panels, parse_width
+
+    named = {name: getattr(options, name) for name in _OF_PAPER}
+    given = {name: value for name, value in named.items() if value not in (None, [])}
+    texts = {name: text if isinstance(text, list) else [text] for name, text in given.items()}
+    words = [word for name in texts for text in texts[name] for word in (f"--{name}", text)]
+    return Paper(
+        parse_width(given["width"]) if "width" in given else None,
+        parse_panels(given["panels"]) if "panels" in given else None,
+        tuple(texts["methods"]) if "methods" in given else None,
+        parse_font(given["font"]) if "font" in given else Paper.font,
+        tuple(words),
+    )
 
 
 def _parser() -> Parser:
@@ -121,6 +146,7 @@ def _parser() -> Parser:
     )
     _add_comparisons(parser)
     _add_published(parser)
+    _add_paper(parser)
     parser.add_argument(
         "--lint",
         action="store_true",
@@ -165,4 +191,24 @@ def _add_published(parser: Parser) -> None:
         action="append",
         default=[],
         help="show published results of another data set: mnist5k=mnist",
+    )
+
+
+def _add_paper(parser: Parser) -> None:
+    of_print = parser.add_argument_group("figures for print")
+    of_print.add_argument(
+        "--width", metavar="WIDTH", help="width of each figure, with its unit: 5.5in, 14cm, 397pt"
+    )
+    of_print.add_argument(
+        "--panels", metavar="NAMES", help="panels: compression, speedup, latency, cost"
+    )
+    of_print.add_argument(
+        "--methods",
+        metavar="LABELS",
+        action="append",
+        default=[],
+        help="methods in figures and LaTeX tables, in this order, with commas between them",
+    )
+    of_print.add_argument(
+        "--font", metavar="POINTS", help="size of all type in figures, 7 or more (default: 9)"
     )

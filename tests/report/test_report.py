@@ -12,7 +12,7 @@ from survey_records import dense, make, notes, only, pruned, write_run
 
 from harness.cli.report import main
 from harness.report import report
-from harness.report.figures.lines import line_styles, ticks
+from harness.report.figures.lines import ticks
 from harness.report.read.load import load
 from harness.report.significance.summary import cell
 
@@ -230,11 +230,6 @@ def test_equal_records_give_equal_files(tmp_path) -> None:
     write_run(tmp_path / "0", make())
     first = [path.read_bytes() for path in report(tmp_path)]
     assert first == [path.read_bytes() for path in report(tmp_path)]
-
-
-def test_ninety_methods_all_look_different() -> None:
-    styles = line_styles([str(number) for number in range(90)])
-    assert len(set(styles.values())) == 90
 
 
 def test_ticks_are_powers_of_two_around_the_values() -> None:

@@ -66,14 +66,14 @@ def test_a_dense_network_that_failed_is_nothing_to_compare_with(tmp_path) -> Non
     assert math.isnan(row["dense_top1"]) and math.isnan(row["change"])
 
 
-def test_what_cost_no_training_has_no_place_on_a_logarithmic_axis(tmp_path) -> None:
+def test_what_cost_no_training_is_drawn_at_0_beside_what_did(tmp_path) -> None:
     free = {"examples": 0, "training_flops": 0, "training_flops_dense": 0}
     write_run(tmp_path / "0", make(**free))
     (section,) = load(tmp_path).sections()
     assert [axis.name for axis in measured(section.pruned)] == ["compression", "speedup"]
     write_run(tmp_path / "1", make(**{**free, "training_flops": 9}, label="B", setting="b"))
     (section,) = load(tmp_path).sections()
-    assert [row["cost"] for row in rows(section, pd.DataFrame())["points"]] == [9, None]
+    assert [row["cost"] for row in rows(section, pd.DataFrame())["points"]] == [9, 0]
 
 
 @cases(

@@ -129,13 +129,15 @@ def test_figures_are_written_for_screen_and_print_per_model_and_data(tmp_path) -
 def test_a_figure_grows_with_its_legend(tmp_path) -> None:
     def height(count: int) -> int:
         runs = tmp_path / str(count)
+        further = {"level": 2, "requested_compression": 8.0}
         for number in range(count):
-            write_run(runs / str(number), make(label=f"M {number}", setting=str(number)))
+            same = {"label": f"M {number}", "setting": str(number)}
+            write_run(runs / str(number), make(**same), make(**same, **further))
         png = (report(runs)[0].parent / "accuracy-lenet5-digits.png").read_bytes()
         return int.from_bytes(png[20:24])
 
-    # Four in a row, 0.21 inch each, 150 dots an inch.
-    assert height(24) - height(4) == pytest.approx(5 * 0.21 * 150, abs=1)
+    # Four in a row of 1.51 em, 9 points each, 200 dots an inch.
+    assert height(24) - height(4) == pytest.approx(5 * 1.51 * 9 / 72 * 200, abs=1)
 
 
 def test_without_dense_training_no_change_is_drawn(tmp_path) -> None:

@@ -9,20 +9,28 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from harness.report.figures import lines, rank_figure
+from harness.report.figures.dots import dots, has_one_compression
+from harness.report.figures.lines import ACCURACY, CHANGE, Measure
+from harness.report.figures.sheet import Sheet, plain, sheet, write
+from harness.report.figures.styles import LineStyle, line_styles, method_styles
+from harness.report.paper import Paper
 from harness.report.read.survey import Section, Survey
+
+Styles = dict[str, LineStyle]
 
 # Text stays text in a PDF, and equal records give equal bytes.
 _SETTINGS: dict[Any, object] = {
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "pruning",
+    **dict.fromkeys(
+        ("figure.titlesize", "axes.titlesize", "axes.labelsize", "legend.fontsize"), "medium"
+    ),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), "medium"),
 }
-# In inches: a row of the legend, the space beside a name, and a letter of a name.
-_ROW, _BESIDE, _LETTER = 0.21, 0.7, 0.09
-_MOST_COLUMNS = 4
-_METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
 
 
 @dataclass(frozen=True)
@@ -43,39 +51,51 @@ def write_figures(survey: Survey, out: Path) -> list[Path]:
     """Writes the figures of each model and data set as PNG and PDF.
 
     accuracy-* has a panel per measured axis. change-* shows points gained or lost against the dense
-    model of the same seed. ranks-* is the critical-difference diagram.
+    model of the same seed. ranks-* is the critical-difference diagram. Where all results are of one
+    compression, the first two have a row per method instead.
     """
-    styles = lines.line_styles(survey.labels())
-    with matplotlib.rc_context(_SETTINGS):
+    paper, styles = survey.paper, method_styles(survey.labels())
+    shown = {label: styles[label] for label in paper.methods or styles}
+    sections = [section.only(paper.methods) for section in survey.sections()]
+    with matplotlib.rc_context({**_SETTINGS, "font.size": paper.font}):
         return [
             path
-            for section in survey.sections()
+            for section in sections
+            if len(section.pruned)
             for draw in (_accuracy, _change, _ranks)
-            for path in draw(section, styles, out)
+            for path in draw(section, shown, paper, out)
         ]
 
 
-def _accuracy(section: Section, styles: dict[str, lines.LineStyle], out: Path) -> list[Path]:
-    axes = lines.measured(section.pruned)
+def _accuracy(section: Section, styles: Styles, paper: Paper, out: Path) -> list[Path]:
+    path = out / f"accuracy-{section.slug}"
+    if paper.panels is None and has_one_compression(section):
+        return dots(section, ACCURACY, styles, paper).save(path)
+    axes = _axes(section, paper)
     if not axes:
         return []
-    figure, panels = _panels(section, len(axes))
-    for panel, axis in zip(panels, axes, strict=True):
+    drawn = sheet(paper, plain(section.caption), len(axes))
+    for panel, axis in zip(drawn.panels, axes, strict=True):
         for _, row in section.dense.iterrows():
-            height, label = 100 * row["top1_fraction_mean"], _plain(row["label"])
+            height, label = 100 * row["top1_fraction_mean"], plain(row["label"])
             panel.axhline(height, color=lines.DENSE_COLOUR, linewidth=1, label=label)
-        _draw(panel, section, axis, styles, ("top1_fraction", 100))
+        _draw(panel, section, axis, styles, ACCURACY)
         _published(panel, section, axis)
-        _scale(panel, axis, lines.reached(axis, section.pruned, section.published))
-    panels[0].set_ylabel(lines.ACCURACY)
-    return _save(figure, panels[0], out / f"accuracy-{section.slug}")
+        _scale(drawn, panel, axis, lines.reached(axis, section.pruned, section.published))
+        drawn.label(axis.title, ACCURACY.title, panel)
+    return drawn.save(path)
+
+
+def _axes(section: Section, paper: Paper) -> list[lines.Axis]:
+    measured = {axis.name: axis for axis in lines.measured(section.pruned)}
+    return [measured[name] for name in paper.panels or measured if name in measured]
 
 
 def _published(panel: Axes, section: Section, axis: lines.Axis) -> None:
     """Draws published results as hollow markers; published.csv lists them."""
     if not axis.ratio or section.published.empty:
         return
-    for label, look in lines.line_styles(section.published_labels()).items():
+    for label, look in line_styles(section.published_labels()).items():
         rows = section.published[section.published["label"] == label]
         x, y = rows[f"{axis.name}_ratio"], 100 * rows["top1_fraction_mean"]
         panel.plot(
@@ -85,101 +105,67 @@ def _published(panel: Axes, section: Section, axis: lines.Axis) -> None:
             markerfacecolor="none",
             linestyle="",
             color=look.colour,
-            label=_plain(label),
+            label=plain(label),
         )
 
 
-def _change(section: Section, styles: dict[str, lines.LineStyle], out: Path) -> list[Path]:
-    axes = [axis for axis in lines.measured(section.pruned) if axis.ratio]
-    if not axes or section.pruned["change_points_mean"].isna().all():
+def _change(section: Section, styles: Styles, paper: Paper, out: Path) -> list[Path]:
+    path = out / f"change-{section.slug}"
+    if section.pruned["change_points_mean"].isna().all():
         return []
-    figure, panels = _panels(section, len(axes))
-    for panel, axis in zip(panels, axes, strict=True):
+    if paper.panels is None and has_one_compression(section):
+        return dots(section, CHANGE, styles, paper).save(path)
+    axes = [axis for axis in _axes(section, paper) if axis.ratio]
+    if not axes:
+        return []
+    drawn = sheet(paper, plain(section.caption), len(axes))
+    for panel, axis in zip(drawn.panels, axes, strict=True):
         panel.axhline(0, color=lines.DENSE_COLOUR, linewidth=1)
-        _draw(panel, section, axis, styles, ("change_points", 1))
-        _scale(panel, axis, section.pruned[axis.column])
-    panels[0].set_ylabel(lines.CHANGE)
-    return _save(figure, panels[0], out / f"change-{section.slug}")
+        _draw(panel, section, axis, styles, CHANGE)
+        _scale(drawn, panel, axis, section.pruned[axis.column])
+        drawn.label(axis.title, CHANGE.title, panel)
+    return drawn.save(path)
 
 
-def _ranks(section: Section, styles: dict[str, lines.LineStyle], out: Path) -> list[Path]:
+def _ranks(section: Section, styles: Styles, paper: Paper, out: Path) -> list[Path]:
     if section.ranks is None:
         return []
-    figure = Figure(figsize=rank_figure.size(section.ranks))
-    rank_figure.draw(figure.add_axes((0.0, 0.0, 1.0, 1.0)), section.ranks)
-    return _write(figure, out / f"ranks-{section.slug}")
-
-
-def _panels(section: Section, count: int) -> tuple[Figure, list[Axes]]:
-    # Not pyplot, which would keep every figure alive and need a screen.
-    figure = Figure(figsize=(5.5 * count, 4.6), layout="constrained")
-    figure.suptitle(_plain(f"{section.title}: mean ± std over seeds"))
-    return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
-
-
-def _save(figure: Figure, first: Axes, path: Path) -> list[Path]:
-    handles, labels = first.get_legend_handles_labels()
-    columns = _columns(labels, figure.get_figwidth())
-    # As much as the names take away from the panels.
-    figure.set_figheight(figure.get_figheight() + _ROW * ceil(len(labels) / columns))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
-    return _write(figure, path)
-
-
-def _columns(labels: list[str], width: float) -> int:
-    """Returns the number of names that fit into one row.
-
-    >>> _columns(["SNIP", "Global Magnitude"], 5.5), _columns(["SNIP" * 20], 5.5)
-    (2, 1)
-    """
-    longest = max(map(len, labels), default=0)
-    return max(1, min(_MOST_COLUMNS, int(width / (_BESIDE + _LETTER * longest))))
-
-
-def _write(figure: Figure, path: Path) -> list[Path]:
-    files = [path.with_name(f"{path.name}.{kind}") for kind in _METADATA]
-    for file, metadata in zip(files, _METADATA.values(), strict=True):
-        figure.savefig(file, dpi=150, metadata=metadata)
-        figure.set_layout_engine("none")  # the layout of the first file is kept
-    return files
+    figure = Figure(figsize=rank_figure.size(section.ranks, paper))
+    rank_figure.draw(figure.add_axes((0.0, 0.0, 1.0, 1.0)), section.ranks, paper)
+    return write(figure, out / f"ranks-{section.slug}")
 
 
 def _draw(
-    panel: Axes,
-    section: Section,
-    axis: lines.Axis,
-    styles: dict[str, lines.LineStyle],
-    measure: tuple[str, float],
+    panel: Axes, section: Section, axis: lines.Axis, styles: Styles, measure: Measure
 ) -> None:
-    for label, line in lines.lines(section.pruned, axis.column, *measure):
+    size = matplotlib.rcParams["font.size"]
+    for label, line in lines.lines(section.pruned, axis, measure, styles):
         look = styles[label]
         panel.errorbar(
             line["x"],
             line["y"],
             yerr=line["error"],
-            label=_plain(label),
+            label=plain(label),
             color=look.colour,
             marker=look.marker[0],
             linestyle=(0, look.dash) if look.dash else "-",
-            linewidth=1.4,
-            markersize=5,
-            capsize=3,
+            linewidth=0.13 * size,
+            markersize=0.5 * size,
+            capsize=0.25 * size,
         )
-    panel.set_xlabel(axis.title)
     panel.grid(alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _scale(panel: Axes, axis: lines.Axis, values: Iterable[float]) -> None:
+def _scale(drawn: Sheet, panel: Axes, axis: lines.Axis, values: Iterable[float]) -> None:
     if not axis.ratio:
-        panel.set_xscale("log")
+        # Not the 1e11 beside an axis that matplotlib writes by default.
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.xaxis.set_major_locator(MaxNLocator(drawn.most_ticks))
         return
+    values = list(values)
     marks = lines.ticks(values)
     panel.set_xscale("log", base=2)
-    panel.set_xlim(*lines.span(marks))
-    panel.set_xticks(marks, [f"{mark:g}x" for mark in marks])
-
-
-def _plain(text: str) -> str:
-    # matplotlib reads $...$ as a formula.
-    return text.replace("$", r"\$")
+    panel.set_xlim(*lines.span(marks, values))
+    shown = marks[:: ceil(len(marks) / drawn.most_ticks)]
+    panel.set_xticks(shown, [f"{mark:g}x" for mark in shown])

@@ -38,7 +38,8 @@ PERPLEXITY = Measure("perplexity", 1, "min", r"Test perplexity, $\exp(\mathrm{lo
 
 
 def write_latex(survey: Survey, out: Path) -> list[Path]:
-    return [path for section in survey.sections() for path in _write(section, out)]
+    sections = [section.only(survey.paper.methods) for section in survey.sections()]
+    return [path for section in sections if len(section.pruned) for path in _write(section, out)]
 
 
 def _write(section: Section, out: Path) -> Iterator[Path]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report.figures.lines import LineStyle, iterate_rows, line_styles
+from harness.report.figures.lines import iterate_rows
+from harness.report.figures.styles import LineStyle, line_styles
 from harness.report.page.charts import Spec, layers, number
 from harness.report.page.html import Cell, Row, table
 from harness.report.read.layer_curves import analyses, caption, wide

@@ -49,13 +49,17 @@ def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
         "text": cell(row),
         "change_text": points(change),
         "x_text": f"{times(row['compression_ratio_mean'])} smaller, {_fewer(row)}",
-        # The axes are logarithmic: 0 cannot be drawn.
-        **{axis.name: number(row[axis.column]) or None for axis in axes},
+        **{axis.name: _on(axis, number(row[axis.column])) for axis in axes},
         "top1": number(top1),
         **_around("top1", top1, 100 * row["top1_fraction_std"]),
         "change": number(change),
         **_around("change", change, row["change_points_std"]),
     }
+
+
+def _on(axis: Axis, value: float | None) -> float | None:
+    # A logarithmic axis has no 0.
+    return value or None if axis.ratio else value
 
 
 def _fewer(row: "pd.Series[Any]") -> str:

@@ -13,10 +13,10 @@ from harness.report.figures.lines import (
     CHANGE,
     DENSE_COLOUR,
     Axis,
-    LineStyle,
     span,
     ticks,
 )
+from harness.report.figures.styles import LineStyle
 
 Spec = dict[str, Any]
 
@@ -35,7 +35,7 @@ def accuracy(
 
     dense: True if the section has dense rows. published: the styles of published results.
     """
-    x, y = _x(axis, values), _y("top1", ACCURACY)
+    x, y = _x(axis, values), _y("top1", ACCURACY.title)
     behind = [*([_dense("top1")] if dense else []), *([_front(x, y)] if axis.ratio else [])]
     bars = _bars(x, "top1_less", "top1_more", styles)
     # Bars are behind the points, which react to the mouse.
@@ -45,10 +45,10 @@ def accuracy(
 
 def change(axis: Axis, values: Iterable[float], styles: dict[str, LineStyle]) -> Spec:
     """Specifies the change against the dense model of the same seed, in points."""
-    x, y = _x(axis, values), _y("change", CHANGE)
+    x, y = _x(axis, values), _y("change", CHANGE.title)
     zero = {"data": {"values": [{"y": 0}]}, "mark": _rule(), "encoding": {"y": _q("y")}}
     layers = [zero, _bars(x, "change_less", "change_more", styles), *_lines(x, y, styles)]
-    return _chart(f"{CHANGE}, against {axis.title}", layers)
+    return _chart(f"{CHANGE.title}, against {axis.title}", layers)
 
 
 def curve(field: str, title: str, styles: dict[str, LineStyle]) -> Spec:
@@ -170,11 +170,12 @@ def _rule() -> Spec:
 def _x(axis: Axis, values: Iterable[float]) -> Spec:
     x: Spec = {**_q(axis.name), "title": axis.title}
     if not axis.ratio:
-        scale = {"type": "log", "nice": False, "padding": 12}
-        return {**x, "scale": scale, "axis": {"format": "~s"}}
+        linear = {"zero": False, "nice": False, "padding": 12}
+        return {**x, "scale": linear, "axis": {"format": "~s"}}
+    values = list(values)
     marks = ticks(values)
-    scale = {"type": "log", "base": 2, "domain": list(span(marks)), "nice": False}
-    return {**x, "scale": scale, "axis": {"values": marks, "labelExpr": "datum.value + 'x'"}}
+    log2 = {"type": "log", "base": 2, "domain": list(span(marks, values)), "nice": False}
+    return {**x, "scale": log2, "axis": {"values": marks, "labelExpr": "datum.value + 'x'"}}
 
 
 def _y(field: str, title: str) -> Spec:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report.figures.curves import curves
-from harness.report.figures.lines import line_styles
+from harness.report.figures.styles import method_styles
 from harness.report.page import numbers
 from harness.report.page.analyses import Analysis, analyses_of
 from harness.report.page.legend import legend
@@ -62,7 +62,7 @@ def write_page(
 
 
 def _page_sections(survey: Survey) -> Iterator[PageSection]:
-    styles = line_styles(survey.labels())
+    styles = method_styles(survey.labels())
     learned = curves(survey.records, survey.results) if len(survey.results) else pd.DataFrame()
     for number, section in enumerate(survey.sections()):
         labels = set(section.pruned["label"])
@@ -84,7 +84,7 @@ def _command(survey: Survey, out: Path) -> str:
         for own, shown in survey.published_for.items()
         for word in ("--published-for", f"{own}={shown}")
     ]
-    options = [*where, *against, *test, *figures, *published_for]
+    options = [*where, *against, *test, *figures, *published_for, *survey.paper.words]
     return shlex.join(["pruning-harness", "report", str(survey.runs), *options])
 
 

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from harness.report.figures.lines import LineStyle
+from harness.report.figures.styles import LineStyle
 
 
 def legend(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.figures.lines import AXES, LineStyle, line_styles, measured, reached
+from harness.report.figures.lines import AXES, measured, reached
+from harness.report.figures.styles import LineStyle, line_styles
 from harness.report.page import charts, heat, numbers
 from harness.report.page.chart_rows import rows
 from harness.report.page.charts import Spec

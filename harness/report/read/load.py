@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from harness.report import published
+from harness.report.figures.lines import measured
+from harness.report.paper import Paper, chosen_methods
 from harness.report.read import layer_curves
 from harness.report.read import results as reading
 from harness.report.read.cost import with_totals
@@ -27,6 +29,7 @@ def load(
     test: str = "t",
     figures: Sequence[Path] = (),
     published_for: Mapping[str, str] | None = None,
+    paper: Paper | None = None,
 ) -> Survey:
     """Loads the survey of all runs below a folder.
 
@@ -36,11 +39,12 @@ def load(
         test: One of stats.TESTS.
         figures: Files of published results, in addition to those of the harness.
         published_for: Maps an own data set to the one whose published results are shown.
+        paper: How figures are printed; its methods are texts as the user wrote them.
 
     Raises:
         ValueError: `runs` is not a folder, or has neither a result of a pruned model nor a
-            sensitivity analysis. No result has the label `against`, or is on a data set of
-            `published_for`. The test is unknown.
+            sensitivity analysis. No result has the label `against` or one of `paper`, or is on a
+            data set of `published_for`. No result has measured a panel. The test is unknown.
     """
     left_out: list[str] = []
     analyses = layer_curves.load(runs, left_out)
@@ -49,7 +53,7 @@ def load(
         survey.notes.extend(left_out)
         survey = replace(survey, figures=figures, published_for=published_for or {})
         _check_instead(survey)
-        survey = replace(survey, published=_published(survey))
+        survey = replace(survey, published=_published(survey), paper=_fitting(paper, survey))
     except NoResults as error:
         if analyses.empty or against:
             raise
@@ -119,6 +123,22 @@ def _check_instead(survey: Survey) -> None:
                 f"--published-for {own}={literature}: no result is on data={own}; use one of: "
                 f"{', '.join(data)}"
             )
+
+
+def _fitting(paper: Paper | None, survey: Survey) -> Paper:
+    """Returns the paper with the labels that it names.
+
+    Raises:
+        ValueError: a label or a panel is in no result.
+    """
+    paper = paper or Paper()
+    names = [axis.name for axis in measured(survey.summary[survey.summary["level"] > 0])]
+    for panel in paper.panels or ():
+        if panel not in names:
+            raise ValueError(f"--panels {panel}: no result has measured it; use {', '.join(names)}")
+    if paper.methods is None:
+        return paper
+    return replace(paper, methods=chosen_methods(paper.methods, survey.labels()))
 
 
 def _published(survey: Survey) -> pd.DataFrame:

@@ -6,11 +6,13 @@ It imports little: processes that only draw need neither scipy nor the readers o
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from harness.report.paper import Paper
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Survey:
     ranks: list[Ranks] = field(default_factory=list)
     figures: Sequence[Path] = ()
     published_for: Mapping[str, str] = field(default_factory=dict)
+    paper: Paper = field(default_factory=Paper)
 
     def sections(self) -> Iterator["Section"]:
         """Yields a section per model and data set; sections share no table and no figure."""
@@ -130,6 +133,23 @@ class Section:
         return "perplexity_mean" in self.pruned and bool(
             self.pruned["perplexity_mean"].notna().any()
         )
+
+    @property
+    def seeds(self) -> str:
+        """Returns the number of seeds of a result: "n = 3" or "n = 2 to 3", with fixed spaces."""
+        counts = self.pruned["seeds"]
+        ends = dict.fromkeys((int(counts.min()), int(counts.max())))
+        return f"n\xa0=\xa0{' to '.join(map(str, ends))}"
+
+    @property
+    def caption(self) -> str:
+        return f"{self.title}: mean ± std over seeds, {self.seeds}"
+
+    def only(self, methods: Sequence[str] | None) -> "Section":
+        """Returns the same with the rows of these methods alone, which None leaves as they are."""
+        if methods is None:
+            return self
+        return replace(self, pruned=self.pruned[self.pruned["label"].isin(methods)])
 
     def published_labels(self) -> list[str]:
         return sorted(set(self.published["label"])) if len(self.published) else []
