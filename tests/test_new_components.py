@@ -17,7 +17,7 @@ ADDED = HELPERS / "new_components"
 # group -> name
 NEW = {file.parent.name: file.stem for file in sorted(ADDED.glob("conf/*/*.yaml"))}
 # What looks at all components at once, beside the cases of each.
-WHOLE = ("test_layout", "test_saliency_defaults", "test_prefix", "test_ranks")
+WHOLE = ("test_layout", "test_saliency_defaults", "test_prefix", "test_every_saliency")
 
 
 @pytest.fixture(scope="module", name="tree")

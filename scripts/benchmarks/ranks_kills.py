@@ -34,7 +34,7 @@ RUN = (
     "+retraining.augmentation._target_=parts.Shifting", "calibration.samples=64",
     "checkpoint.every_steps=3", "tracking=none",
 )  # fmt: skip
-KILLS, QUICK_KILLS = 20, 2
+KILLS, QUICK_KILLS = 20, 1
 RANKS = (1, 2, 4)
 RESTARTS = 3
 LOG = "log"

@@ -17,14 +17,18 @@ import pytest
 TESTS = Path(__file__).parents[1]
 BENCHMARKS = "tests/test_benchmark.py"
 COPIES = "tests/test_new_components.py"
-PACKAGES = "tests/test_packages.py"
+PACKAGES = ("tests/test_packages.py", "tests/test_outside.py")
 DOCS = ("tests/docs/test_run_blocks.py", "tests/docs/test_site.py")
 # What they end and start anew is looked at elsewhere too: on ranks that are forked, in sweeps of
-# test_sweep.py, by runs in this process that are cut off.
+# test_sweep.py, by runs in this process that are cut off, by torchrun of a module.
 JOBS = (
     *("launch/test_workers.py", "launch/test_local.py", "launch/test_search.py"),
     *("distributed/test_flips.py", "distributed/test_two_hosts.py", "system/test_signals.py"),
     "experiment/test_shared_stages_at_once.py",
+    "cli/test_commands.py::test_torchrun_starts_the_script_on_two_ranks",
+    "cli/test_sweep.py::test_a_signal_stops_a_sweep_and_the_same_command_goes_on[15-75]",
+    "distributed/test_watchdog.py::test_a_killed_rank_is_named_under_torchrun",
+    "distributed/test_watchdog.py::test_ranks_do_not_outlive_torchrun",
 )
 
 KINDS = {
