@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 import harness
 from harness.model_state.whole_state import load_into, whole_state
+from harness.training.pretrained import load_weights
 from harness.training.rank_state import load_rank_state, rank_state
-from harness.training.state_files import load_weights
 
 NAMES = ["0.weight", "0.bias", "1.bank", "1.last", "2.weight", "2.bias"]
 
