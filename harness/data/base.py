@@ -7,9 +7,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from harness.vocabulary.checks import check
+from harness.vocabulary.given.batches import check_batch
+from harness.vocabulary.given.numbers import plain_number
 from harness.vocabulary.tensors import Batch
 
 CHUNK = 1024  # samples that are read at a time
+IDS = (torch.int32, torch.int64)  # dtypes of inputs that an embedding looks up
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +24,18 @@ class Split:
     """
 
     inputs: Tensor  # (samples, *shape)
-    labels: Tensor  # int64: (samples,), or (samples, positions) of sequences
+    labels: Tensor  # int64: (samples,), or (samples, positions); or real-valued targets
 
     def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.labels) or self.labels.dtype != torch.int64:
+        check_batch("inputs and labels of a Split", (self.inputs, self.labels))
+        if not self.inputs.ndim or not self.labels.ndim:
+            raise ValueError("inputs and labels of a Split must be (samples, ...), got one number")
+        real = self.labels.is_floating_point()
+        if len(self.inputs) != len(self.labels) or not (real or self.labels.dtype == torch.int64):
             raise ValueError(
-                f"labels must be int64, one per sample, got {self.labels.dtype} for "
-                f"{len(self.labels)} labels and {len(self.inputs)} samples; convert them first"
+                "labels must be int64, one per sample, or real-valued targets, got "
+                f"{self.labels.dtype} for {len(self.labels)} labels and {len(self.inputs)} "
+                "samples; convert them first"
             )
 
     def __len__(self) -> int:
@@ -42,13 +51,25 @@ class Split:
             yield self.inputs.index_select(0, local), self.labels.index_select(0, local)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Split":
-        """Returns the same samples on `device`; inputs become `dtype`, labels stay int64."""
-        return Split(self.inputs.to(device, dtype), self.labels.to(device))
+        """Returns the same samples on `device`.
+
+        Ids (int32, int64) and classes stay integers; all other inputs and targets become `dtype`.
+        """
+        inputs_dtype = self.inputs.dtype if self.inputs.dtype in IDS else dtype
+        labels_dtype = dtype if self.labels.is_floating_point() else self.labels.dtype
+        return Split(self.inputs.to(device, inputs_dtype), self.labels.to(device, labels_dtype))
 
 
 def first_inputs(split: Split, count: int) -> Tensor:
     """Returns the inputs of the first `count` samples, or of all: (samples, *shape)."""
-    inputs, _ = next(iter(split.batches([torch.arange(min(count, len(split)))])))
+    count, source = min(count, len(split)), f"batches of {type(split).__name__}"
+    batch = next(iter(split.batches([torch.arange(count)])), None)
+    inputs, labels = check_batch(source, batch)
+    if not inputs.shape[:1] == labels.shape[:1] == (count,):
+        raise ValueError(
+            f"{source} must hold a row per sample, got inputs {tuple(inputs.shape)} and labels "
+            f"{tuple(labels.shape)} for {count} samples"
+        )
     return inputs
 
 
@@ -64,6 +85,11 @@ class Splits:
     validation: Split
     test: Split
     classes: int
+
+    def __post_init__(self) -> None:
+        classes = plain_number(self.classes)
+        check("classes", classes, "a whole number of at least 1")
+        object.__setattr__(self, "classes", classes)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -95,7 +121,7 @@ class Data(Protocol):
     """
 
     def load(self) -> Splits:
-        """Returns the same splits at every call, whatever the run's seed; float32 on the CPU.
+        """Returns the same splits at every call, whatever the run's seed, on the CPU.
 
         Validation data chooses, test data reports once.
 

@@ -62,16 +62,25 @@ class Samples:
         if self.per_class is None and not self.balanced:
             return order[: self.samples]
         labels = labels_of(split)[order]
-        if labels.dim() > 1:
+        if labels.dim() > 1 or labels.is_floating_point():
             if self.per_class is not None:
                 raise ValueError("calibration.per_class needs one class per sample; use samples")
             return order[: self.samples]
         available = {str(label): int((labels == label).sum()) for label in range(classes)}
+        self._check_classes(sum(available.values()), len(order), classes)
         quota = self._quota(available)
         chosen = torch.zeros(len(order), dtype=torch.bool)
         for label, count in quota.items():
             chosen[(labels == int(label)).nonzero().flatten()[:count]] = True
         return order[chosen]
+
+    def _check_classes(self, inside: int, count: int, classes: int) -> None:
+        if self.samples is not None and inside < self.samples:
+            raise ValueError(
+                f"calibration.balanced=true shares samples between {classes} classes, but the "
+                f"labels of only {inside} of {count} samples are 0 to {classes - 1}; set "
+                "calibration.balanced=false"
+            )
 
     def _quota(self, available: dict[str, int]) -> dict[str, int]:
         if self.samples is not None:

@@ -132,6 +132,12 @@ class ExperimentConfig:
         return Pruner(self.saliency, self.structure, self.allocation, self.control, self.seed)
 
     @property
+    def calibration_samples(self) -> Samples | None:
+        """Returns the samples that the saliency or the pruning order reads; None reads none."""
+        reads = self.pruner.saliency.reads_samples or self.pruning_order is not None
+        return self.calibration if reads else None
+
+    @property
     def rounds(self) -> int:
         """Returns the number of prunings per level."""
         return self.schedule.rounds or self.pruner.saliency.rounds

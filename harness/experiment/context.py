@@ -8,10 +8,19 @@ from torch import nn
 from harness.allocation.base import ModelInfo
 from harness.distributed import Ranks
 from harness.experiment.config import DTYPES, WIRE, ExperimentConfig
+from harness.experiment.data_checks import (
+    check_data,
+    check_outputs,
+    check_smallest_batch,
+    check_splits,
+    check_task_sums,
+    check_trainable,
+)
 from harness.experiment.requested import RequestedLevels
 from harness.experiment.validation import check_steps
 from harness.experiment.workload import Workload
 from harness.metrics.macs import Macs, describe_uncounted
+from harness.model_state.usable import check_finite
 from harness.pruning.density import Scope
 from harness.pruning.prunable_model import find_prunable
 from harness.run_folder.stage_keys import SharedStages
@@ -79,6 +88,10 @@ def context_of(
     """
     workload = _workload(experiment, ranks)
     model = workload.initial_model()
+    check_finite(model)
+    check_outputs(workload, model)
+    for recipe in (experiment.training, experiment.retraining):
+        check_smallest_batch(workload, model, recipe.batch_size, recipe.accumulate)
     macs = workload.macs(model)
     prunable = find_prunable(
         experiment.structure, model, experiment.exclude, workload.sample(), macs
@@ -90,7 +103,7 @@ def context_of(
     check_steps(experiment, steps)
     requested = RequestedLevels(experiment, model, prunable.units, prunable.model_info, steps)
     _check_model(experiment, model, steps, samples)
-    workload.check_sums(model, experiment.distillation)
+    check_task_sums(workload, model, experiment.distillation)
     trained = _dense_training(experiment, workload, dense, checkpointer)
     context = RunContext(
         experiment=experiment, workload=workload, macs=macs, units=prunable.units,
@@ -106,7 +119,7 @@ def _workload(experiment: ExperimentConfig, ranks: Ranks) -> Workload:
     dtype = DTYPES[experiment.dtype]
     workload = Workload(
         model=experiment.model,
-        splits=experiment.data.load().to(ranks.device, dtype),
+        splits=check_splits(experiment.data.load()).to(ranks.device, dtype),
         task=experiment.task,
         ranks=ranks,
         seed=experiment.seed,
@@ -116,10 +129,10 @@ def _workload(experiment: ExperimentConfig, ranks: Ranks) -> Workload:
         sync_batch_norm=experiment.sync_batch_norm,
         gradient_dtype=WIRE[experiment.gradient_dtype],
     )
-    workload.check_labels()
-    workload.calibration_indices(experiment.calibration)  # refuses too few samples
+    check_data(workload)
+    if experiment.calibration_samples is not None:
+        workload.calibration_indices(experiment.calibration_samples)  # refuses too few samples
     for recipe in (experiment.training, experiment.retraining):
-        workload.check_smallest_batch(recipe.batch_size, recipe.accumulate)
         recipe.check_inputs(workload.sample())
     return workload
 
@@ -175,6 +188,14 @@ def _check_model(experiment: ExperimentConfig, model: nn.Module, steps: int, sam
     Raises:
         ValueError: a part has nothing to do in this model, or no step in this training.
     """
+    check_trainable(
+        model,
+        {
+            "training.epochs=0": experiment.starts_trained and experiment.training.epochs > 0,
+            "finetune=none": steps > 0,
+            "penalty=null": experiment.penalty is not None,
+        },
+    )
     if experiment.mask_updates:
         experiment.mask_updates.check(steps)
     if experiment.penalty:

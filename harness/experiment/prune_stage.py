@@ -130,7 +130,9 @@ def measure_layer_curves(
         Stopped: a signal arrived; the model is unchanged.
     """
     experiment, model, units = context.experiment, state.model, context.units
-    data = context.workload.calibration(experiment.calibration, experiment.training.batch_size)
+    data = context.workload.calibration(
+        experiment.calibration_samples, experiment.training.batch_size
+    )
     scores = experiment.pruner.unit_scores(model, state.masks, units, data)
     weights = prunable_weights(model)
 
@@ -158,7 +160,9 @@ def _prepare_rounds(
     # For a part that draws from the global streams: equal on all ranks and after a restart.
     torch.manual_seed(derive(experiment.seed, "prune", level))
     model_info = _model_info_with_curves(context, state)
-    data = context.workload.calibration(experiment.calibration, experiment.training.batch_size)
+    data = context.workload.calibration(
+        experiment.calibration_samples, experiment.training.batch_size
+    )
 
     def before_step(number: int) -> None:
         if number:

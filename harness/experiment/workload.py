@@ -10,19 +10,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.data.base import Splits, first_inputs
 from harness.data.calibration import Samples
-from harness.distillation.base import Distillation
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import convert_batch_norm
 from harness.metrics.connectivity import connectivity
 from harness.metrics.macs import Macs, count_macs
 from harness.metrics.size import layer_densities, nonzero_fraction, parameters_left, ratio
+from harness.model_state.usable import check_usable
 from harness.model_state.whole_state import whole_state
 from harness.models.base import Model
 from harness.pruning.density import Scope
 from harness.pruning.reader import Calibration
-from harness.task.base import Task, check_labels, label_mask_of
-from harness.task.shared.sums import FEW, TRIES, Totals, check_sums
-from harness.training.batching import epoch_order, micro_batches
+from harness.task.base import Task
+from harness.training.batching import epoch_order
 from harness.training.context import TrainingContext
 from harness.training.evaluation import EvaluationResult, evaluate, evaluate_compared
 from harness.training.pretrained import load_weights
@@ -90,41 +89,14 @@ class Workload:
         """Returns inputs (2, ...) to trace the model with."""
         return first_inputs(self.splits.train, 2)
 
-    def check_smallest_batch(self, batch_size: int, accumulate: int) -> None:
-        """Checks the smallest part of a batch on every rank.
+    def calibration(self, samples: Samples | None, batch_size: int) -> Calibration:
+        """Returns this rank's shard of the calibration samples: the same samples every time.
 
-        Raises:
-            ValueError: a part of a batch has one sample on some rank, which BatchNorm refuses; or
-                none, with which the rank cannot take part in sync_batch_norm.
+        samples: None gives every rank one sample, for a saliency that reads its shape at most.
         """
-        order = torch.arange(len(self.splits.train))
-        size = self.ranks.world_size
-        all_ranks = [Ranks(rank, size) for rank in range(size)]
-        plans = [[*micro_batches(order, batch_size, ranks, accumulate)] for ranks in all_ranks]
-        parts = [part for plan in plans for part in plan]
-        # A rank without a sample gets one that does not count, or fewer parts.
-        uneven = len({len(plan) for plan in plans}) > 1 or any(part.scale == 0 for part in parts)
-        if self.sync_batch_norm and uneven:
-            raise ValueError(
-                f"batch_size={batch_size} leaves a rank without a sample: {len(order)} samples on "
-                f"{size} ranks in {accumulate} parts, but sync_batch_norm needs a "
-                "sample per rank and part; change batch_size, accumulate or the size of the "
-                "training data"
-            )
-        if min(len(part.indices) for part in parts) > 1:
-            return
-        try:
-            self.initial_model().train()(self.sample()[:1])
-        except ValueError as error:
-            raise ValueError(
-                f"batch_size={batch_size} leaves a batch or part of one sample of {len(order)} on "
-                f"{size} ranks, but the model's BatchNorm needs two; change "
-                "batch_size, accumulate or the size of the training data"
-            ) from error
-
-    def calibration(self, samples: Samples, batch_size: int) -> Calibration:
-        """Returns this rank's shard of the calibration samples: the same samples every time."""
-        indices = self.ranks.shard(self.calibration_indices(samples))
+        indices = torch.arange(1)
+        if samples is not None:
+            indices = self.ranks.shard(self.calibration_indices(samples))
         batches = self.splits.train.batches(indices.split(batch_size))
         non_empty = [batch for batch in batches if len(batch[1])]
         return Calibration(non_empty, self.task.loss, self.ranks.mean, self.ranks.check_digests)
@@ -137,50 +109,6 @@ class Workload:
         """
         sample_weights = self.training_context(0).sample_weights
         return samples.indices(self.splits.train, self.splits.classes, self.seed, sample_weights)
-
-    def check_labels(self) -> None:
-        """Checks the labels of all splits.
-
-        Raises:
-            ValueError: no label of the training, validation or test data counts.
-        """
-        for part in ("train", "validation", "test"):
-            labels = getattr(getattr(self.splits, part), "labels", None)
-            if isinstance(labels, Tensor):
-                check_labels(self.task, labels, f"the {part} data")
-
-    def check_sums(self, model: nn.Module, distillation: Distillation | None) -> None:
-        """Checks that losses and measures are sums over samples.
-
-        Raises:
-            ValueError: the task's loss or measures, or the distillation's loss, are means.
-        """
-        sample_weights = self.training_context(0).sample_weights
-        indices = (
-            torch.arange(len(self.splits.train))
-            if sample_weights is None
-            else sample_weights.nonzero()
-        )
-        few = indices.flatten()[: FEW * TRIES]
-        check_sums(self._totals(distillation), model, self.splits.train.batches([few]))
-
-    def _totals(self, distillation: Distillation | None) -> Totals:
-        def totals(outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-            task, name = self.task, type(self.task).__name__
-            measures = task.measure(outputs, labels)
-            totals_by_name = {
-                f'measure()["{key}"] of task {name}': value for key, value in measures.items()
-            }
-            totals_by_name[f"loss() of task {name}"] = task.loss(outputs, labels)
-            if distillation:
-                none, counts = outputs.new_zeros(()), label_mask_of(task, labels)
-                # The teacher's term alone.
-                name = f"distillation {type(distillation).__name__}"
-                loss = distillation.loss(outputs, outputs.flip(-1), none, counts)
-                totals_by_name[f"loss() of {name}"] = loss
-            return totals_by_name
-
-        return totals
 
     def inputs(self, samples: int, batch_size: int, purpose: str) -> Iterator[Tensor]:
         """Returns batches of at most `samples` training inputs, the same on every rank."""
@@ -215,7 +143,7 @@ class Workload:
         weights = prunable_weights(expanded)
         parameters = parameters_left(expanded, masks)
         macs_left = None if macs.uncounted else macs.remaining(weights)
-        connected = connectivity(expanded, self.splits.shape)
+        connected = connectivity(expanded, self.splits.shape, self.sample().dtype)
         return {
             "density": scope.density(weights),
             "density_of_masks": scope.density(masks),
@@ -240,6 +168,7 @@ class Workload:
     def _build(self, seed: int) -> nn.Module:
         shape, classes = self.splits.shape, self.splits.classes
         model = build_seeded(lambda: self.model.build(shape, classes), seed)
+        check_usable(model, f"what build of model {type(self.model).__name__} returns")
         model = model.to(self.ranks.device, self.dtype)
         whole_state(model)  # what no file can hold is refused before any training
         return convert_batch_norm(model, self.ranks) if self.sync_batch_norm else model

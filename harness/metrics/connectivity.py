@@ -10,8 +10,9 @@ from harness.metrics.open_pass import meets_input
 from harness.metrics.probe import Probe, probe
 from harness.vocabulary.tensors import Tensors, prunable_weights
 
-# Model -> shape of its input -> connectivity of the dense model.
-_DENSE: WeakKeyDictionary[nn.Module, "dict[tuple[int, ...], Connectivity]"] = WeakKeyDictionary()
+# Model -> shape and dtype of its input -> connectivity of the dense model.
+Known = dict[tuple[tuple[int, ...], torch.dtype], "Connectivity"]
+_DENSE: WeakKeyDictionary[nn.Module, Known] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,12 @@ class Connectivity:
     unknown: str | None = None
 
 
-def connectivity(model: nn.Module, shape: tuple[int, ...]) -> Connectivity:
+def connectivity(
+    model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float64
+) -> Connectivity:
     """Returns how much of the model still connects its input, of `shape`, to its output.
+
+    dtype: of the inputs; any real one means float64, and integers are ids of 0.
 
     A weight that is 0 is on no path; for other weights see `connected_weights`. In the dense model
     every weight is on a path, with two exceptions: weights that meet nothing but padding, and
@@ -47,29 +52,29 @@ def connectivity(model: nn.Module, shape: tuple[int, ...]) -> Connectivity:
     """
     weights = prunable_weights(model)
     if all(bool(weight.all()) for weight in weights.values()):
-        dense = _dense(model, shape)
+        dense = _dense(model, shape, dtype)
         return Connectivity(1.0, [], {}) if dense.unknown else dense
     empty = [name for name, weight in weights.items() if not weight.any()]
     try:
-        masks = connected_weights(model, shape)
+        masks = connected_weights(model, shape, dtype)
     except Exception as error:  # of whatever kind: one figure of many stops no run
         return replace(_failed(error), empty=empty)
-    dense = _dense(model, shape)
+    dense = _dense(model, shape, dtype)
     if dense.unknown:
         return replace(dense, empty=empty)
     return Connectivity(_connected_fraction(masks), empty, _dead_units(masks))
 
 
-def _dense(model: nn.Module, shape: tuple[int, ...]) -> Connectivity:
+def _dense(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> Connectivity:
     """Returns the dense model's; computed once per model, as it does not depend on the weights."""
     known = _DENSE.setdefault(model, {})
-    if shape not in known:
+    if (shape, dtype) not in known:
         ones = {name: torch.ones_like(weight) for name, weight in prunable_weights(model).items()}
         try:
-            known[shape] = _of_dense(probe(model, shape, ones))
+            known[shape, dtype] = _of_dense(probe(model, shape, ones, dtype))
         except Exception as error:
-            known[shape] = _failed(error)
-    return known[shape]
+            known[shape, dtype] = _failed(error)
+    return known[shape, dtype]
 
 
 def _of_dense(dense: Probe) -> Connectivity:
@@ -115,7 +120,9 @@ def _dead_units(masks: Tensors) -> dict[str, int]:
     return {name: count for name, count in dead.items() if count}
 
 
-def connected_weights(model: nn.Module, shape: tuple[int, ...]) -> Tensors:
+def connected_weights(
+    model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float64
+) -> Tensors:
     """Returns per prunable weight a mask, True where it lies on a path of non-zero weights.
 
     Forward passes of two samples find the layer inputs that change with the model's input (a
@@ -137,4 +144,4 @@ def connected_weights(model: nn.Module, shape: tuple[int, ...]) -> Tensors:
     Raises:
         ValueError: the model has no Conv or Linear layer.
     """
-    return probe(model, shape, prunable_weights(model)).masks
+    return probe(model, shape, prunable_weights(model), dtype).masks

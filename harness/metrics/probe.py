@@ -27,19 +27,28 @@ class Probe:
     open_pass: OpenPass
 
 
-def probe(model: nn.Module, shape: tuple[int, ...], weights: Tensors) -> Probe:
-    """Runs the three passes; of the prunable `weights` only where they are 0 counts."""
+def probe(
+    model: nn.Module,
+    shape: tuple[int, ...],
+    weights: Tensors,
+    dtype: torch.dtype = torch.float64,
+) -> Probe:
+    """Runs the three passes; of the prunable `weights` only where they are 0 counts.
+
+    shape, dtype: of one input; integers are ids of 0, and all others float64.
+    """
+    like = torch.empty(shape, dtype=dtype)
     draw = UniformDraws(next(iter(weights.values())).device)
     stand_ins = _stand_ins(model, draw, weights)
     before: list[_Call] = []
     live: list[Tensor] = []
     with torch.no_grad():
-        _run(model, stand_ins, shape, OpenPass(draw, _remember(before)))
-        _run(model, stand_ins, shape, OpenPass(draw, _compare(before, live)))
+        _run(model, stand_ins, like, OpenPass(draw, _remember(before)))
+        _run(model, stand_ins, like, OpenPass(draw, _compare(before, live)))
     trained = {name: stand_ins[name].requires_grad_() for name in weights}
     with torch.enable_grad():
         last = OpenPass(draw, _randomise(live, draw))
-        outputs = _run(model, stand_ins, shape, last)
+        outputs = _run(model, stand_ins, like, last)
         # Not the plain sum, which is constant after a softmax.
         parts = [(output * draw(*output.shape)).sum() for output in outputs]
         total = torch.stack(parts).sum()
@@ -65,9 +74,7 @@ def _stand_ins(model: nn.Module, draw: UniformDraws, prunable: Tensors) -> Tenso
     return stand_ins
 
 
-def _run(
-    model: nn.Module, stand_ins: Tensors, shape: tuple[int, ...], open_pass: OpenPass
-) -> list[Tensor]:
+def _run(model: nn.Module, stand_ins: Tensors, like: Tensor, open_pass: OpenPass) -> list[Tensor]:
     """Returns the outputs that are real numbers, from nested tuples and dictionaries too.
 
     Raises:
@@ -78,7 +85,8 @@ def _run(
         name: buffer.to(torch.float64 if buffer.is_floating_point() else buffer.dtype, copy=True)
         for name, buffer in model.named_buffers()
     }
-    inputs = (open_pass.draw(1, *shape),)
+    drawn = open_pass.draw(1, *like.shape)
+    inputs = (drawn if like.is_floating_point() else drawn.to(like.dtype),)
     with eval_mode(model), no_checkpoints(), open_pass:
         outputs = functional_call(model, {**stand_ins, **buffers}, inputs)
     real = [output for output in iter_tensors(outputs) if output.is_floating_point()]

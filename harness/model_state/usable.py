@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from harness.vocabulary.finite import is_finite
 from harness.vocabulary.tensors import distinct
 
 
@@ -27,6 +28,20 @@ def check_usable(model: Any, source: str = "model") -> None:
     for name, parameter in model.named_parameters():
         _check_parameter(name, parameter)
     _check_memory(model)
+
+
+def check_finite(model: nn.Module) -> None:
+    """Checks that every parameter is finite.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, parameter in model.named_parameters():
+        if not is_finite(parameter.detach()):
+            raise ValueError(
+                f"{name} holds values that are not finite, before any training; look at how the "
+                "model is initialised, or at the file of weights"
+            )
 
 
 def _check_parameter(name: str, parameter: Tensor) -> None:

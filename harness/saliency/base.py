@@ -86,6 +86,8 @@ class Saliency(ABC):
     rounds: prunings, each with new scores, in which its authors reach a level.
     signed: scores may be negative; allocations that need scores that measure size refuse it.
     update_weights: weights that stay may move.
+    reads_samples: its statistics depend on calibration samples; if not, it gets one sample, whose
+        shape it may read, and a run needs no more.
     batch_norm: what a BatchNorm divides by meanwhile: "eval", its running statistics, or "train".
     compensate(weights, masks, statistics), or None: new values of the weights that move to make up
         for the pruned ones, after the masks are agreed; {} if none does. weights: as they were
@@ -112,6 +114,10 @@ class Saliency(ABC):
     @property
     def update_weights(self) -> bool:
         return False
+
+    @property
+    def reads_samples(self) -> bool:
+        return type(self).statistics is not Saliency.statistics
 
     @property
     def batch_norm(self) -> str:

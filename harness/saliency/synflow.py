@@ -43,6 +43,7 @@ class SynFlow(Saliency):
     bias: str = "abs"
 
     rounds: ClassVar[int] = 100
+    reads_samples: ClassVar[bool] = False  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         check_either("bias", self.bias, BIAS)

@@ -17,7 +17,8 @@ class Task(Protocol):
     `label_mask(labels) -> Tensor`, if it has one, tells which labels count: bool, in the labels'
     shape. Those that do not add 0 to every sum. All means, the training loss's too, are then over
     the labels that count: a sample weighs as much as the fraction of its labels that do. Without
-    the method all count.
+    the method all count. `check_labels(labels, classes, source)` and `check_outputs(outputs,
+    classes)`, if it has them, raise ValueError before any training.
 
     A task whose measured loss is in nats per token says `has_perplexity = True`: records and
     reports then have exp(loss) too.
@@ -57,12 +58,23 @@ def sample_weights(task: Task, labels: Tensor) -> Tensor:
     return by_sample.sum(dim=1, dtype=torch.float64) / by_sample.shape[1]
 
 
-def check_labels(task: Task, labels: Tensor, source: str) -> None:
-    """Checks that a label counts.
+def check_labels(task: Task, labels: Tensor, classes: int, source: str) -> None:
+    """Checks that the task can use all labels, and that one of them counts.
+
+    Args:
+        task: its method `check_labels(labels, classes, source)`, if it has one, is called.
+        labels: all labels of a split.
+        classes: the data's number of classes.
+        source: what the labels are of, for messages.
 
     Raises:
-        ValueError: there are labels, and none of them counts.
+        ValueError: a label is no number, the task cannot use it, or none of the labels counts.
     """
+    if labels.is_floating_point() and not labels.isfinite().all():
+        raise ValueError(f"labels of {source} hold NaN or infinity; leave these samples out")
+    own = getattr(task, "check_labels", None)
+    if own is not None:
+        own(labels, classes, source)
     if len(labels) and not sample_weights(task, labels).any():
         raise ValueError(
             f"no label of {source} counts: all of {len(labels)} samples are labelled {IGNORED}, "

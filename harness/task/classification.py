@@ -1,10 +1,12 @@
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from harness.task.base import IGNORED
+from harness.task.shared.classes import check_classes, check_scores_of_classes, explain_classes
 from harness.vocabulary.checks import check
 
 
@@ -27,31 +29,51 @@ class Classification:
     def label_mask(self, labels: Tensor) -> Tensor:
         return labels != IGNORED
 
+    def check_labels(self, labels: Tensor, classes: int, source: str) -> None:
+        """Checks that labels are one class per sample.
+
+        Raises:
+            ValueError: they are not.
+        """
+        _check_shape(labels)
+        check_classes(source, labels, classes)
+
+    def check_outputs(self, outputs: Any, classes: int) -> None:
+        """Checks that there is an output for every class.
+
+        Raises:
+            ValueError: there is not.
+        """
+        check_scores_of_classes("classification", outputs, ("samples",), classes)
+
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Returns the cross-entropy, summed over the samples.
 
         Raises:
             ValueError: there is not one label per sample.
         """
-        if labels.ndim != 1:
-            raise ValueError(
-                f"task=classification needs one label per sample, got labels {tuple(labels.shape)}"
-                "; for data of sequences use task=language_modelling"
+        _check_shape(labels)
+        with explain_classes(labels, outputs.shape[1]):
+            return F.cross_entropy(
+                outputs,
+                labels,
+                reduction="sum",
+                ignore_index=IGNORED,
+                label_smoothing=self.label_smoothing,
             )
-        return F.cross_entropy(
-            outputs,
-            labels,
-            reduction="sum",
-            ignore_index=IGNORED,
-            label_smoothing=self.label_smoothing,
-        )
 
     @torch.no_grad()
     def measure(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         best = outputs.topk(min(5, outputs.shape[1]), dim=1).indices
         hits = best == labels.unsqueeze(1)
-        return {
-            "top1": hits[:, 0].sum(),
-            "top5": hits.sum(),
-            "loss": F.cross_entropy(outputs, labels, reduction="sum", ignore_index=IGNORED),
-        }
+        with explain_classes(labels, outputs.shape[1]):
+            loss = F.cross_entropy(outputs, labels, reduction="sum", ignore_index=IGNORED)
+        return {"top1": hits[:, 0].sum(), "top5": hits.sum(), "loss": loss}
+
+
+def _check_shape(labels: Tensor) -> None:
+    if labels.ndim != 1:
+        raise ValueError(
+            f"task=classification needs one label per sample, got labels {tuple(labels.shape)}"
+            "; for data of sequences use task=language_modelling"
+        )

@@ -1,11 +1,12 @@
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from harness.task.base import IGNORED
+from harness.task.shared.classes import check_classes, check_scores_of_classes, explain_classes
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,29 @@ class LanguageModelling:
     def label_mask(self, labels: Tensor) -> Tensor:
         return labels != IGNORED
 
+    def check_labels(self, labels: Tensor, classes: int, source: str) -> None:
+        """Checks that labels are tokens.
+
+        Raises:
+            ValueError: they are not.
+        """
+        check_classes(source, labels, classes)
+
+    def check_outputs(self, outputs: Any, classes: int) -> None:
+        """Checks that there is an output for every token.
+
+        Raises:
+            ValueError: there is not.
+        """
+        check_scores_of_classes("language_modelling", outputs, ("samples", "positions"), classes)
+
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         _check_shapes(outputs, labels)
         # cross_entropy has its classes in dimension 1.
-        losses = F.cross_entropy(
-            outputs.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED
-        )
+        with explain_classes(labels, outputs.shape[2]):
+            losses = F.cross_entropy(
+                outputs.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED
+            )
         return losses.mean(dim=1).sum()
 
     @torch.no_grad()

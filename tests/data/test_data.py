@@ -39,7 +39,7 @@ def test_labels_stay_integers_in_another_dtype() -> None:
     assert (split.inputs.dtype, split.labels.dtype) == (torch.bfloat16, torch.int64)
 
 
-@cases("labels", torch.zeros(3).long(), torch.zeros(2))
+@cases("labels", torch.zeros(3).long(), torch.zeros(2).int(), torch.zeros(2) > 0)
 def test_split_refuses_labels_that_do_not_fit(labels) -> None:
     with pytest.raises(ValueError, match="labels must be int64, one per sample"):
         Split(torch.zeros(2, 1), labels)

@@ -15,6 +15,7 @@ from harness.data.base import Split, Splits
 from harness.data.calibration import Samples
 from harness.distillation.hinton import Hinton
 from harness.distributed import Ranks
+from harness.experiment.data_checks import check_data
 from harness.experiment.workload import Workload
 from harness.models.mlp import Mlp
 from harness.task.base import IGNORED, Task, sample_weights
@@ -137,10 +138,10 @@ def test_a_split_none_of_whose_labels_counts_is_refused_before_training() -> Non
     subject = Workload(
         Mlp(hidden=[2]), Splits(good, good, good, 2), Classification(), Ranks(), 0, torch.float32
     )
-    subject.check_labels()
+    check_data(subject)
     odd = replace(subject, splits=Splits(good, good, bare, 2))
     with pytest.raises(ValueError, match="no label of the test data counts: all of 2 .* -100"):
-        odd.check_labels()
+        check_data(odd)
     with pytest.raises(ValueError, match="no label of these 2 samples counts"):
         evaluate(nn.Identity(), bare, Classification(), Ranks())
 

@@ -16,6 +16,7 @@ import harness
 from harness.data.base import Splits
 from harness.distillation.hinton import Hinton
 from harness.distributed import Ranks
+from harness.experiment.data_checks import check_task_sums
 from harness.experiment.workload import Workload
 from harness.models.mlp import Mlp
 from harness.task.classification import Classification
@@ -195,7 +196,7 @@ def test_a_run_refuses_a_mean_before_it_trains(task, distillation, said) -> None
     every = Splits(blobs(9), blobs(9), blobs(9), 3)
     subject = Workload(Mlp(hidden=[3]), every, task, Ranks(), 0, torch.float32)
     with pytest.raises(ValueError, match=said):
-        subject.check_sums(network, distillation)
+        check_task_sums(subject, network, distillation)
 
 
 def test_a_run_of_sums_draws_nothing_and_leaves_its_network_alone() -> None:
@@ -204,6 +205,6 @@ def test_a_run_of_sums_draws_nothing_and_leaves_its_network_alone() -> None:
     subject = Workload(Mlp(hidden=[3]), every, Classification(), Ranks(), 0, torch.float32)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.get_rng_state()
-    subject.check_sums(network, Hinton())
+    check_task_sums(subject, network, Hinton())
     assert torch.equal(torch.get_rng_state(), state) and network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -21,9 +21,16 @@ def check_batch(source: str, batch: Any) -> Batch:
     """
     pair = isinstance(batch, tuple | list) and len(batch) == 2
     if not pair or not all(isinstance(part, Tensor) and not part.is_meta for part in batch):
+        nested = isinstance(batch, dict) or (
+            pair and any(isinstance(p, dict | tuple) for p in batch)
+        )
         raise ValueError(
-            f"{source} must be pairs (inputs, labels) of tensors with values, got {kind_of(batch)};"
-            " join several inputs in one tensor, which the model's forward splits again"
+            f"{source} must be (inputs, labels), two tensors with values, got {kind_of(batch)}; "
+            + (
+                "join several inputs in one tensor, which the model's forward splits again"
+                if nested
+                else "convert with torch.as_tensor, and give a list of such pairs"
+            )
         )
     inputs, labels = batch
     return inputs, labels

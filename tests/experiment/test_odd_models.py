@@ -1,0 +1,70 @@
+"""Tests models as people have them: a run is right, or refused in one line before it trains."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from given_runs import last_record, mlp, of, points, prepared, refusal
+from torch import Tensor, nn
+
+
+def frozen(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return mlp(shape, classes).requires_grad_(False)
+
+
+def scaled(factor: float) -> Callable[..., nn.Module]:
+    def make(shape: tuple[int, ...], classes: int) -> nn.Module:
+        model = mlp(shape, classes)
+        model[0].weight.data *= factor
+        return model
+
+    return make
+
+
+ODD_MODELS: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
+    "too few outputs": (lambda s, c: mlp(s, c - 1), (), "for 3 classes of the data, and the model"),
+    "another output": (lambda s, c: nn.LSTM(8, c), (), "returns a tuple of a tensor (2, 3)"),
+    "another input": (lambda s, c: nn.Linear(7, c), (), "Linear fails on the data's inputs (2, 8)"),
+    "no model": (lambda s, c: None, (), "must be a torch.nn.Module, got NoneType"),
+    "on meta": (lambda s, c: mlp(s, c).to("meta"), (), "0.weight has no values"),
+    "lazy": (lambda s, c: nn.LazyLinear(c), (), "weight has no values yet; run one batch"),
+    "weights of NaN": (scaled(torch.nan), (), "0.weight holds values that are not finite"),
+    "frozen": (frozen, (), "is frozen whole (no parameter requires a gradient)"),
+    "frozen, retrained": (frozen, ("training.epochs=0",), "set finetune=none, or unfreeze"),
+    "frozen, at init": (frozen, ("prune_at=init",), "set finetune=none, or unfreeze"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_MODELS)
+def test_a_model_that_no_run_can_use_is_described(tmp_path, kind) -> None:
+    model, overrides, message = ODD_MODELS[kind]
+    assert message in refusal(lambda: prepared(tmp_path, of(points), model, *overrides))
+
+
+def test_a_model_that_is_frozen_whole_is_pruned_without_training(tmp_path) -> None:
+    levels = prepared(tmp_path, of(points), frozen, "training.epochs=0", "finetune=none")
+    assert last_record(levels).density == 0.5
+
+
+class Branch(nn.Module):
+    """Has a branch of width 0."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.a, self.out = nn.Linear(8, 8), nn.Linear(8, classes)
+        self.down, self.up = nn.Linear(8, 0), nn.Linear(0, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.a(inputs).relu()
+        found: Tensor = self.out(hidden) + self.up(self.down(hidden).relu())
+        return found
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("part", ["saliency=gradient", "structure=row", "saliency=synflow"])
+def test_a_layer_of_width_0_is_left_alone(tmp_path, part) -> None:
+    record = last_record(
+        prepared(tmp_path, of(points), lambda s, c: Branch(c), part, "schedule.rounds=2")
+    )
+    assert set(record.layers) <= {"a.weight", "out.weight"} and record.density == 0.5
