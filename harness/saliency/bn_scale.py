@@ -20,7 +20,7 @@ class BNScale(Saliency):
     """
 
     granularity: ClassVar[str] = "unit"
-    reads_samples: ClassVar[bool] = False  # type: ignore[misc]
+    reads_samples: ClassVar[bool] = False
 
     def check(self, model: nn.Module, units: Units) -> None:
         """Checks that every layer has a BatchNorm, before any training.

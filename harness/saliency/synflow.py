@@ -43,7 +43,7 @@ class SynFlow(Saliency):
     bias: str = "abs"
 
     rounds: ClassVar[int] = 100
-    reads_samples: ClassVar[bool] = False  # type: ignore[misc]
+    reads_samples: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_either("bias", self.bias, BIAS)
