@@ -41,6 +41,8 @@ def check_scores_of_classes(
 ) -> None:
     """Checks that outputs are (*dimensions, classes) with as many classes as the data, or more.
 
+    Outputs that are no tensor are left to the loss, which may take them apart.
+
     Args:
         task: name of the task, for the message.
         outputs: what the model returns.
@@ -50,8 +52,9 @@ def check_scores_of_classes(
     Raises:
         ValueError: they are not.
     """
-    shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else ()
-    if len(shape) != len(dimensions) + 1 or shape[-1] < classes:
+    if not isinstance(outputs, Tensor):
+        return
+    if outputs.ndim != len(dimensions) + 1 or outputs.shape[-1] < classes:
         raise ValueError(
             f"task={task} needs outputs ({', '.join(dimensions)}, classes) for {classes} classes "
             f"of the data, and the model returns {kind_of(outputs)}; change its last layer, or the "
