@@ -134,8 +134,8 @@ class ExperimentConfig:
     @property
     def calibration_samples(self) -> Samples | None:
         """Returns the samples that the saliency or the pruning order reads; None reads none."""
-        reads = self.pruner.saliency.reads_samples or self.pruning_order is not None
-        return self.calibration if reads else None
+        has_reader = self.pruner.saliency.reads_samples or self.pruning_order is not None
+        return self.calibration if has_reader else None
 
     @property
     def rounds(self) -> int:

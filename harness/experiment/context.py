@@ -7,8 +7,7 @@ from torch import nn
 
 from harness.allocation.base import ModelInfo
 from harness.distributed import Ranks
-from harness.experiment.config import DTYPES, WIRE, ExperimentConfig
-from harness.experiment.data_checks import (
+from harness.experiment.checks.given_data import (
     check_data,
     check_outputs,
     check_smallest_batch,
@@ -16,6 +15,7 @@ from harness.experiment.data_checks import (
     check_task_sums,
     check_trainable,
 )
+from harness.experiment.config import DTYPES, WIRE, ExperimentConfig
 from harness.experiment.requested import RequestedLevels
 from harness.experiment.validation import check_steps
 from harness.experiment.workload import Workload

@@ -15,7 +15,7 @@ from harness.data.base import Split, Splits
 from harness.data.calibration import Samples
 from harness.distillation.hinton import Hinton
 from harness.distributed import Ranks
-from harness.experiment.data_checks import check_data
+from harness.experiment.checks.given_data import check_data
 from harness.experiment.workload import Workload
 from harness.models.mlp import Mlp
 from harness.task.base import IGNORED, Task, sample_weights

@@ -16,7 +16,7 @@ import harness
 from harness.data.base import Splits
 from harness.distillation.hinton import Hinton
 from harness.distributed import Ranks
-from harness.experiment.data_checks import check_task_sums
+from harness.experiment.checks.given_data import check_task_sums
 from harness.experiment.workload import Workload
 from harness.models.mlp import Mlp
 from harness.task.classification import Classification

@@ -110,11 +110,11 @@ def check_trainable(model: nn.Module, trainings: dict[str, bool]) -> None:
     """
     if any(parameter.requires_grad for parameter in model.parameters()):
         return
-    for way_out, happens in trainings.items():
+    for remedy, happens in trainings.items():
         if happens:
             raise ValueError(
                 f"{type(model).__name__} is frozen whole (no parameter requires a gradient), so "
-                f"nothing can be trained; set {way_out}, or unfreeze a parameter"
+                f"nothing can be trained; set {remedy}, or unfreeze a parameter"
             )
 
 
