@@ -1,7 +1,7 @@
 """Prints the tables of a report in the terminal, and writes its CSV files."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -69,10 +69,14 @@ def matrix(section: Section, text: CellText = cell) -> pd.DataFrame:
 
     text: another measure's text of a row, such as `perplexity`.
     """
-    cells = section.pruned.assign(cell=[text(row) for _, row in section.pruned.iterrows()])
-    wide = cells.pivot(index="label", columns="requested_compression_ratio", values="cell")
-    wide = wide.sort_index(key=lambda labels: labels.str.casefold())
-    return wide.fillna("-").rename(columns=times)
+    return wide(section, [text(row) for _, row in section.pruned.iterrows()]).fillna("-")
+
+
+def wide(section: Section, cells: Iterable[object]) -> pd.DataFrame:
+    """Returns one value per row of the section: methods in alphabetical order x compressions."""
+    long = section.pruned.assign(cell=pd.Series(list(cells), index=section.pruned.index))
+    table = long.pivot(index="label", columns="requested_compression_ratio", values="cell")
+    return table.sort_index(key=lambda labels: labels.str.casefold()).rename(columns=times)
 
 
 def _tables(cells: pd.DataFrame, width: int) -> Iterator[Table]:

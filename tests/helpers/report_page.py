@@ -63,5 +63,6 @@ class Page:
     @property
     def numbers(self) -> list[dict[str, str]]:
         """Returns the table of all numbers, a dict per row."""
-        head, *rows = self.tables["Means over seeds; click a heading to sort"]
+        (caption,) = [text for text in self.tables if text.startswith("Means over seeds, n")]
+        head, *rows = self.tables[caption]
         return [dict(zip(head, row, strict=True)) for row in rows]

@@ -192,3 +192,29 @@ def test_screenshots_of_both_themes_are_kept_where_they_are_asked_for(browser, p
         reader.page.screenshot(path=file, full_page=True)
         assert file.stat().st_size > 20_000
         reader.context.close()
+
+
+def test_a_table_that_is_wider_than_the_page_says_so_until_its_end(browser, page_file) -> None:
+    reader = Reader(browser, page_file, width=700)
+    wide = reader.page.locator(".scroll:has(table.numbers)")
+    note = wide.locator("xpath=preceding-sibling::p[1]")
+    narrow = reader.page.locator('.scroll:has(caption:text("Training cost"))')
+    assert note.is_visible() and "scroll sideways" in note.inner_text()
+    assert "goes-on-right" in str(wide.get_attribute("class"))
+    wide.evaluate("scroll => scroll.scrollTo(scroll.scrollWidth, 0)")
+    note.wait_for(state="hidden")
+    assert wide.get_attribute("class") == "scroll"
+    assert not narrow.locator("xpath=preceding-sibling::p[1]").is_visible()
+    reader.context.close()
+
+
+def test_captions_say_how_many_seeds_and_the_best_means_are_bold(reader) -> None:
+    captions = reader.page.locator("figure:not(:has(select)) figcaption").all_inner_texts()
+    assert len(captions) == 4
+    assert all(text.endswith(": mean ± std over seeds, n\xa0=\xa02") for text in captions)
+    bold = "getComputedStyle(cell).fontWeight >= 700"
+    table = reader.page.locator("table:has(caption:text('Top-1 in %')) tbody tr")
+    weights = [
+        row.locator("td").evaluate_all(f"cells => cells.map(cell => {bold})") for row in table.all()
+    ]
+    assert weights == [[True, True, True], [False, False, False]]

@@ -12,7 +12,10 @@ from survey_records import dense, make, write_run
 from harness.report import report
 from harness.report.figures.curves import MOST_POINTS, curves
 from harness.report.figures.latex import escape, table
+from harness.report.figures.styles import method_styles
+from harness.report.page import numbers
 from harness.report.page.heat import layer_densities
+from harness.report.page.section import PageSection
 from harness.report.read.load import load
 from harness.report.significance.pareto import front
 
@@ -105,6 +108,23 @@ def test_latex_has_a_row_per_method_and_the_best_mean_in_bold(tmp_path) -> None:
     assert escape("[x]") == "{[}x]"
     assert escape("|g|<>") == r"\textbar{}g\textbar{}\textless{}\textgreater{}"
     assert escape("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}"
+
+
+def test_the_page_has_the_best_means_in_bold_and_says_n(tmp_path) -> None:
+    for seed in range(2):
+        write_run(tmp_path / f"a{seed}", dense(seed=seed), make(seed=seed, top1=0.9))
+        other = {"label": "Random", "setting": "b", "seed": seed}
+        write_run(tmp_path / f"b{seed}", dense(**other), make(**other, top1=0.8))
+    write_run(tmp_path / "a2", make(seed=2, top1=0.9))
+    (section,) = load(tmp_path).sections()
+    shown = "".join(numbers.tables(section, None))
+    assert re.findall(r'<td class="best">(.*?)</td>', shown) == ["90.00 ± 0.00 (3)"]
+    assert "Means over seeds, n\xa0=\xa02 to 3;" in shown
+    page = PageSection(0, section, method_styles(["Random", "SNIP"]), pd.DataFrame())
+    shown = page.html(None, {section.title: "<svg></svg>"})
+    captions = re.findall("<figcaption>(.*?)</figcaption>", shown)
+    ends = ": mean ± std over seeds, n\xa0=\xa02 to 3"
+    assert len(captions) == 3 and all(text.endswith(ends) for text in captions)
 
 
 def test_latex_says_what_failed(tmp_path) -> None:

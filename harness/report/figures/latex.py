@@ -32,6 +32,11 @@ class Measure(NamedTuple):
     best: Literal["min", "max"]
     name: str
 
+    def is_best(self, pruned: pd.DataFrame) -> "pd.Series[bool]":
+        """Returns True for rows of a summary whose mean is the best of their compression."""
+        means = pruned[f"{self.column}_mean"]
+        return means == means.groupby(pruned["requested_compression_ratio"]).transform(self.best)
+
 
 TOP1 = Measure("top1_fraction", 100, "max", r"Top-1 accuracy in \%")
 PERPLEXITY = Measure("perplexity", 1, "min", r"Test perplexity, $\exp(\mathrm{loss})$,")
@@ -53,11 +58,11 @@ def _write(section: Section, out: Path) -> Iterator[Path]:
 def table(section: Section, measure: Measure = TOP1) -> str:
     """Returns mean and std over seeds, a row per method; the best means are bold."""
     pruned = section.pruned
-    by_compression = pruned.groupby("requested_compression_ratio")
-    best = by_compression[f"{measure.column}_mean"].transform(measure.best)
+    best = measure.is_best(pruned)
     cells = pruned.assign(
         cell=[
-            _cell(row, top, measure) for (_, row), top in zip(pruned.iterrows(), best, strict=True)
+            _cell(row, bold, measure)
+            for (_, row), bold in zip(pruned.iterrows(), best, strict=True)
         ]
     )
     wide = cells.pivot(index="label", columns="requested_compression_ratio", values="cell")
@@ -73,7 +78,7 @@ _FOOT = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
 
 def _head(section: Section, wide: pd.DataFrame, seeds: str, measure: Measure) -> list[str]:
     dense = "; ".join(
-        f"{escape(row['label'])}: {_cell(row, None, measure)}"
+        f"{escape(row['label'])}: {_cell(row, False, measure)}"
         for _, row in section.dense.iterrows()
     )
     caption = f"{measure.name} on {escape(section.data)} ({escape(section.model)}), mean "
@@ -98,15 +103,14 @@ def _line(row: tuple[str, ...]) -> str:
     return " & ".join([escape(label), *cells]) + r" \\"
 
 
-def _cell(row: "pd.Series[float]", best: float | None, measure: Measure) -> str:
+def _cell(row: "pd.Series[float]", best: bool, measure: Measure) -> str:
     if not row["seeds"]:
         return "failed" if row["failed_seeds"] else "--"
-    exact, factor = row[f"{measure.column}_mean"], measure.factor
-    mean, std = factor * exact, factor * row[f"{measure.column}_std"]
+    mean, std = (measure.factor * row[f"{measure.column}_{name}"] for name in ("mean", "std"))
     text = f"{mean:.2f}" if pd.isna(std) else f"{mean:.2f} $\\pm$ {std:.2f}"
     if row["failed_seeds"]:
         text += f" ({row['failed_seeds']} failed)"
-    return rf"\textbf{{{text}}}" if exact == best else text
+    return rf"\textbf{{{text}}}" if best else text
 
 
 def escape(text: str) -> str:

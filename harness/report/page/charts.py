@@ -171,7 +171,7 @@ def _x(axis: Axis, values: Iterable[float]) -> Spec:
     x: Spec = {**_q(axis.name), "title": axis.title}
     if not axis.ratio:
         linear = {"zero": False, "nice": False, "padding": 12}
-        return {**x, "scale": linear, "axis": {"format": "~s"}}
+        return {**x, "scale": linear, "axis": {"format": "~s", "tickCount": 6}}
     values = list(values)
     marks = ticks(values)
     log2 = {"type": "log", "base": 2, "domain": list(span(marks, values)), "nice": False}

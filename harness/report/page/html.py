@@ -7,16 +7,21 @@ from html import escape
 
 @dataclass(frozen=True)
 class Cell:
-    """Holds a cell: its text, the number that sorts it (else the text), and a heat of 0 to 1."""
+    """Holds a cell: its text, the number that sorts it (else the text), and a heat of 0 to 1.
+
+    best: True for a text in bold.
+    """
 
     text: str
     sorts: float | None = None
     heat: float | None = None
+    best: bool = False
 
     def html(self) -> str:
         sorts = "" if self.sorts is None else f' data-sorts="{self.sorts:.8g}"'
         heat = "" if self.heat is None else f' style="--heat:{100 * self.heat:.0f}%"'
-        return f"<td{sorts}{heat}>{escape(self.text)}</td>"
+        best = ' class="best"' if self.best else ""
+        return f"<td{best}{sorts}{heat}>{escape(self.text)}</td>"
 
 
 @dataclass(frozen=True)

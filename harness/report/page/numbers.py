@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.report.figures import latex
 from harness.report.figures.lines import AXES, iterate_rows
 from harness.report.page.chart_rows import published_text
 from harness.report.page.charts import number
@@ -17,19 +18,18 @@ from harness.report.read.survey import Section, Survey
 from harness.report.significance import paired
 from harness.report.significance.pareto import front
 from harness.report.significance.summary import cell, perplexity, points, times
-from harness.report.tables import PERPLEXITY, dense_lines, matrix
+from harness.report.tables import PERPLEXITY, CellText, dense_lines, matrix, wide
 
 __all__ = ["dense_lines", "protocol", "tables"]
 
 
 def tables(section: Section, against: str | None) -> Iterator[str]:
     yield "<h3>Top-1 accuracy by requested compression</h3>"
-    yield _by_method("Top-1 in %: mean ± standard deviation (seeds)", matrix(section))
+    yield _measured("Top-1 in %", section, cell, latex.TOP1)
     if section.has_perplexity:
         yield "<h3>Perplexity by requested compression</h3>"
         yield from (f"<p>{escape(line)}</p>" for line in dense_lines(section, perplexity))
-        caption = f"{PERPLEXITY.capitalize()}: mean ± standard deviation (seeds)"
-        yield _by_method(caption, matrix(section, perplexity))
+        yield _measured(PERPLEXITY.capitalize(), section, perplexity, latex.PERPLEXITY)
     if not section.paired.empty:
         caption = paired.title(str(against))
         yield f"<h3>Against {escape(str(against))}</h3>"
@@ -101,6 +101,17 @@ def _collapse(section: Section) -> Iterator[str]:
         yield f"<h3>Collapse</h3><ul>{items}</ul>"
 
 
+def _measured(name: str, section: Section, text: CellText, measure: latex.Measure) -> str:
+    """Returns a table of methods x compressions; the best means are bold, as in LaTeX."""
+    cells, best = matrix(section, text), wide(section, measure.is_best(section.pruned)).eq(True)
+    rows = []
+    for (label, *texts), (_, *flags) in zip(cells.itertuples(), best.itertuples(), strict=True):
+        pairs = zip(texts, flags, strict=True)
+        rows.append(Row(str(label), [Cell(shown, best=bold) for shown, bold in pairs], str(label)))
+    caption = f"{name}: mean ± standard deviation (seeds); the best means are bold"
+    return table(caption, ["Method", *map(str, cells.columns)], rows)
+
+
 def _by_method(caption: str, cells: pd.DataFrame) -> str:
     rows = [Row(str(label), texts, str(label)) for label, *texts in cells.itertuples()]
     return table(caption, ["Method", *map(str, cells.columns)], rows)
@@ -130,7 +141,8 @@ def _all(section: Section) -> str:
     flags = front(section.pruned, AXES[0].column).tolist()
     pruned = (row for _, row in section.pruned.iterrows())
     rows = [_row(row, on_front) for row, on_front in zip(pruned, flags, strict=True)]
-    return table("Means over seeds; click a heading to sort", _HEADS, rows, "sorts numbers")
+    caption = f"Means over seeds, {section.seeds}; click a heading to sort"
+    return table(caption, _HEADS, rows, "sorts numbers")
 
 
 def _row(row: "pd.Series[Any]", on_front: bool) -> Row:

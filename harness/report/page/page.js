@@ -7,4 +7,5 @@ for (const section of document.querySelectorAll("section[id]")) {
   if (section.querySelector("table.runs")) runsTable(section);
 }
 for (const table of document.querySelectorAll("table.sorts:not(.runs)")) sortable(table);
+for (const scroll of document.querySelectorAll(".scroll")) goesOn(scroll);
 drawAll();

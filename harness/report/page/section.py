@@ -94,9 +94,11 @@ def _charts(page_section: PageSection) -> Iterator[tuple[str, Spec]]:
 
 
 def _figure(page_section: PageSection, name: str) -> str:
-    chosen = _choice(page_section.curves) if name in ("loss", "learning") else ""
+    is_curve = name in ("loss", "learning")
+    chosen = _choice(page_section.curves) if is_curve else ""
+    spread = f": mean{'' if is_curve else ' ± std'} over seeds, {page_section.section.seeds}"
     return (
-        f"<figure><figcaption>{escape(CAPTIONS[name])}</figcaption>{chosen}"
+        f"<figure><figcaption>{escape(CAPTIONS[name])}{spread}</figcaption>{chosen}"
         f'<div class="chart" data-chart="{name}" data-section="{page_section.id}"></div></figure>'
     )
 

@@ -29,6 +29,23 @@ function compare(a, b) {
   return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
 }
 
+// Says above a table that is wider than the page that it goes on, and fades its right edge.
+function goesOn(scroll) {
+  const note = element("p", "More columns: scroll sideways \u2192");
+  note.className = "goes-on";
+  scroll.before(note);
+  const tell = () => {
+    const beyond = scroll.scrollWidth - scroll.clientWidth;
+    const more = beyond - scroll.scrollLeft > 1;
+    note.hidden = beyond <= 1;
+    note.style.visibility = more ? "visible" : "hidden"; // its room stays, so that nothing jumps
+    scroll.classList.toggle("goes-on-right", more);
+  };
+  scroll.addEventListener("scroll", tell, { passive: true });
+  const sizes = new ResizeObserver(tell);
+  for (const part of [scroll, ...scroll.children]) sizes.observe(part);
+}
+
 // ---- runs
 
 const percent = (fraction) => (fraction === null ? "failed" : (100 * fraction).toFixed(2));
