@@ -2,13 +2,17 @@
 
 import math
 import re
+from itertools import combinations
 from pathlib import Path
 
+import matplotlib
 import pytest
+from conftest import cases
 from matplotlib.figure import Figure
 from survey_records import dense, make, write_run
 
 from harness.report.figures.rank_figure import draw, size, to_svg
+from harness.report.paper import Paper
 from harness.report.read.load import load
 from harness.report.read.survey import Ranks
 from harness.report.significance.ranks import rankings
@@ -141,21 +145,27 @@ def test_the_diagram_for_a_page_is_named_text_in_the_colour_of_the_page() -> Non
     assert not re.findall(r"<style|<script|<defs| id=|href|font-family|<metadata", svg)
 
 
-def test_no_text_of_the_diagram_leaves_it() -> None:
-    figure = Figure(figsize=size(WIDE))
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    draw(axes, WIDE)
-    figure.draw_without_rendering()
+@cases("asked", None, 2.0, 3.3, 5.5)
+@cases("font", 7.0, 9.0)
+def test_no_text_of_the_diagram_leaves_it_or_lies_on_another(asked, font) -> None:
+    with matplotlib.rc_context({"font.size": font}):
+        paper = Paper(asked, font=font)
+        figure = Figure(figsize=size(WIDE, paper))
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        draw(axes, WIDE, paper)
+        figure.draw_without_rendering()
     width, height = figure.get_size_inches() * figure.dpi
-    for text in axes.texts:
-        box = text.get_window_extent()
+    assert asked is None or width == asked * figure.dpi
+    boxes = [text.get_window_extent() for text in axes.texts]
+    for box in boxes:
         assert 0 <= box.x0 <= box.x1 <= width and 0 <= box.y0 <= box.y1 <= height
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_a_bar_reaches_over_each_group_and_the_ruler_is_as_long_as_the_difference() -> None:
-    figure = Figure(figsize=size(WIDE))
+    figure = Figure(figsize=size(WIDE, Paper()))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    draw(axes, WIDE)
+    draw(axes, WIDE, Paper())
     (bar,) = [line for line in axes.lines if line.get_linewidth() > 3]
     assert list(bar.get_xdata()) == pytest.approx([1.2, 2.0], abs=0.02)
     lengths = [line.get_xdata()[1] - line.get_xdata()[0] for line in axes.lines]

@@ -15,7 +15,7 @@ from harness.report.paper import Paper
 from harness.report.read.survey import Ranks
 
 # In inches: the axis, and the shortest one.
-_AXIS, _SHORT = 3.8, 1.2
+_AXIS, _SHORT = 3.8, 0.7
 # In em, the size of the type: a letter, a row, and the space beside a name, with or without its
 # rank.
 _LETTER, _HEIGHT, _BESIDE, _GAP = 0.65, 2.08, 6.0, 2.0
@@ -76,7 +76,7 @@ def _texts(ranks: Ranks, paper: Paper) -> dict[str, str]:
     side, half = _side(ranks, paper), ceil(len(ranks.mean) / 2)
     pairs = enumerate(ranks.mean.items())
     if side < _wanted(ranks, paper):
-        letters = max(6, int((side / paper.em - _GAP) / _LETTER))
+        letters = max(4, int((side / paper.em - _GAP) / _LETTER))
         return {name: f"{fill(name, letters)}\n{rank:.2f}" for _, (name, rank) in pairs}
     return {
         name: f"{name}  {rank:.2f}" if index < half else f"{rank:.2f}  {name}"
@@ -114,7 +114,7 @@ def _names(axes: Axes, ranks: Ranks, ends: tuple[float, float], paper: Paper) ->
     for index, (name, rank) in enumerate(ranks.mean.items()):
         first = index < half
         # The outermost names are highest, so that no two leader lines cross.
-        row = top - distance * (index if first else len(ranks.mean) - 1 - index) - 0.5
+        row = top - distance * ((index if first else len(ranks.mean) - 1 - index) + 0.5)
         end, align = (ends[0], "right") if first else (ends[1], "left")
         _line(axes, [rank, rank, end], [0, row, row])
         # matplotlib reads $...$ as a formula.
