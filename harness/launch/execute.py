@@ -16,6 +16,7 @@ from harness.distributed import Ranks, ranks_of_environment
 from harness.distributed.announced import wrap_collectives
 from harness.experiment.experiment import Experiment
 from harness.experiment.layer_analysis import Analysis
+from harness.experiment.rehearsals.rehearsal import passed
 from harness.experiment.run import Run
 from harness.experiment.runner import prepare
 from harness.extras import check_extra
@@ -67,10 +68,11 @@ def execute_run(spec: RunSpec) -> Outcome:
     with print_log_messages(values["progress"]):
         experiment = build(_analysis_config(config) if spec.command == "analyse" else config)
         spec = with_data_digest(spec, experiment.data)
-        options = _part(config, "ranks")
+        options = config_part(config, "ranks")
         with ranks_of_environment(values["device"], options) as ranks:
             check_same_on_ranks(spec, ranks)
-            run = _run_of(spec, experiment, ranks)
+            passed.update(filter(None, [spec.rehearsed]))
+            run = run_of(spec, experiment, ranks)
             if spec.command == "dense":
                 return run.train_dense(experiment, ranks)
             if spec.command == "analyse":
@@ -122,7 +124,7 @@ def benchmark_run(spec: RunSpec) -> RunCost:
     values = spec.values
     torch.set_num_threads(values["threads"])
     experiment = build(spec.config)
-    with ranks_of_environment(values["device"], _part(spec.config, "ranks")) as ranks:
+    with ranks_of_environment(values["device"], config_part(spec.config, "ranks")) as ranks:
         context, state = prepare(experiment, ranks, Path())
         recipe, training = experiment.training, context.workload.training_context(0)
         steps = recipe.steps_per_epoch(len(training.split))
@@ -159,12 +161,14 @@ def build(config: DictConfig | Config) -> Experiment:
     return experiment
 
 
-def _part(config: Config, key: str) -> Any:
+def config_part(config: Config, key: str) -> Any:
+    """Returns the part below this key of a config."""
     # Nested below its key, so that errors name the key.
     return build_part({key: config[key]})[key]
 
 
-def _run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
+def run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
+    """Returns the run that a RunSpec describes."""
     config, values, hashed_config = spec.config, spec.values, spec.hashed_config
     numerics = numerics_key(ranks)
     code = code_of({key: hashed_config.get(key) for key in DENSE})
@@ -177,11 +181,11 @@ def _run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
         hashed_config=hashed_config,
         written=spec.written,
         yaml=OmegaConf.to_yaml(OmegaConf.create(config)),
-        tracking=_part(config, "tracking"),
+        tracking=config_part(config, "tracking"),
         progress=values["progress"],
         sweep_name=values["sweep_name"],
-        policy=_part(config, "checkpoint"),
-        latency=_part(config, "latency"),
+        policy=config_part(config, "checkpoint"),
+        latency=config_part(config, "latency"),
         rerun=values["rerun"],
         parts=rehearsal_hash(hashed_config, config["latency"], spec.code, numerics),
         code=spec.code,

@@ -43,6 +43,7 @@ class RunSpec:
             read, and until then the run has another name
         planned_hash: hash of the config in the process that planned the run, if environment
             variables decide the config
+        rehearsed: names the parts (`rehearsal_hash`) that were rehearsed when the run was planned
     """
 
     config: Config
@@ -55,6 +56,7 @@ class RunSpec:
     options: list[str] = field(default_factory=list)
     data_sha256: str | None = None
     planned_hash: str | None = None
+    rehearsed: str = ""
 
     @cached_property
     def values(self) -> Config:

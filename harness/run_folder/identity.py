@@ -89,11 +89,16 @@ def rehearsal_hash(config: Config, latency: Config, code: str, numerics: Config)
 
     config: the hashed config. code: digest of the sources that decide the run's numbers.
     """
-    kept = {key: value for key, value in config.items() if key not in NOT_REHEARSED}
+    kept = {key: _unseeded(config[key]) for key in config if key not in NOT_REHEARSED}
     for recipe in ("training", "retraining"):
         kept[recipe] = {**kept[recipe], "epochs": bool(kept[recipe]["epochs"])}
     kept["schedule"] = config["schedule"].get("_target_")
     return _sha256({"config": kept, "latency": latency, "code": code, "numerics": numerics})[:24]
+
+
+def _unseeded(part: Any) -> Any:
+    is_part = isinstance(part, dict)
+    return {key: value for key, value in part.items() if key != "seed"} if is_part else part
 
 
 def differences(first: Config, second: Config, prefix: str = "") -> list[str]:

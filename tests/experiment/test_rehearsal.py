@@ -279,7 +279,9 @@ def test_seeds_and_lengths_make_no_other_rehearsal_and_all_else_does() -> None:
 
     longer = {"epochs": 9, "optimizer": {"lr": 0.1}}
     schedule = {"_target_": "one", "final": 0.1}
+    drawn = [name(saliency={"_target_": "random", "seed": seed}) for seed in (0, 1)]
     assert len({name(), name(seed=1), name(retraining=longer), name(schedule=schedule)}) == 1
+    assert len({*drawn, name()}) == 2
     others = [name("other"), name(latency=1), name(lr=0.2), name(data_sha256="1"), name(task="x")]
     none = {"epochs": 0, "optimizer": {"lr": 0.1}}
     assert len({name(), *others, name(schedule={"_target_": "two"}), name(training=none)}) == 8

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from harness.launch.backends import gpu_slots, local
+from harness.launch.backends import gpu_slots, worker
 from harness.launch.backends.gpu_slots import Devices, devices_of
 from harness.launch.run_spec import RunSpec
 from harness.system.locks import Busy, locked
@@ -40,7 +40,7 @@ def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(tmp_path, monkeypatch) -> N
 
 def test_a_worker_measures_on_the_device_that_its_runs_will_have(tmp_path, monkeypatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(local, "_exit_with_parent", lambda parent: None)
+    monkeypatch.setattr(worker, "_exit_with_parent", lambda parent: None)
     monkeypatch.setattr(
         "harness.launch.execute.benchmark_run",
         lambda point: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]),
@@ -50,6 +50,6 @@ def test_a_worker_measures_on_the_device_that_its_runs_will_have(tmp_path, monke
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     with ExitStack() as held:
         monkeypatch.setattr(gpu_slots, "_held", held)
-        local._benchmark(RunSpec({}, {}, "", "").to_json(), Devices(("2",)), os.getpid())
+        worker.benchmark(RunSpec({}, {}, "", "").to_json(), Devices(("2",)), os.getpid())
 
     assert seen == ["2"]

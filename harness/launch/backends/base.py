@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from harness.launch.digests.data import digest_in_subprocess
@@ -9,6 +10,18 @@ from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.run_cost import RunCost
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.status_file import Status, is_alive
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Holds what a rehearsal has found.
+
+    parts: equal for runs of equal parts in such a process; "" if they are refused.
+    refused: why a run of these parts cannot be executed, or "".
+    """
+
+    parts: str
+    refused: str = ""
 
 
 class Backend(Protocol):
@@ -29,6 +42,10 @@ class Backend(Protocol):
     def benchmark(self, line: str, runs: int) -> RunCost | None:
         """Measures the cost of one of `runs` runs; None if the backend cannot measure it."""
         return None
+
+    def rehearse(self, lines: Sequence[str], runs: int) -> list[Verdict | None]:
+        """Rehearses these of `runs` runs; None for those that rehearse when they begin."""
+        return [None] * len(lines)
 
     def digest(self, line: str, runs: int) -> str | None:
         """Returns the digest of a run's data, which are read; None if they cannot be read."""
@@ -53,8 +70,6 @@ class Backend(Protocol):
 
 def try_execute_line(line: str) -> Outcome:
     """Executes one run in a worker process, without progress output."""
-    from dataclasses import replace
-
     from harness.launch.execute_lazy import try_execute
 
     spec = RunSpec.from_json(line)

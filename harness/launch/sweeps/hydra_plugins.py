@@ -33,6 +33,7 @@ from harness.launch.sweeps.earlier_plans import load_or_create, plan_key
 from harness.launch.sweeps.grid import compose_runs, effective
 from harness.launch.sweeps.plan import Plan, check_same_sweep
 from harness.launch.sweeps.planned_run import plan_runs
+from harness.launch.sweeps.rehearsed import rehearse_sets
 from harness.launch.variables import plain, unresolved
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import HOME
@@ -77,8 +78,12 @@ class Grid(Sweeper):
             sys.exit(status)
 
     def _planned(self, arguments: list[str]) -> Plan:
+        action = self.values["launch"]["action"]
         try:
-            return self.plan(arguments)
+            plan = self.plan(arguments)
+            if action == "retry_failed":
+                return plan
+            return rehearse_sets(plan, self.backend, refuse_any=action == "plan")
         except BaseException:
             self.backend.close()
             raise

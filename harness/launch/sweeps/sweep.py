@@ -69,7 +69,7 @@ class Sweep:
         if self.plan.unread:
             print(
                 f"{self.plan.unread} runs get their final names when they begin: their data have "
-                "not been read yet, and launch.action=plan reads none"
+                "not been read yet, and launch.action=plan reads no files"
             )
         print(printable(f"plan: {self.plan.file}"))
         return 0
