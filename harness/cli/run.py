@@ -98,6 +98,7 @@ def _wrong_input_in_one_line() -> Iterator[None]:
     # Without it Hydra prints a longer message of its own and exits.
     os.environ[TRACEBACK] = "1"
     from harness.launch.compose import compose_choices
+    from harness.launch.config.own_files import UNREADABLE, fault_of_configs
     from harness.launch.error_messages import (
         PRINTED_BY_EVERY_RANK,
         WRONG_INPUT,
@@ -108,10 +109,14 @@ def _wrong_input_in_one_line() -> Iterator[None]:
 
     try:
         yield
-    except (ExpectedError, *WRONG_INPUT) as error:
+    except (ExpectedError, *WRONG_INPUT, *UNREADABLE) as error:
         cause = error.error if isinstance(error, ExpectedError) else error
-        if wants_traceback:
+        fault = fault_of_configs(sys.argv[1:]) if isinstance(cause, UNREADABLE) else None
+        expected = isinstance(error, (ExpectedError, *WRONG_INPUT))
+        if wants_traceback or not (fault or expected):
             raise cause from None
+        if fault:
+            _exit(fault, 2)
         line = one_line(cause, compose_choices(sys.argv[1:]))
         _exit(line, exit_status(cause), isinstance(cause, PRINTED_BY_EVERY_RANK))
     finally:

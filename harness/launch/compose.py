@@ -13,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig
 
 from harness.launch.paths import CONF
@@ -38,10 +38,9 @@ def compose_choices(arguments: Sequence[str]) -> DictConfig | None:
     groups = {group.name for folder in (CONF, *own) for group in folder.glob("*/")}
     choices = [text for text in arguments if text.split("=")[0].split("@")[0] in groups]
     paths = ",".join(f"file://{folder.absolute()}" for folder in own)
-    try:
+    with suppress(Exception):  # only a hint is lost
         return compose_config([*choices, *([f"hydra.searchpath=[{paths}]"] if own else [])])
-    except HydraException:
-        return None
+    return None
 
 
 def check_config_names(folders: Iterable[Path]) -> None:
@@ -120,8 +119,16 @@ def nulls_as_deletions(arguments: Sequence[str]) -> list[str]:
 
     >>> nulls_as_deletions(["mask_updates=null", "weights=null", "seed=1"])
     ['~mask_updates', 'weights=null', 'seed=1']
+
+    Raises:
+        ValueError: a group without which there is no run is given as null.
     """
     off = {f"{group}=null": f"~{group}" for group in OPTIONAL}
+    for text in arguments:
+        group = text.partition("=")[0].partition("@")[0]
+        if text.endswith("=null") and text not in off and any((CONF / group).glob("*.yaml")):
+            names = ", ".join(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
+            raise ValueError(f"{text}: a run needs a {group}; there are: {names}")
     return [off.get(text, text) for text in arguments]
 
 

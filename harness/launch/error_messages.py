@@ -77,6 +77,8 @@ def _one_line(error: BaseException, config: DictConfig | None) -> str:
         return _unknown_key(key, config)
     if isinstance(error, HydraException) and isinstance(cause, Exception):
         return _with_key(node, _in_one_line(cause), config)
+    if node and "full_key:" in text:  # of Hydra or OmegaConf, over several lines
+        return f"{node}: {printable(text.splitlines()[0])}"
     return _in_one_line(error) or type(error).__name__
 
 
@@ -93,8 +95,12 @@ def _unknown_key(key: str, config: DictConfig | None) -> str:
     if group in OPTIONAL and (config is None or config.get(group) is None):
         return f"{key}: no {group} is chosen; add {group}=NAME, see conf/{group}/"
     keys = _dotted_keys(OmegaConf.to_container(config, resolve=False)) if config is not None else []
+    if key in keys:
+        return f"{key}: another override removes this key, or what holds it; leave one of them out"
     last = key.rpartition(".")[2]
-    near = get_close_matches(key, keys, n=3) or get_close_matches(last, keys, n=3, cutoff=0.4)
+    same = [each for each in keys if each.startswith(f"{group}.") and each.endswith(f".{last}")]
+    near = same or get_close_matches(key, keys, n=3)
+    near = near or get_close_matches(last, keys, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else "--cfg job lists all keys"
     return f"{key}: there is no such key; {hint}"
 

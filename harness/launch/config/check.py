@@ -60,7 +60,9 @@ def _of_options(key: str, value: Any, fields: Mapping[str, Declared]) -> Iterato
 
 
 def _of_part(key: str, node: Config) -> Iterator[str]:
-    target = str(node["_target_"])
+    target = node["_target_"]
+    if not isinstance(target, str):
+        yield f"{key}._target_ must be text, got {target!r}; write the path of a class"
     if target in components() and (fields := declared_fields(target)):
         yield from _of_fields(f"{key}.", node, fields)
         return

@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -110,6 +111,9 @@ class Grid(Sweeper):
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(given)
         (lists,) = BasicSweeper.split_arguments(effective(overrides), None)
         batch = [nulls_as_deletions(overrides_of_run) for overrides_of_run in lists]
+        if not batch:
+            empty = [each.input_line for each in overrides if _names_nothing(each)]
+            raise ValueError(f"{', '.join(empty)}: it names no value; write e.g. range(0,3) or 0,1")
         if self.values["launch"]["action"] == "run":
             self.backend.prestart(len(batch))
         specs = compose_runs(batch, self.master, self.loader, self.command)
@@ -221,6 +225,10 @@ class Slurm(LauncherPlugin):
             )
         folder = sweep_folder(values) / HOME / "jobs"
         return SlurmBackend(folder.absolute(), options, check_name("run_name", values["run_name"]))
+
+
+def _names_nothing(override: Override) -> bool:
+    return override.is_sweep_override() and not any(True for _ in override.sweep_iterator())
 
 
 def _without_action(arguments: Sequence[str]) -> list[str]:

@@ -1,0 +1,77 @@
+"""A config file of the user that cannot be read is one line with its name, before anything is."""
+
+import pytest
+from command import TINY
+from conftest import cases
+
+from harness.launch.compose import nulls_as_deletions
+from harness.launch.config.own_files import fault_of_configs
+
+pytest_plugins = ["refusals"]
+
+FAULTS = (
+    (b"a: 1\na: 2\n", "own.yaml, line 2: found duplicate key a; mend the YAML there"),
+    (b"a: [1\n", "own.yaml, line 2: expected ',' or ']', but got '<stream end>'"),
+    (b"a:\n\tb: 1\n", r"own.yaml, line 2: found character '\t' that cannot start any token"),
+    (b"a: \xff\xfe\n", "own.yaml: byte 3 is no UTF-8; save the file as UTF-8"),
+    (b"a: \x00\n", "own.yaml: unacceptable character #x0000"),
+    (b"5\n", "own.yaml: Invalid loaded object type: int; a config holds keys and values"),
+    (b"a: " + b"[" * 400 + b"]" * 400, "own.yaml: it is nested too deeply"),
+    (b"defaults: [own]\n", "own.yaml: its defaults lead back to itself: saliency/own <- saliency"),
+    (b"defaults: [/saliency: own]\n", "defaults lead back to itself: saliency/own <- saliency/own"),
+    (b"defaults: [{override /saliency@x: [magnitude, own]}]\n", "defaults lead back to itself"),
+)
+
+
+def written(folder, content: bytes) -> str:
+    (folder / "saliency").mkdir()
+    (folder / "saliency" / "own.yaml").write_bytes(content)
+    return f"--config-dir={folder}"
+
+
+@cases("content, says", *FAULTS)
+def test_the_fault_is_told_with_its_file(content, says, tmp_path) -> None:
+    assert says in (fault_of_configs([written(tmp_path, content)]) or "")
+
+
+def test_files_that_can_be_read_have_no_fault(tmp_path) -> None:
+    given = written(tmp_path, b"defaults: [magnitude, _self_]\nnorm: l2\n")
+    assert fault_of_configs([given]) is None
+    assert fault_of_configs([f"hydra.searchpath=[file://{tmp_path}]", "seed=1"]) is None
+
+
+@pytest.mark.parametrize("content", [FAULTS[0][0], FAULTS[3][0], FAULTS[7][0], FAULTS[5][0]])
+def test_a_command_ends_with_this_line(content, tmp_path_factory, refused) -> None:
+    given = written(tmp_path_factory.mktemp("configs"), content)
+    assert "own.yaml" in refused(given, "saliency=own")
+
+
+@cases(
+    "wrong, says",
+    ("~training", "training.epochs: another override removes this key, or what holds it"),
+    ("~model", "model is missing; give it a value, and leave out what removes it"),
+    ("retraining=sgd", "retraining must be a mapping with _target_, got 'sgd'; write training@r"),
+    ("training.lr=0.1", "training.lr: there is no such key; did you mean training.optimizer.lr?"),
+    ("schedule.final=${nope}", "schedule.final: Interpolation key 'nope' not found"),
+    ("saliency._target_=5", "saliency._target_ must be text, got 5; write the path of a class"),
+    ("model.hidden=[] structure=row", "structure=row has nothing to prune"),
+    ("training.optimizer.betas=[0.9]", "training.optimizer.betas must be a list of 2 numbers"),
+    ("launch.only=foo", "launch.only: there is no such key"),
+)
+def test_a_key_that_is_not_there_is_told_with_the_right_one(wrong, says, refused) -> None:
+    assert says in refused(*TINY, *wrong.split())
+
+
+def test_a_sweep_over_nothing_is_refused(refused) -> None:
+    said = refused("-m", *TINY, "seed=range(0,0)", "hydra.launcher.n_jobs=1")
+    assert "seed=range(0,0): it names no value; write e.g. range(0,3) or 0,1" in said
+
+
+@pytest.mark.parametrize("group", ["model", "data", "training@retraining"])
+def test_null_is_refused_for_a_group_without_which_there_is_no_run(group) -> None:
+    with pytest.raises(ValueError, match=f"{group}=null: a run needs a .*; there are: .*, "):
+        nulls_as_deletions([f"{group}=null"])
+
+
+def test_an_optional_group_may_be_null_also_where_it_is_by_default() -> None:
+    assert nulls_as_deletions(["method=null", "weights=null"]) == ["~method", "weights=null"]
