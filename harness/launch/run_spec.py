@@ -19,6 +19,7 @@ from harness.run_folder.curve_records import FILE, curve_config
 from harness.run_folder.identity import Config, hashed_config_of, run_hash
 from harness.run_folder.outcome import RESULTS
 from harness.run_folder.stage_keys import requested_of
+from harness.system.json_schema import parse_json
 from harness.system.names import check_name
 
 # A run, a sensitivity analysis, or dense training alone, which fills the cache.
@@ -162,7 +163,7 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, line: str) -> "RunSpec":
-        return cls(**json.loads(line))
+        return cls(**parse_json(line))
 
 
 def build_run_spec(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> RunSpec:

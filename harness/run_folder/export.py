@@ -17,6 +17,7 @@ from harness.model_state.whole_state import load_into
 from harness.run_folder.outcome import CONFIG, MASKS, MODEL
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import write_atomic
+from harness.system.json_schema import parse_json
 from harness.vocabulary.given.masks import as_bool
 from harness.vocabulary.tensors import Tensors, clone_tensors
 
@@ -68,7 +69,7 @@ def read_exported(folder: Path) -> ExportedModel:
         raise ValueError(f"{why}; repeat the run's command, which makes the files again")
     try:
         with safetensors.safe_open(folder / MODEL, framework="pt") as file:
-            shape, classes = _shape_and_classes(json.loads(file.metadata()["model"]))
+            shape, classes = _shape_and_classes(parse_json(file.metadata()["model"]))
         state, masks = (safetensors.torch.load_file(folder / name) for name in (MODEL, MASKS))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(

@@ -11,6 +11,7 @@ from harness.run_folder.identity import Config, differences, value_at
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import read_json
 from harness.system.git import commit
+from harness.system.json_schema import parse_json
 from harness.system.loaded_sources import is_current
 from harness.system.redaction import has_reference
 
@@ -87,7 +88,7 @@ def finished(
 def _measured(records: Path) -> tuple[float | None, float | None]:
     """Returns the accuracies of the last record on test and validation data, or None."""
     with suppress(ValueError, IndexError):
-        last = json.loads(records.read_text().splitlines()[-1])
+        last = parse_json(records.read_text().splitlines()[-1])
         return last.get("top1"), last.get("validation_top1")
     return None, None
 

@@ -1,6 +1,5 @@
 """Reads the states of runs from the plans of sweeps and from run folders; writes nothing."""
 
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from harness.run_folder.curve_records import FILE
 from harness.run_folder.outcome import RESULTS
 from harness.run_folder.progress_file import RunProgress
 from harness.system.atomic_files import read_object
+from harness.system.json_schema import parse_json
 from harness.system.locks import is_held
 
 HOME = ".sweep"  # below a sweep's folder: plans, jobs and the lock
@@ -140,9 +140,9 @@ def _planned_labels(sweep: Path) -> dict[str, str]:
 def _labels_in(file: Path, sweep: Path) -> Iterator[tuple[str, str]]:
     try:
         head, *lines = file.read_text().splitlines()
-        planned_in = json.loads(head)["folder"]
+        planned_in = parse_json(head)["folder"]
         for line in lines:
-            run = json.loads(line)
+            run = parse_json(line)
             # The sweep's folder may have been moved since.
             below = os.path.relpath(run["folder"], planned_in)
             yield str(sweep / below), run["label"]
@@ -182,7 +182,7 @@ def _sample(runs: Sequence[RunStatus]) -> list[RunStatus]:
 def _seconds(folder: Path) -> float | None:
     """Returns the seconds of a finished run, from its timings."""
     try:
-        lines = [json.loads(line) for line in records.lines(folder / "timings.jsonl")]
+        lines = [parse_json(line) for line in records.lines(folder / "timings.jsonl")]
         return sum(float(line.get("seconds", 0)) for line in lines) or None
     except (OSError, ValueError, AttributeError, TypeError):
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.system.deletion import SUFFIX
 from harness.system.errors import LeaseLost
+from harness.system.json_schema import parse_json
 from harness.system.leases import check_leases
 
 FILE = "progress.json"
@@ -53,7 +54,7 @@ class RunProgress:
 def read(folder: Path) -> RunProgress | None:
     """Returns the progress, None if it cannot be read: no run depends on it."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        content = json.loads((folder / FILE).read_text())
+        content = parse_json((folder / FILE).read_text())
         return RunProgress(**{field.name: content[field.name] for field in fields(RunProgress)})
     return None
 

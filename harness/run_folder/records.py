@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.system.json_schema import JsonSchema, replace_non_finite
+from harness.system.json_schema import JsonSchema, parse_json, replace_non_finite
 
 # The schema of a line; CHANGELOG.md says what a new one changes.
 SCHEMA = 1
@@ -205,7 +205,7 @@ def lines(path: Path) -> list[str]:
 def _parse(path: Path, number: int, line: str) -> Record:
     where = f"{path}, line {number}"
     try:
-        row: Any = json.loads(line, parse_constant=refuse_constant)
+        row: Any = parse_json(line, parse_constant=refuse_constant)
     except ValueError as error:
         raise ValueError(
             f"{where} is not JSON ({error}); delete the line or redo the run"

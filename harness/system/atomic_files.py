@@ -9,6 +9,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from harness.system.deletion import SUFFIX
+from harness.system.json_schema import parse_json
 from harness.system.leases import check_leases
 
 
@@ -75,7 +76,7 @@ def read_json(path: Path) -> Any:
         ValueError: The file is no JSON. The error names it.
     """
     try:
-        return json.loads(path.read_text())
+        return parse_json(path.read_text())
     except ValueError as error:  # also raised for bytes that are no text
         raise ValueError(f"{path} is damaged ({error}); delete its folder and run again") from error
     except (FileNotFoundError, NotADirectoryError):

@@ -1,12 +1,25 @@
-"""Checks rows of JSON against the fields of a dataclass."""
+"""Parses JSON, and checks rows of it against the fields of a dataclass."""
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, reduce
 from operator import or_
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 OUT_OF_RANGE = ("greater_than_equal", "less_than_equal")
+
+
+def parse_json(text: str | bytes, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """Returns the value of a JSON text. `parse_constant` is that of json.loads.
+
+    Raises:
+        ValueError: the text is no JSON, or it is nested too deeply for Python.
+    """
+    try:
+        return json.loads(text, parse_constant=parse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def replace_non_finite(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Checks before each write that this process still holds the lock of a folder."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.system.errors import LeaseLost
+from harness.system.json_schema import parse_json
 from harness.system.processes import Process, this_process
 
 LOCK = ".lock"  # in the locked folder
@@ -112,7 +112,7 @@ def read_holder(lock: Path) -> Holder | None:
 
 def _parsed(content: bytes) -> Holder | None:
     with suppress(ValueError, TypeError, AttributeError, KeyError):
-        fields = json.loads(content)
+        fields = parse_json(content)
         token = fields.pop("token")
         process = Process(**fields)
         texts = (token, process.host, process.boot, process.namespace, process.began)

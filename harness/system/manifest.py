@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from harness.system.atomic_files import CannotWrite, write_atomic
+from harness.system.json_schema import parse_json
 from harness.system.redaction import redact, restore
 
 # State of a file, links followed: bytes, times of change of its content and of its inode in ns,
@@ -112,7 +113,7 @@ class Manifest:
     def read(cls, file: Path) -> "Manifest | None":
         """Returns the manifest, or None if there is none that can be read."""
         try:
-            content = json.loads(file.read_text())
+            content = parse_json(file.read_text())
             files = [(name, tuple(state), sha) for name, state, sha in content["files"]]
             return cls(**{**content, "files": files})
         except (OSError, ValueError, TypeError, KeyError):

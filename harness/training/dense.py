@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from harness.model_state.unsaved import OPTIMIZER
 from harness.model_state.whole_state import load_buffers, load_into, whole_state
 from harness.run_folder.checkpoints import STEP, Checkpoints
+from harness.system.json_schema import parse_json
 from harness.system.loaded_sources import adopt_if_current, undigested_sources
 from harness.training.checkpointing import Checkpointer
 from harness.training.context import Hooks, LoopState, OnEpoch, TrainingContext, TrainingCurve
@@ -126,7 +127,7 @@ class DenseTraining:
     def _stored(self, index: StepIndex) -> tuple[Tensors, dict[str, Any]] | None:
         """Returns the state and its curve, or None if there is none or other code made it."""
         loaded = load_stored(self._file(index))
-        note = json.loads(loaded[1]) if loaded else {}
+        note = parse_json(loaded[1]) if loaded else {}
         return (loaded[0], note["curve"]) if loaded and adopt_if_current(note["unnamed"]) else None
 
     def _writer(self, model: nn.Module, stop: StepIndex) -> "DenseStateWriter":

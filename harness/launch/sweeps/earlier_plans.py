@@ -11,6 +11,7 @@ from pathlib import Path
 import harness
 from harness.launch.sweeps.plan import DAMAGED, Plan, sha256_of
 from harness.launch.trust.stored_parts import is_own_plan
+from harness.system.json_schema import parse_json
 
 VARIABLE = re.compile(rb"oc\.env:\s*(\w+)")
 
@@ -20,7 +21,7 @@ def load_or_create(path: Path, make: Callable[[], Plan]) -> Plan:
     with suppress(OSError, *DAMAGED):
         if not is_own_plan(path, path.read_bytes()):
             return make()
-        files = json.loads(_first_line(path))["files"]
+        files = parse_json(_first_line(path))["files"]
         if all(sha256_of(file) == sha for file, sha in files.items()):
             return Plan.read(path)
     return make()

@@ -112,7 +112,7 @@ class Grid(Sweeper):
         (lists,) = BasicSweeper.split_arguments(effective(overrides), None)
         batch = [nulls_as_deletions(overrides_of_run) for overrides_of_run in lists]
         if not batch:
-            empty = [each.input_line for each in overrides if _names_nothing(each)]
+            empty = [str(each.input_line) for each in overrides if _names_nothing(each)]
             raise ValueError(f"{', '.join(empty)}: it names no value; write e.g. range(0,3) or 0,1")
         if self.values["launch"]["action"] == "run":
             self.backend.prestart(len(batch))

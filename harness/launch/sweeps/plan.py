@@ -17,6 +17,7 @@ from harness.launch.trust.stored_parts import (
     trusted_modules,
 )
 from harness.system.atomic_files import write_atomic
+from harness.system.json_schema import parse_json
 from harness.system.redaction import restore
 
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # raised when a damaged plan is read
@@ -113,7 +114,7 @@ class Plan:
         try:
             content = path.read_bytes()
             first_line, *lines = content.decode().splitlines()
-            header = json.loads(first_line)
+            header = parse_json(first_line)
             folder, home = Path(header["folder"]), path.parent.parent
             runs = [_read_run(line, folder, home) for line in lines]
             own = is_own_plan(path, content)
@@ -154,7 +155,7 @@ def _move_run(old: Path, new: Path) -> None:
 
 
 def _read_run(line: str, planned_in: Path, home: Path) -> PlannedRun:
-    run = PlannedRun(**json.loads(line))
+    run = PlannedRun(**parse_json(line))
     return replace(run, folder=str(home / Path(run.folder).relative_to(planned_in)))
 
 

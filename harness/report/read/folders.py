@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.run_folder.status_file import damage
+from harness.system.json_schema import parse_json
 
 Facts = dict[str, Any]
 
@@ -84,7 +85,7 @@ def _read(file: Path) -> Facts:
 def _parsed(text: bytes) -> Facts:
     # A line may be cut off by a kill, or damaged.
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
