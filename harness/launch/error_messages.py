@@ -30,6 +30,9 @@ PRINTED_BY_EVERY_RANK = (RankLost, WrongEnvironment)
 FAILURES = (Busy, CannotWrite, LeaseLost, NotFinite, RankLost, RanksDisagree, WorkersFailed)
 
 
+LONGEST = 1000  # characters of a line, of which a value may be a part
+
+
 class RunFailed(HydraException):
     """Is the failure of a run under another sweeper, for which Hydra expects an exception."""
 
@@ -61,7 +64,8 @@ def one_line(error: BaseException, config: DictConfig | None = None) -> str:
 
     `config` holds the composed defaults, whose keys are suggested for a wrong key.
     """
-    return redact(_one_line(error, config))
+    line = redact(_one_line(error, config))
+    return line if len(line) < LONGEST else f"{line[:LONGEST]} ..."
 
 
 def _one_line(error: BaseException, config: DictConfig | None) -> str:

@@ -177,8 +177,6 @@ def build_run_spec(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> R
     values = resolved(config)
     choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
     check_config(values, choices)
-    for key in ("run_name", "sweep_name"):
-        check_name(key, values[key])
     name, label = method_name(choices, values, hydra)
     # Unresolved: an interpolation in an override belongs to the config, not to Hydra's node.
     overrides = OmegaConf.to_container(hydra.overrides, resolve=False)

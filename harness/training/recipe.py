@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Annotated, Literal
 
 import torch
@@ -14,7 +14,7 @@ from harness.augmentation.base import Augmentation
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
 from harness.training.batching import steps_per_epoch
-from harness.vocabulary.checks import check, check_declared, follows
+from harness.vocabulary.checks import check, check_declared, follows, problem_of
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -79,7 +79,8 @@ def check_optimizer(make: MakeOptimizer) -> None:
     """
     given = dict(make.keywords) if isinstance(make, partial) else {}
     for key, value in given.items():
-        _check_like_default(f"optimizer.{key}", value, _default(make, key))
+        if parameter := _parameter(make, key):
+            _check_like_default(f"optimizer.{key}", value, parameter)
     if (error := _refusal(make)) is None:
         return
     text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
@@ -90,12 +91,14 @@ def check_optimizer(make: MakeOptimizer) -> None:
     raise ValueError(f"optimizer: {text}") from error
 
 
-def _default(make: MakeOptimizer, key: str) -> object:
-    parameters = signature(make.func).parameters if isinstance(make, partial) else {}
-    return parameters[key].default if key in parameters else None
+def _parameter(make: MakeOptimizer, key: str) -> Parameter | None:
+    return signature(make.func).parameters.get(key) if isinstance(make, partial) else None
 
 
-def _check_like_default(key: str, value: object, default: object) -> None:
+def _check_like_default(key: str, value: object, parameter: Parameter) -> None:
+    default = parameter.default
+    if default is None and (problem := problem_of(value, parameter.annotation)):
+        raise ValueError(f"{key} {problem}")
     if isinstance(default, bool):
         check(key, value, "true or false")
     elif isinstance(default, int | float):

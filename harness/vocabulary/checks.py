@@ -75,7 +75,7 @@ def check(key: str, value: object, rule: str, remedy: str = "") -> None:
     """
     if not follows(value, rule):
         words, semicolon, advice = rule.partition("; ")
-        raise ValueError(f"{key} must be {words}, got {value!r}{semicolon}{advice}{remedy}")
+        raise ValueError(f"{key} must be {words}, got {_shown(value)}{semicolon}{advice}{remedy}")
 
 
 def check_fields(part: object, rule: str, *keys: str, remedy: str = "", where: str = "") -> None:
@@ -95,7 +95,7 @@ def check_either(key: str, value: object, known: Collection[str]) -> None:
         ValueError: The value of this key is not in `known`.
     """
     if value not in list(known):
-        raise ValueError(f"{key} must be {' or '.join(known)}, got {value!r}")
+        raise ValueError(f"{key} must be {' or '.join(known)}, got {_shown(value)}")
 
 
 def check_known(key: str, value: object, known: Collection[object], remedy: str = "") -> None:
@@ -106,7 +106,7 @@ def check_known(key: str, value: object, known: Collection[object], remedy: str 
     """
     if value not in list(known):
         raise ValueError(
-            f"{key} must be one of {', '.join(map(str, known))}, got {value!r}{remedy}"
+            f"{key} must be one of {', '.join(map(str, known))}, got {_shown(value)}{remedy}"
         )
 
 
@@ -148,9 +148,12 @@ def problem_of(value: object, hint: Any) -> str | None:
         advice = f"write it as a list: [{value}]"
     elif near := get_close_matches(str(value), choices_of(hint), n=1):
         advice = f"did you mean {near[0]}?"
-    got = repr(value)
-    shown = got if len(got) < 100 else f"{got[:96]} ..."
-    return f"must be {rule}, got {shown}{f'; {advice}' if advice else ''}"
+    return f"must be {rule}, got {_shown(value)}{f'; {advice}' if advice else ''}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 100 else f"{text[:96]} ..."
 
 
 def matches(value: object, hint: Any) -> bool:

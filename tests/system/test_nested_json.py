@@ -1,4 +1,4 @@
-"""JSON that is nested too deeply for Python is damage like any other, in every file that is read."""
+"""JSON that is nested too deeply for Python is damage like any other, in every file."""
 
 from pathlib import Path
 

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from harness.launch.config.declarations import Declared, declared_fields
 from harness.launch.paths import CONF
 from harness.launch.trust.targets import components
 from harness.run_folder.identity import Config
+from harness.system.names import check_name
 from harness.vocabulary.checks import matches, problem_of
 
 EXPERIMENT = "harness.experiment.experiment.Experiment"
@@ -25,8 +27,11 @@ def check_config(config: Config, choices: Mapping[str, object]) -> None:
         ValueError: a key is missing, or its value is not what its part declares.
     """
     fields = {**declared_fields(EXPERIMENT), **declared_fields(RUN_OPTIONS)}
-    for problem in _of_fields("", config, fields):
+    root = _of_target("_target_", config, EXPERIMENT)
+    for problem in chain(root, _of_fields("", config, fields)):
         raise ValueError(problem + _choose(problem, config, choices))
+    for key in ("run_name", "sweep_name"):
+        check_name(key, config[key])
 
 
 def _of_fields(path: str, node: Config, fields: Mapping[str, Declared]) -> Iterator[str]:
@@ -40,14 +45,24 @@ def _of_fields(path: str, node: Config, fields: Mapping[str, Declared]) -> Itera
 
 def _of_value(key: str, value: Any, declared: Declared) -> Iterator[str]:
     part = declared.part or ""
-    if part.startswith(OPTIONS):
+    if part.startswith(OPTIONS) and (value is not None or declared.required):
         yield from _of_options(key, value, declared_fields(part))
     elif not matches(value, declared.hint):
         yield f"{key} {problem_of(value, declared.hint)}"
     elif isinstance(value, dict) and "_target_" in value:
-        if part in components() and value["_target_"] != part:
-            yield f"{key}._target_ must be {part}, got {value['_target_']!r}"
+        yield from _of_target(f"{key}._target_", value, part)
         yield from _of_part(key, value)
+
+
+def _of_target(key: str, node: Config, part: str) -> Iterator[str]:
+    """Yields what is wrong with a target where a class of the harness, or its like, must be."""
+    target, package = node.get("_target_"), part.rpartition(".base.")[0]
+    if not isinstance(target, str):
+        yield f"{key} must be text, got {target!r}; write the path of a class"
+    elif part in components() and target != part:
+        yield f"{key} must be {part}, got {target!r}"
+    elif package and target in components() and not target.startswith(f"{package}."):
+        yield f"{key} must be a class of {package}, or one of your own, got {target!r}"
 
 
 def _of_options(key: str, value: Any, fields: Mapping[str, Declared]) -> Iterator[str]:
@@ -61,8 +76,8 @@ def _of_options(key: str, value: Any, fields: Mapping[str, Declared]) -> Iterato
 
 def _of_part(key: str, node: Config) -> Iterator[str]:
     target = node["_target_"]
-    if not isinstance(target, str):
-        yield f"{key}._target_ must be text, got {target!r}; write the path of a class"
+    if not isinstance(node.get("_partial_", True), bool):
+        yield f"{key}._partial_ must be true or false, got {node['_partial_']!r}"
     if target in components() and (fields := declared_fields(target)):
         yield from _of_fields(f"{key}.", node, fields)
         return

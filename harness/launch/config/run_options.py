@@ -33,6 +33,13 @@ class SensitivityOptions:
 
 
 @dataclass(frozen=True)
+class MethodOptions:
+    """Declares the keys of a file of conf/method/ that are its own."""
+
+    label: str | None = None
+
+
+@dataclass(frozen=True)
 class RunOptions:
     """Declares the keys of conf/config.yaml that are no fields of an experiment."""
 
@@ -49,3 +56,4 @@ class RunOptions:
     launch: LaunchOptions
     ranks: "Options"
     tracking: "Tracking"
+    method: MethodOptions | None = None
