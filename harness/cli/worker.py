@@ -6,6 +6,7 @@ output from below Python. harness/launch/backends/local_ranks.py starts the rank
 """
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,12 @@ def main(arguments: Sequence[str]) -> int:
     """Returns the exit status, as of a run in one process."""
     exit_on_signals()
     folder, *descriptors = arguments
-    return _work(Path(folder), *map(int, descriptors))
+    parent = os.getppid()
+    try:
+        return _work(Path(folder), *map(int, descriptors))
+    finally:
+        if os.getppid() != parent:  # it was killed, and would have removed the folder
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _work(folder: Path, socket: int | None = None, terminal: int | None = None) -> int:

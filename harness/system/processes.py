@@ -38,7 +38,7 @@ class Process:
 
     @property
     def is_suspended(self) -> bool:
-        return _state_and_begin(self.pid)[0] in ("T", "t")
+        return is_process_suspended(self.pid)
 
 
 def this_process() -> Process:
@@ -61,6 +61,11 @@ def is_process_alive(pid: int, began: str = "") -> bool:
     except PermissionError:
         return True
     return True
+
+
+def is_process_suspended(pid: int) -> bool:
+    """Returns True if the process was stopped, by SIGSTOP or a debugger."""
+    return _state_and_begin(pid)[0] in ("T", "t")
 
 
 def _system() -> tuple[str, str, str]:

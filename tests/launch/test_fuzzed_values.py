@@ -1,4 +1,4 @@
-"""Wrong values of every key of every group: one line that names the key, status 2, no file.
+"""Refuses wrong values of every key of every group in one line, with status 2 and no file.
 
 They are drawn with a fixed seed, and go the way of a run until its parts are built.
 """

@@ -140,7 +140,7 @@ def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(tmp_path, tempora
     assert_none_is_left(ranks, temporary)
 
 
-def test_ranks_save_themselves_when_their_starter_is_killed(tmp_path) -> None:
+def test_ranks_save_themselves_when_their_starter_is_killed(tmp_path, temporary) -> None:
     run = started(*LONG, TWO, f"output_dir={tmp_path}")
     wait_for_checkpoint(tmp_path)
     ranks = ranks_of(run.pid)
@@ -149,6 +149,10 @@ def test_ranks_save_themselves_when_their_starter_is_killed(tmp_path) -> None:
 
     assert len(ranks) == 2
     assert Status(only_run(tmp_path), "").read()["state"] == "interrupted"
+    deadline = time.monotonic() + 60
+    while list(temporary.glob("pruning-harness-*")):  # until rank 1 has ended too
+        assert time.monotonic() < deadline, "the folder of the ranks is left"
+        time.sleep(0.05)
 
 
 def test_a_point_whose_rank_is_killed_fails_alone(tmp_path) -> None:

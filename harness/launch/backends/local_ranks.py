@@ -21,6 +21,7 @@ from harness.launch.backends.rank_results import SPEC_FILE, log_of, read_result
 from harness.launch.run_spec import RunSpec
 from harness.run_folder.outcome import Outcome
 from harness.system.atomic_files import write_atomic
+from harness.system.processes import is_process_suspended
 from harness.system.signals import SIGNALS, Stopped
 
 HOST = {"MASTER_ADDR": "127.0.0.1"}
@@ -116,10 +117,18 @@ class RankProcesses:
             if first and not terminated and now > notice_by:
                 self._forward(signal.SIGTERM)
                 terminated = True
+            if first:
+                self._kill_suspended()
             if now > self._kill_at:
                 self._forward(signal.SIGKILL)
             time.sleep(POLL_S)
         return first or self._failed()
+
+    def _kill_suspended(self) -> None:
+        """Kills ranks that someone has stopped (SIGSTOP), which no other signal would end."""
+        for process in self._processes:
+            if process.poll() is None and is_process_suspended(process.pid):
+                process.kill()
 
     def ended(self) -> list[tuple[int, int]]:
         """Returns (pid, status as in subprocess) by rank."""

@@ -29,7 +29,8 @@ def log_of(folder: Path, rank: int) -> Path:
 def write_result(folder: Path, rank: int, spec: RunSpec, work: Callable[[], Outcome]) -> int:
     """Does the work, writes its result into the folder and returns the exit status."""
     content, status = _execute(spec, work)
-    write_json(_file(folder, rank), content)
+    if folder.exists():  # another rank removes it if the parent process was killed
+        write_json(_file(folder, rank), content)
     return status
 
 

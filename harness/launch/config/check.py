@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from typing import Any
 
 from harness.launch.config.declarations import Declared, declared_fields
@@ -27,9 +26,9 @@ def check_config(config: Config, choices: Mapping[str, object]) -> None:
         ValueError: a key is missing, or its value is not what its part declares.
     """
     fields = {**declared_fields(EXPERIMENT), **declared_fields(RUN_OPTIONS)}
-    root = _of_target("_target_", config, EXPERIMENT)
-    for problem in chain(root, _of_fields("", config, fields)):
-        raise ValueError(problem + _choose(problem, config, choices))
+    for found in (_of_target("_target_", config, EXPERIMENT), _of_fields("", config, fields)):
+        for problem in found:
+            raise ValueError(problem + _choose(problem, config, choices))
     for key in ("run_name", "sweep_name"):
         check_name(key, config[key])
 

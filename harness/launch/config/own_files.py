@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ def fault_of_configs(arguments: Sequence[str]) -> str | None:
     searched = [Path(found) for text in arguments for found in SEARCHED.findall(text)]
     for folder in [*config_dirs(arguments), *searched]:
         files = sorted(folder.rglob("*.yaml"))
-        for fault in chain(filter(None, map(_fault, files)), _circles(folder, files)):
-            return fault
+        for found in (filter(None, map(_fault, files)), _circles(folder, files)):
+            for fault in found:
+                return fault
     return None
 
 
