@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from harness.launch.compose import compose_config
 from harness.launch.config.check import check_config
 from harness.launch.error_messages import ExpectedError, exit_on_expected_errors, one_line
-from harness.launch.execute import _part, build
+from harness.launch.execute import build, config_part
 from harness.launch.variables import plain
 
 Config = dict[str, Any]
@@ -64,7 +64,7 @@ def line_of(config: Config) -> str | None:
             check_config(config, {})
             build(config)
             for name in PARTS:
-                _part(config, name)
+                config_part(config, name)
     except ExpectedError as error:
         assert error.code == 2
         return one_line(error.error)
