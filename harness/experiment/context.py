@@ -6,12 +6,12 @@ from pathlib import Path
 from torch import nn
 
 from harness.allocation.base import ModelInfo
+from harness.data.shared.splits import check_splits
 from harness.distributed import Ranks
 from harness.experiment.checks.given_data import (
     check_data,
     check_outputs,
     check_smallest_batch,
-    check_splits,
     check_task_sums,
     check_trainable,
 )

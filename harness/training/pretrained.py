@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.model_state.unwrapped import unwrap
+from harness.model_state.usable import check_usable
 from harness.model_state.whole_state import EXTRA, load_into, whole_state
 from harness.vocabulary.tensors import Tensors
 
@@ -34,7 +35,7 @@ OPTIONAL = "num_batches_tracked"  # files from before torch 0.4.1 lack it; it de
 OFFERED = 3  # at most so many modules are offered for weights_skip
 
 
-def load_weights(model: nn.Module, path: str | Path, skip: Sequence[str] = ()) -> str:
+def load_weights(model: nn.Module, path: str | Path, skip: str | Sequence[str] = ()) -> str:
     """Loads the weights of a file into the model, in place, and returns what was unwrapped.
 
     Files of safetensors and torch.save are read; nothing in them is executed. A state dict may lie
@@ -51,7 +52,8 @@ def load_weights(model: nn.Module, path: str | Path, skip: Sequence[str] = ()) -
         ValueError: the file is missing or unreadable, its tensors do not fit the model, or `skip`
             names what the model does not have.
     """
-    own = whole_state(model)
+    check_usable(model)
+    own, skip = whole_state(model), [skip] if isinstance(skip, str) else skip
     skipped = _skipped(own, skip)
     try:
         required = _required(model, skipped)

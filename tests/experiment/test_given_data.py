@@ -11,6 +11,7 @@ from given_runs import Batches, Own, last_record, mlp, of, own, points, prepared
 from torch import Tensor, nn
 
 from harness.data.base import Split, Splits
+from harness.data.shared.digest import digest
 
 
 def shifted(by: int) -> Batches:
@@ -96,6 +97,12 @@ def test_data_that_no_run_can_use_are_described(tmp_path, kind) -> None:
     data, message = ODD_DATA[kind]
     assert message in refusal(lambda: prepared(tmp_path, data))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["a dictionary", "nothing to test", "inputs in a tuple", "arrays"])
+def test_data_are_checked_before_they_are_hashed(kind) -> None:
+    data, message = ODD_DATA[kind]
+    assert message in refusal(lambda: digest(data()))
 
 
 @pytest.mark.parametrize("classes", [torch.tensor(3), 3])

@@ -25,7 +25,7 @@ def scaled(factor: float) -> Callable[..., nn.Module]:
 ODD_MODELS: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
     "too few outputs": (lambda s, c: mlp(s, c - 1), (), "for 3 classes of the data, and the model"),
     "another output": (lambda s, c: nn.Unflatten(1, (2, 4)), (), "returns a tensor (2, 2, 4)"),
-    "another input": (lambda s, c: nn.Linear(7, c), (), "Linear fails on the data's inputs (2, 8)"),
+    "another input": (lambda s, c: nn.Linear(7, c), (), "(2x8 and 7x3); let build make a model"),
     "no model": (lambda s, c: None, (), "must be a torch.nn.Module, got NoneType"),
     "on meta": (lambda s, c: mlp(s, c).to("meta"), (), "0.weight has no values"),
     "lazy": (lambda s, c: nn.LazyLinear(c), (), "weight has no values yet; run one batch"),

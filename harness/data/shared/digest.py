@@ -2,17 +2,24 @@
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.data.base import CHUNK, Split, Splits
+from harness.data.base import CHUNK, Split
+from harness.data.shared.splits import PARTS, check_splits
 
 
-def digest(splits: Splits) -> str:
-    """Returns the SHA-256, in hex, of classes and of dtype, shape, bytes of inputs and labels."""
+def digest(loaded: Any) -> str:
+    """Returns the SHA-256, in hex, of classes and of dtype, shape, bytes of inputs and labels.
+
+    Raises:
+        ValueError: what is loaded is no Splits.
+    """
+    splits = check_splits(loaded)
     sha = hashlib.sha256(f"{splits.classes}".encode())
-    for name in ("train", "validation", "test"):
+    for name in PARTS:
         split = getattr(splits, name)
         sha.update(f"\n{name} {len(split)}\n".encode())
         for tensor in _tensors(split):

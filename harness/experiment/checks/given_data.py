@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.data.base import Split, Splits, first_inputs
+from harness.data.base import Split
+from harness.data.shared.splits import PARTS
 from harness.distillation.base import Distillation
 from harness.distributed import Ranks
 from harness.experiment.workload import Workload
@@ -16,35 +17,9 @@ from harness.task.base import check_labels, label_mask_of
 from harness.task.shared.sums import FEW, TRIES, Totals, check_sums
 from harness.training.batching import micro_batches
 from harness.vocabulary.finite import is_finite
-from harness.vocabulary.given.batches import explain_input_errors, kind_of
+from harness.vocabulary.given.batches import explain_input_errors
 from harness.vocabulary.tensors import eval_mode
 from harness.vocabulary.undisturbed import preserve_model
-
-PARTS = ("train", "validation", "test")
-
-
-def check_splits(splits: Any) -> Splits:
-    """Returns what a data set has loaded, if it is three splits with samples.
-
-    Raises:
-        ValueError: it is something else, or a batch is no pair of tensors.
-    """
-    if not isinstance(splits, Splits):
-        raise ValueError(
-            f"data: load() must return Splits of harness.data.base, got {kind_of(splits)}"
-        )
-    for part in PARTS:
-        split = getattr(splits, part)
-        missing = [name for name in ("__len__", "batches", "to") if not hasattr(split, name)]
-        if missing:
-            raise ValueError(
-                f"data: the {part} split is {kind_of(split)}, which has no {missing[0]}; use Split "
-                "of harness.data.base, or a class with its three methods"
-            )
-        if not len(split):
-            raise ValueError(f"data: the {part} split has no samples; give it at least 1")
-        first_inputs(split, FEW)  # refuses a batch that is no pair of tensors for these samples
-    return splits
 
 
 def check_data(workload: Workload) -> None:
@@ -91,12 +66,15 @@ def _outputs(model: nn.Module, inputs: Tensor) -> Any:
             return model(inputs.clone())  # a model may write into its inputs
     except (RuntimeError, IndexError) as error:
         frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if "torch" not in Path(frame.filename).parts]
+        own = [
+            f for f in frames if f.filename != __file__ and "torch" not in Path(f.filename).parts
+        ]
+        place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"{type(model).__name__} fails on the data's inputs {tuple(inputs.shape)} "
-            f"{inputs.dtype}: {text} ({Path(own[-1].filename).name}:{own[-1].lineno}); let build "
-            "make a model for the shape that it is given"
+            f"{inputs.dtype}: {text}{place}; let build make a "
+            "model for the shape that it is given"
         ) from error
 
 
