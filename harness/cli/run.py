@@ -13,6 +13,7 @@ from harness.system.signals import (
     INTERRUPTED,
     Stopped,
     exit_on_signals,
+    finish_on_signals,
     is_rank_zero,
     stop_on_signals,
 )
@@ -52,7 +53,10 @@ def prepared(arguments: Sequence[str], function: str) -> Iterator[Callable[[], o
             2,
         )
     with _errors_in_one_line() as functions:
-        yield getattr(functions, function)
+        try:
+            yield getattr(functions, function)
+        finally:
+            finish_on_signals()  # Stopped in what Python calls at its exit would be a traceback
 
 
 @contextmanager

@@ -16,6 +16,8 @@ SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name
 # crash has.
 INTERRUPTED, TRY_AGAIN = 130, 75
 
+FINISH_S = 30  # time for a command whose work is done to end its worker processes
+
 # Names a file to which a stopped command writes its exit status. torchrun turns every status of
 # its workers into 1, and a job script must distinguish stopped from failed runs.
 STOPPED = "HARNESS_STOPPED"
@@ -68,6 +70,15 @@ def exit_on_signals() -> None:
         signal.signal(number, _leave)
 
 
+def finish_on_signals() -> None:
+    """Makes such a signal limit the time that is left to a command whose work is done.
+
+    Its exit status stays. Python still waits for worker processes then.
+    """
+    for number in SIGNALS:
+        signal.signal(number, _finish)
+
+
 @contextmanager
 def exiting_on_signals() -> Iterator[None]:
     """Applies exit_on_signals() inside the context and restores the former handlers afterwards."""
@@ -90,6 +101,10 @@ def is_rank_zero() -> bool:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
+
+
+def _finish(number: int, frame: FrameType | None) -> None:
+    signal.alarm(FINISH_S)  # which ends the process
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

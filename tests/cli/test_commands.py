@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -16,6 +17,7 @@ from handlers import as_before
 from harness import cli
 from harness.cli.main import COMMANDS, EXAMPLES, INTERNAL, help_text, is_override, main
 from harness.launch.compose import compose_config
+from harness.system.signals import FINISH_S
 
 HOME = Path(str(cli.__file__)).parent
 EXAMPLE_LINES = [re.split(r"  +", line.strip())[0] for line in EXAMPLES.splitlines()]
@@ -111,11 +113,16 @@ def test_run_said_explicitly_is_the_same_run_as_without(tmp_path, monkeypatch, c
     assert len(records_of(only_run(tmp_path))) == 3
 
 
-def test_a_flag_of_hydra_alone_means_a_run(monkeypatch, capfd) -> None:
+def test_a_flag_of_hydra_alone_means_a_run_after_which_a_signal_stops_nothing(
+    monkeypatch, capfd
+) -> None:
     with as_before():
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         monkeypatch.setattr(sys, "argv", ["pruning-harness", "--cfg", "job", "seed=7"])
         assert main() == 0
+        # Python still waits for worker processes: an exception there would be a traceback.
+        signal.raise_signal(signal.SIGTERM)
+        assert signal.alarm(0) == FINISH_S
     assert "seed: 7\n" in capfd.readouterr().out
     assert "HYDRA_FULL_ERROR" not in os.environ
 
