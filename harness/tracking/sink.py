@@ -1,12 +1,13 @@
 """Logs the records and epochs of a run to an open W&B run."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from harness.run_folder.records import Record
 from harness.system.leases import check_leases
 from harness.tracking.artifacts import ArtifactLogger
 from harness.tracking.base import RunInfo
-from harness.tracking.error_guard import ErrorGuard
+from harness.tracking.error_guard import ErrorGuard, call_within
 from harness.tracking.histograms import Counts, densities, live_weights
 from harness.tracking.rows import (
     LAYER_COLUMNS,
@@ -36,10 +37,16 @@ class RunSink:
     """
 
     def __init__(
-        self, run: "wandb.Run", info: RunInfo, artifacts: ArtifactLogger, histograms: bool = True
+        self,
+        run: "wandb.Run",
+        info: RunInfo,
+        artifacts: ArtifactLogger,
+        histograms: bool = True,
+        timeout_s: float = math.inf,
     ) -> None:
         self._run, self._info, self._artifacts, self._histograms = run, info, artifacts, histograms
         self._sent = SentRows(info.folder / "wandb" / "sent")
+        self._timeout_s = timeout_s
         self._steps = Steps(max(run.starting_step, self._sent.free))
         self._epochs = EpochCounter()
         self._layers: list[list[float | str | None]] = []
@@ -62,8 +69,13 @@ class RunSink:
     def finish(self, exit_code: int) -> None:
         """Ends the W&B run; exit_code 0 means that model and masks are in the run folder."""
         done = exit_code == 0
-        self._attempt(lambda: self._send_layers(with_weights=done and self._histograms))
-        if done and self._last:
+        # The first call that waits for the server, as W&B checks the key anew for a table.
+        error = self._attempt(
+            lambda: call_within(
+                self._timeout_s, lambda: self._send_layers(with_weights=done and self._histograms)
+            )
+        )
+        if done and self._last and not isinstance(error, TimeoutError):
             last = self._last
             facts = {name: getattr(last, name) for name in ("level", "compression", *_DENSITIES)}
             self._attempt(lambda: self._artifacts.log(self._run, self._info, facts))

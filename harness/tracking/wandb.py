@@ -92,7 +92,7 @@ class Wandb:
                 yield NullSink()
                 return
             artifacts = ArtifactLogger(self.artifacts, self.dense_weights)
-            sink = RunSink(run, info, artifacts, self.histograms)
+            sink = RunSink(run, info, artifacts, self.histograms, self.init_timeout_s)
             try:
                 yield sink
             except BaseException as error:

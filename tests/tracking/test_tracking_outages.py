@@ -1,6 +1,7 @@
 """W&B fails, is gone, is slow or has no room: the training goes on, and one line says so."""
 
 import shutil
+import time
 from typing import Any
 
 import pytest
@@ -214,3 +215,19 @@ def test_wandb_whose_server_is_lost_in_the_middle_stops_nothing_and_says_so(
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: W&B lacks data of this run (records.jsonl is complete)")
+
+
+def test_wandb_whose_server_hangs_in_the_middle_is_waited_for_as_long_as_set(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    with Stub() as stub:
+        reach(monkeypatch, stub)
+        with Wandb(mode="online", init_timeout_s=2).open(info(tmp_path)) as sink:
+            stub.delay_s = 60
+            sink.log(record(1, "pruned"))
+            began = time.monotonic()
+        assert time.monotonic() - began < 2 * 2 + 3  # for its layers, and for its end
+        wandb.teardown()
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("the server did not answer within 2 s")
