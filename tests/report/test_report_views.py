@@ -127,6 +127,17 @@ def test_the_page_has_the_best_means_in_bold_and_says_n(tmp_path) -> None:
     assert len(captions) == 3 and all(text.endswith(ends) for text in captions)
 
 
+def test_figures_and_page_say_what_was_pruned(tmp_path) -> None:
+    with_output = "weights, with output layer fc3"
+    write_run(tmp_path / "a", make(density_of=with_output))
+    write_run(tmp_path / "b", make(label="L1", setting="b", density_of="filters, without conv1"))
+    (section,) = load(tmp_path).sections()
+    words = f"pruned: filters, without conv1; {with_output}"
+    assert section.caption.endswith(words)
+    page = PageSection(0, section, method_styles(["L1", "SNIP"]), pd.DataFrame())
+    assert f"What was {words}. " in page.html(None, {section.title: "<svg></svg>"})
+
+
 def test_latex_says_what_failed(tmp_path) -> None:
     write_run(tmp_path / "0", make(top1=math.nan))
     write_run(tmp_path / "1", make(label="Random", setting="b", top1=0.5))

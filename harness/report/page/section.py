@@ -116,7 +116,8 @@ def _choice(curves: pd.DataFrame) -> str:
 def _legend_note(section: Section) -> str:
     dense = " Grey line: dense." if len(section.dense) else ""
     return (
-        f"Broad grey band: Pareto front; bars: one standard deviation over seeds.{dense} "
+        f"What was {escape(section.scope)}. Broad grey band: Pareto front; bars: one standard "
+        f"deviation over seeds.{dense} "
         "A click on a point shows its runs; by keyboard: Tab to a chart, arrow keys, Enter."
     )
 

@@ -143,7 +143,12 @@ class Section:
 
     @property
     def caption(self) -> str:
-        return f"{self.title}: mean ± std over seeds, {self.seeds}"
+        return f"{self.title}: mean ± std over seeds, {self.seeds}; {self.scope}"
+
+    @property
+    def scope(self) -> str:
+        """Returns what was pruned, as in "pruned: weights, without fc3"."""
+        return f"pruned: {'; '.join(sorted(set(self.pruned['density_of'])))}"
 
     def only(self, methods: Sequence[str] | None) -> "Section":
         """Returns the same with the rows of these methods alone, which None leaves as they are."""
