@@ -13,6 +13,7 @@ from survey_records import dense, make, write_run
 
 from harness.cli.report import main
 from harness.report import report
+from harness.report.paper import Paper
 from harness.report.read.layer_curves import analyses, load
 from harness.report.read.load import load as load_survey
 from harness.run_folder.curve_records import Sensitivity, to_lines
@@ -175,6 +176,14 @@ def test_runs_without_a_result_beside_analyses_are_told(tmp_path) -> None:
 def test_an_empty_folder_is_still_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"has no records"):
         load_survey(tmp_path)
+
+
+@cases("paper", Paper(panels=("cost",)), Paper(methods=("SNIP",)))
+def test_analyses_alone_have_no_methods_or_panels_to_choose(paper, tmp_path) -> None:
+    analysis(tmp_path / "0")
+    assert not load_survey(tmp_path, paper=Paper(width=5.5)).sensitivity.empty
+    with pytest.raises(ValueError, match="has no records"):
+        load_survey(tmp_path, paper=paper)
 
 
 def test_the_legend_of_an_analysis_speaks_of_layers_only(tmp_path) -> None:

@@ -45,6 +45,14 @@ def test_equal_names_of_other_bytes_or_classes_are_other_data(tmp_path) -> None:
     assert len(set(titles(tmp_path))) == 3
 
 
+def test_published_results_are_asked_for_by_the_recorded_name_of_data(tmp_path) -> None:
+    known = {"model_published_as": "lenet_300_100", "data_published_as": "mnist5k"}
+    write(tmp_path / "a", "aaaa1", {}, **known, data="mnist5k")
+    write(tmp_path / "b", "bbbb1", {"data_sha256": "bb" * 32}, **known, data="mnist5k")
+    shown = load(tmp_path, published_for={"mnist5k": "mnist"}).published
+    assert shown["data"].nunique() == 2 and shown["label"].str.endswith("on mnist").all()
+
+
 def test_the_seed_of_a_data_set_and_a_run_without_config_split_nothing(tmp_path) -> None:
     write(tmp_path / "a", "aaaa1", {})
     write(tmp_path / "b", "bbbb1", {"data": {"_target_": "mine.Set", "seed": 1}}, label="GraSP")

@@ -55,7 +55,7 @@ def load(
         _check_instead(survey)
         survey = replace(survey, published=_published(survey), paper=_fitting(paper, survey))
     except NoResults as error:
-        if analyses.empty or against:
+        if analyses.empty or against or (paper and (paper.panels or paper.methods)):
             raise
         empty = pd.DataFrame(columns=["model", "data", "level", "label"])
         survey = Survey(runs, empty, empty, empty, [*error.notes, *left_out])
@@ -150,8 +150,7 @@ def _published(survey: Survey) -> pd.DataFrame:
         known = published.LiteratureNames(
             *(values.pop() if len(values) == 1 else None for values in names)
         )
-        (recorded,) = set(own["recorded_data"])
-        published_for = {section.data: survey.published_for.get(recorded)}
+        published_for = {section.data: survey.published_for.get(min(own["recorded_data"]))}
         rows, notes = published.match_figures(
             section.model, section.data, figures, published_for, known
         )
