@@ -52,6 +52,14 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     return measured("ranks", tmp_path_factory.mktemp("benchmark") / "ranks.json", repeats=1)
 
 
+def test_rehearsals_take_a_small_share_of_the_survey_beside_a_run_and_itself(tmp_path) -> None:
+    content, _ = measured("rehearsal", tmp_path / "rehearsal.json", repeats=1)
+    share, noise = content["figures"]
+    assert share["name"] == "rehearsal: 6 sets / survey of 126 runs" and share["at_most"] == 0.02
+    assert 0 < share["median"] == share["seconds"]["rehearsals"][0] / share["seconds"]["survey"][0]
+    assert set(noise["seconds"]) == {"run", "run again"}
+
+
 def test_a_comparison_of_replicas_is_measured_beside_itself(tmp_path) -> None:
     content, table = measured("replicas", tmp_path / "replicas.json")
     names = ["", " / itself (noise)", " / SHA-256"]

@@ -154,8 +154,9 @@ def test_a_part_that_would_fail_after_the_training_is_refused_in_one_line(parts,
     assert "\n" not in str(caught.value)
 
 
-def test_an_export_that_would_fail_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr(rehearsal, "to_bytes", fails(RuntimeError("no such dtype")))
+@pytest.mark.parametrize("name", ["to_bytes", "load_exported"])
+def test_an_export_that_would_fail_is_refused(monkeypatch, name) -> None:
+    monkeypatch.setattr(rehearsal, name, fails(RuntimeError("no such dtype")))
     with pytest.raises(ValueError, match="model=.* RuntimeError: no such dtype"):
         rehearse()
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from command import TINY, run_main
 from conftest import cases
+from forked_ranks import harness_on_ranks
 from torch import nn
 from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RAdam, RMSprop
 from watched import experiment, optimized
@@ -156,3 +157,13 @@ def test_the_optimizer_of_a_subclass_is_named_by_its_class() -> None:
 
     with pytest.raises(ValueError, match=r"retraining.optimizer=made moves"):
         tried(made)
+
+
+def test_two_ranks_refuse_alike_in_one_line_and_none_waits(tmp_path) -> None:
+    noisy = "retraining.optimizer._target_=test_rehearsed_optimizers.Noisy"
+    arguments = (*TINY, "training@retraining=sgd", noisy, f"output_dir={tmp_path}/runs")
+    done = harness_on_ranks(2, *arguments)
+    assert done.returncode == 2, done.stderr
+    lines = [text for text in done.stderr.splitlines() if text.startswith("harness")]
+    assert len(lines) == 1 and "optimizer=Noisy moves pruned weights" in lines[0]
+    assert not list(tmp_path.iterdir())
