@@ -1,12 +1,13 @@
 """What works without the extras of the package, and what is said where one is missing."""
 
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from command import python
+from command import environment, python
 from conftest import HELPERS, ROOT, cases
 from core_use import RUN
 
@@ -90,6 +91,23 @@ def test_the_harness_prunes_runs_and_loads_without_any_extra(tmp_path) -> None:
     done = python(CORE_USE, "refuse", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+@cases(
+    "words, allowed",
+    (["--help"], set()),
+    (["status", "--help"], set()),
+    (["tracking", "--help"], set()),
+    (["--cfg", "job"], {"hydra", "omegaconf", "yaml"}),
+)
+def test_a_command_imports_only_the_packages_that_it_needs(words, allowed) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "harness", *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    lines = done.stderr.splitlines()
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert done.returncode == 0 and "harness" in imported
+    heavy = {"torch", "numpy", "joblib", "rich", "pydantic", "hydra", "omegaconf", "yaml"}
+    assert imported & (heavy | {name for names in EXTRAS.values() for name in names}) == allowed
 
 
 def test_a_sweep_is_planned_without_any_extra_and_without_plugins_of_others(tmp_path) -> None:
