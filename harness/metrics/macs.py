@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from harness.metrics.counter import MacCounter
 from harness.vocabulary import tensors
+from harness.vocabulary.undisturbed import uncompiled
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,7 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
         tensors.eval_mode(model),
         torch.random.fork_rng(devices),
         _slow_path(),
+        uncompiled(),
         torch.no_grad(),
         counter,
     ):

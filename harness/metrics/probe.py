@@ -12,6 +12,7 @@ from harness.metrics.open_pass import OpenPass, UniformDraws
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.recomputation import no_checkpoints
 from harness.vocabulary.tensors import Tensors, eval_mode
+from harness.vocabulary.undisturbed import uncompiled
 
 # Relative difference up to which two values are equal: the order of atomic additions on CUDA
 # varies.
@@ -87,7 +88,7 @@ def _run(model: nn.Module, stand_ins: Tensors, like: Tensor, open_pass: OpenPass
     }
     drawn = open_pass.draw(1, *like.shape)
     inputs = (drawn if like.is_floating_point() else drawn.to(like.dtype),)
-    with eval_mode(model), no_checkpoints(), open_pass:
+    with eval_mode(model), no_checkpoints(), uncompiled(), open_pass:
         outputs = functional_call(model, {**stand_ins, **buffers}, inputs)
     real = [output for output in iter_tensors(outputs) if output.is_floating_point()]
     if not real:

@@ -1,6 +1,7 @@
 """Runs passes through a model without changing it, and copies models."""
 
 import copy
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,20 @@ from torch import nn
 
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.tensors import preserve_buffers
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Runs models that torch.compile wraps as they are written, operator by operator.
+
+    Passes that look at single operators would compile anew at each of their calls, with warnings
+    of dynamo, and may see other operators.
+    """
+    if "torch._dynamo" not in sys.modules:  # no model is compiled, and its import takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 @contextmanager

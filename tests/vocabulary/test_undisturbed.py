@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import harness
+from harness.metrics.connectivity import connectivity
+from harness.metrics.macs import count_macs
+from harness.structure.shared.graph import graph_of
 from harness.vocabulary.undisturbed import deepcopy_model
 
 
@@ -56,3 +59,21 @@ def test_what_cannot_be_copied_is_told_in_one_line_with_the_way_out() -> None:
     model.held = Held(model(torch.ones(1, 4)))
     with pytest.raises(ValueError, match=r"Sequential cannot be copied \(.*\); let its .* detach"):
         deepcopy_model(model)
+
+
+def test_passes_over_operators_run_a_compiled_model_as_it_is_written(caplog) -> None:
+    frames: list[object] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        frames.append(graph)
+        return graph.forward
+
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    model.compile(backend=backend)
+    inputs = torch.rand(1, 4)
+    assert count_macs(model, inputs).dense == 4 * 6 + 6 * 3
+    assert connectivity(model, (4,)).effective_density == 1.0
+    assert set(graph_of(model, inputs).order) == {"0.weight", "2.weight"}
+    assert frames == [] and not caplog.records
+    model(inputs)
+    assert len(frames) == 1

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from harness.vocabulary.undisturbed import preserve_model
+from harness.vocabulary.undisturbed import preserve_model, uncompiled
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def traceable(model: nn.Module) -> Iterator[None]:
         # The fast path would hide layers.
         torch.backends.mha.set_fastpath_enabled(False)
         model.requires_grad_(True)
-        with torch.enable_grad(), preserve_model(model), warnings.catch_warnings():
+        with torch.enable_grad(), preserve_model(model), uncompiled(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
