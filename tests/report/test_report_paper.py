@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pdf_type
 import pytest
 from conftest import cases
@@ -16,7 +15,7 @@ from harness.report.figures import draw, lines
 from harness.report.figures import sheet as sheet_module
 from harness.report.figures.latex import write_latex
 from harness.report.figures.sheet import Sheet
-from harness.report.page import charts
+from harness.report.page import charts, document
 from harness.report.paper import FONTS, Paper, chosen_methods
 from harness.report.read.load import load
 from harness.report.read.survey import Survey
@@ -84,7 +83,7 @@ def test_type_has_the_size_and_the_figure_the_width_that_are_asked_for(
     assert FONTS[0] == 7
 
 
-@cases("width", 2.0, 5.5, None)
+@cases("width", 2.0, 5.5)
 @cases("compressions", "many", "one")
 def test_no_text_is_cut_and_no_two_ticks_overlap(width, compressions, survey, at_16x, draws):
     shown = survey if compressions == "many" else at_16x
@@ -170,8 +169,9 @@ def test_the_latex_table_has_the_methods_that_are_chosen(survey, tmp_path) -> No
     (["--claims", "--width", "5in"], "do not go together"),
 )
 def test_wrong_values_are_one_line_with_the_choices_and_write_nothing(
-    options, said, tmp_path, capsys
+    options, said, tmp_path, capsys, monkeypatch
 ) -> None:
+    monkeypatch.setattr("harness.report.write.get_ready", lambda: None)
     write_run(tmp_path / "0", make())
     try:
         status = main([str(tmp_path), *options])
@@ -188,11 +188,15 @@ def test_a_label_with_commas_is_named_whole() -> None:
     assert chosen_methods(["SNIP", "Ours (a, b)", "SNIP"], known) == ("SNIP", "Ours (a, b)")
 
 
-def test_the_page_says_how_its_figures_were_drawn(tmp_path) -> None:
+def test_the_page_says_how_its_figures_were_drawn(tmp_path, monkeypatch) -> None:
     write_run(tmp_path / "0", make())
-    options = ["--width", "3.3in", "--font", "8", "--methods", "SNIP"]
-    assert main([str(tmp_path), *options]) == 0
-    page = (tmp_path / "report" / "report.html").read_text()
-    assert "--width 3.3in --methods SNIP --font 8</code>" in page
-    table = pd.read_csv(tmp_path / "report" / "summary.csv")
-    assert set(table["label"]) == {"SNIP"}
+    written = list[Survey]()
+    monkeypatch.setattr("harness.report.write.get_ready", lambda: None)
+    monkeypatch.setattr("harness.report.write.write", lambda *args: written.append(args[0]) or [])
+    assert main([str(tmp_path), "--width", "3.3in", "--font", "8", "--methods", "SNIP"]) == 0
+    (survey,) = written
+    words = ("--width", "3.3in", "--methods", "SNIP", "--font", "8")
+    assert survey.paper == Paper(3.3, None, ("SNIP",), 8.0, words)
+    (section,) = survey.sections()
+    command = document._command(survey, tmp_path / "report")
+    assert command.endswith(" ".join(words)) and set(section.pruned["label"]) == {"SNIP"}
