@@ -41,6 +41,7 @@ from harness.run_folder.identity import (
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.records import Identity
 from harness.run_folder.stage_keys import SharedStages
+from harness.system.atomic_files import disk_errors
 from harness.system.errors import RanksDisagree
 from harness.system.loaded_sources import undigested_sources, without_added_paths
 from harness.training.context import Hooks
@@ -65,7 +66,8 @@ def execute_run(spec: RunSpec) -> Outcome:
         wrap_collectives()  # before components are imported
     if spec.command == "analyse" and values["progress"] != "none":
         check_extra("report", "the table of layers", remedy=", or write progress=none")
-    with print_log_messages(values["progress"]):
+    output = Path(values["output_dir"])
+    with print_log_messages(values["progress"]), disk_errors(output):
         experiment = build(_analysis_config(config) if spec.command == "analyse" else config)
         spec = with_data_digest(spec, experiment.data)
         options = config_part(config, "ranks")

@@ -1,9 +1,10 @@
 """Writes files so that readers see the old or the new content, never a part."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -39,6 +40,23 @@ def writing(path: Path) -> Iterator[None]:
         raise CannotWrite.of(path, error) from error
 
 
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turns an error of the disk inside the context into CannotWrite, whatever met it.
+
+    folder: named where the error names no file.
+
+    Raises:
+        CannotWrite: the disk is read-only or full, or the quota is used up.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise CannotWrite.of(Path(error.filename or folder), error) from error
+
+
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Writes a file so that a reader sees the old or the new content, also after a kill.
 
@@ -57,7 +75,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             check_leases(path)  # again, because a long write takes time
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses even to remove what is not there
+            temporary.unlink(missing_ok=True)
 
 
 def temporary_name(path: Path) -> Path:
