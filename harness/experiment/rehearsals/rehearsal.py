@@ -168,7 +168,7 @@ def _measure(rehearsal: Rehearsal) -> None:
 
 
 def _time(rehearsal: Rehearsal) -> None:
-    """Runs the forward pass that is timed; where it fails, the run goes on without."""
+    """Runs the forward pass that is timed; where it fails, the run continues without it."""
     latency, train = rehearsal.latency, rehearsal.context.workload.splits.train
     if latency is None or latency.batch_size is None:
         return

@@ -20,7 +20,7 @@ MISSING = "???"  # a sweep gives it
 def check_config(config: Config, choices: Mapping[str, object]) -> None:
     """Checks all values of which a type or a range is declared.
 
-    choices: group -> chosen file, for the way out.
+    choices: group -> chosen file, for the message.
 
     Raises:
         ValueError: a key is missing, or its value is not what its part declares.
