@@ -8,7 +8,7 @@ from types import ModuleType
 
 from harness.cli.main import common_commands
 from harness.launch.backends.rank_env import export_torchrun_env, launcher_name
-from harness.system.command_line import print_text
+from harness.system.command_line import discard_output, print_text
 from harness.system.signals import (
     INTERRUPTED,
     Stopped,
@@ -18,6 +18,8 @@ from harness.system.signals import (
     stop_on_signals,
 )
 
+# Flags with which Hydra prints text, whose reader (such as head) may leave.
+PRINTING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
 TRACEBACK = "HYDRA_FULL_ERROR"  # a user who sets it gets tracebacks
 
 
@@ -71,6 +73,10 @@ def _errors_in_one_line() -> Iterator[ModuleType]:
     except Stopped as stopped:
         stopped.write_status()
         _exit(stopped.line, stopped.status)
+    except BrokenPipeError:
+        if not PRINTING & set(sys.argv[1:]):
+            raise
+        discard_output()
     except KeyboardInterrupt:
         _exit(
             "stopped at once; run the same command to resume from the last checkpoint", INTERRUPTED

@@ -13,6 +13,7 @@ import pytest
 from command import TINY, environment, harness, only_run, python, records_of, run_main
 from conftest import cases
 from handlers import as_before
+from hydra._internal.hydra import Hydra
 
 from harness import cli
 from harness.cli.main import COMMANDS, EXAMPLES, INTERNAL, help_text, is_override, main
@@ -165,3 +166,13 @@ def test_torchrun_starts_the_script_on_two_ranks(tmp_path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("finished: ") == 1 and len(records_of(only_run(tmp_path))) == 3
+
+
+def test_a_reader_that_leaves_early_is_no_error(monkeypatch, capfd) -> None:
+    def leave(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("harness.cli.run.discard_output", lambda: print("discarded"))
+    monkeypatch.setattr(Hydra, "show_cfg", leave)
+    assert run_main(monkeypatch, "--cfg", "job") == 0
+    assert capfd.readouterr() == ("discarded\n", "")
