@@ -7,16 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from harness.mask_updates.base import MaskUpdater
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import array, positions, topk_mask
 
-STEPS = "a whole number of at least 1 (optimizer steps)"
+STEPS = "a whole number of at least 1 (optimizer steps); write e.g. 100"
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,12 @@ class DropGrow(MaskUpdater, ABC):
         ValueError: a field is out of range.
     """
 
-    drop_fraction: float = 0.3
-    update_interval: int = 100
-    stop_fraction: float = 0.75
+    drop_fraction: Annotated[float, "a number in (0, 1); write e.g. 0.3"] = 0.3
+    update_interval: Annotated[int, STEPS] = 100
+    stop_fraction: Annotated[float, "a number in (0, 1]; write e.g. 0.75"] = 0.75
 
     def __post_init__(self) -> None:
-        check_fields(self, "a number in (0, 1); write e.g. 0.3", "drop_fraction")
-        check_fields(self, STEPS, "update_interval", remedy="; write e.g. 100")
-        check_fields(self, "a number in (0, 1]; write e.g. 0.75", "stop_fraction")
+        check_declared(self)
 
     def check(self, steps: int) -> None:
         if self.update_interval > steps:

@@ -1,11 +1,11 @@
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from harness.mask_updates.drop_grow import STEPS, DropGrow, entries_at, naming_layer
-from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
 
 
@@ -32,13 +32,8 @@ class Snfs(DropGrow):
             of DropGrow is out of range.
     """
 
-    momentum: float = 0.9
-    history: int = 50
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fields(self, "a number in [0, 1); write e.g. 0.9", "momentum")
-        check_fields(self, STEPS, "history", remedy="; write e.g. 100")
+    momentum: Annotated[float, "a number in [0, 1); write e.g. 0.9"] = 0.9
+    history: Annotated[int, STEPS] = 50
 
     def needs_dense_gradients(self, step: int, steps: int) -> bool:
         # Steps to the next multiple of update_interval.

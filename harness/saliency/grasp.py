@@ -1,20 +1,22 @@
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared import derivatives
 from harness.saliency.shared.gradient_statistics import (
-    BATCH_NORM,
+    BatchNormMode,
     check_finite,
     differentiable_weights,
     mean_gradients,
     zero_sums,
 )
-from harness.vocabulary.checks import check_either, check_fields
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.nested import iter_tensors, map_tensors
 from harness.vocabulary.tensors import Tensors, prunable_layers
+
+TEMPERATURE = "a finite number above 0; 1 leaves the outputs as they are"
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class GraSP(Saliency):
             such batch_norm.
     """
 
-    temperature: float = 200.0
+    temperature: Annotated[float, TEMPERATURE] = 200.0
     absolute: bool = False
-    batch_norm: str = "eval"
+    batch_norm: BatchNormMode = "eval"
 
     needs_loss: ClassVar[bool] = True
 
@@ -56,10 +58,7 @@ class GraSP(Saliency):
         return not self.absolute
 
     def __post_init__(self) -> None:
-        remedy = "; 1 leaves the outputs as they are"
-        check_fields(self, "a finite number above 0", "temperature", remedy=remedy)
-        check_fields(self, "true or false", "absolute")
-        check_either("batch_norm", self.batch_norm, BATCH_NORM)
+        check_declared(self)
 
     def statistics(self, data: CalibrationData) -> Tensors:
         """Returns H g per prunable weight.

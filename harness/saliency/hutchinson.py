@@ -1,25 +1,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared import derivatives
-from harness.saliency.shared.curvature import check_limit, check_memory
+from harness.saliency.shared.curvature import LIMIT, check_memory
 from harness.saliency.shared.gradient_statistics import (
     at_least_float32,
     check_finite,
     differentiable_weights,
     zero_sums,
 )
-from harness.vocabulary.checks import check_fields, check_known
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, Units, prunable_weights
 
 # What becomes of negative curvature.
-NEGATIVE = ("signed", "absolute", "subtract_min")
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ class Hutchinson(Saliency):
     """
 
     seed: int
-    probes: int = 100
-    negative: str = "signed"
-    memory_limit_gb: float = 8.0
+    probes: Annotated[int, "a whole number >= 1"] = 100
+    negative: Literal["signed", "absolute", "subtract_min"] = "signed"
+    memory_limit_gb: Annotated[float, LIMIT] = 8.0
 
     needs_loss: ClassVar[bool] = True
 
@@ -57,9 +56,7 @@ class Hutchinson(Saliency):
         return self.negative == "signed"
 
     def __post_init__(self) -> None:
-        check_fields(self, "a whole number >= 1", "probes")
-        check_known("negative", self.negative, NEGATIVE)
-        check_limit(self.memory_limit_gb)
+        check_declared(self)
 
     def statistics(self, data: CalibrationData) -> Tensors:
         """Returns the estimated diagonal of the Hessian, by weight.

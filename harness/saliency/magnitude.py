@@ -1,12 +1,11 @@
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from harness.saliency.base import Saliency
-from harness.vocabulary.checks import check_either
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Tensors
-
-NORMS = ("l1", "l2")
 
 
 @dataclass(frozen=True)
@@ -20,13 +19,13 @@ class Magnitude(Saliency):
     each layer at a multiple of its standard deviation; here an allocation decides.
 
     Raises:
-        ValueError: norm is not in NORMS.
+        ValueError: norm is neither.
     """
 
-    norm: str = "l1"
+    norm: Literal["l1", "l2"] = "l1"
 
     def __post_init__(self) -> None:
-        check_either("norm", self.norm, NORMS)
+        check_declared(self)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         size = Tensor.abs if self.norm == "l1" else Tensor.square

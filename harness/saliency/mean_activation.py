@@ -1,14 +1,12 @@
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from harness.saliency.base import CalibrationData
 from harness.saliency.shared.activations import UnitSaliency, mean_of_maps
-from harness.vocabulary.checks import check_either
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Tensors
-
-ACTIVATIONS = ("relu", "none")
 
 
 @dataclass(frozen=True)
@@ -25,12 +23,12 @@ class MeanActivation(UnitSaliency):
         ValueError: activation is unknown.
     """
 
-    activation: str = "relu"
+    activation: Literal["relu", "none"] = "relu"
 
     layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_either("activation", self.activation, ACTIVATIONS)
+        check_declared(self)
 
     def statistics(self, data: CalibrationData) -> Tensors:
         return mean_of_maps(data, self._of_map)

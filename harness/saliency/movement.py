@@ -1,9 +1,9 @@
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.gradient_statistics import check_finite, mean_gradients, zero_sums
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Tensors, prunable_weights
 from harness.vocabulary.undisturbed import deepcopy_model
 
@@ -28,15 +28,14 @@ class Movement(Saliency):
         ValueError: steps is not a whole number of at least 1, or lr not a finite number above 0.
     """
 
-    steps: int = 10
-    lr: float = 0.1
+    steps: Annotated[int, "a whole number of at least 1"] = 10
+    lr: Annotated[float, "a finite number above 0; e.g. 0.1"] = 0.1
 
     signed: ClassVar[bool] = True
     needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_fields(self, "a whole number of at least 1", "steps")
-        check_fields(self, "a finite number above 0", "lr", remedy="; e.g. 0.1")
+        check_declared(self)
 
     def statistics(self, data: CalibrationData) -> Tensors:
         """Returns the scores themselves.

@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -7,12 +7,10 @@ from torch import Tensor, nn
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.gradient_statistics import differentiable_weights
-from harness.vocabulary.checks import check_either
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.tensors import Tensors, prunable_weights
 from harness.vocabulary.undisturbed import deepcopy_model
-
-BIAS = ("abs", "zero")
 
 
 @dataclass(frozen=True)
@@ -40,13 +38,13 @@ class SynFlow(Saliency):
         ValueError: bias is neither.
     """
 
-    bias: str = "abs"
+    bias: Literal["abs", "zero"] = "abs"
 
     rounds: ClassVar[int] = 100
     reads_samples: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_either("bias", self.bias, BIAS)
+        check_declared(self)
 
     def statistics(self, data: CalibrationData) -> Tensors:
         """Returns dR/d|w| per prunable weight, float64.

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from harness.saliency.base import CalibrationData
 from harness.saliency.shared.activations import UnitSaliency, mean_of_gates
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Tensors
 
 
@@ -36,7 +36,7 @@ class TaylorActivation(UnitSaliency):
     needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_fields(self, "true or false", "normalise")
+        check_declared(self)
 
     def statistics(self, data: CalibrationData) -> Tensors:
         return mean_of_gates(data, _absolute)

@@ -7,7 +7,7 @@ from torch import Tensor
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.curvature import by_group, to_score_dtype
 from harness.saliency.shared.layer_inputs import layer_statistics, mean_over_inputs
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import check_keep, topk_mask
 
@@ -37,7 +37,7 @@ class Wanda(Saliency):
     layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_fields(self, "true or false", "per_output")
+        check_declared(self)
 
     def statistics(self, data: CalibrationData) -> Tensors:
         """Returns ||X_j||^2 by weight: (groups, columns).

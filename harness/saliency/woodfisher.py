@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 from itertools import islice
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,15 +40,10 @@ class WoodFisher(curvature.SecondOrder):
         ValueError: a field is out of range.
     """
 
-    block: int = 100
-    damping: float = 1e-5
+    block: Annotated[int, "a whole number >= 1"] = 100
+    damping: Annotated[float, "a number above 0; F may be singular without it"] = 1e-5
 
     needs_loss: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.damping == 0:
-            raise ValueError("damping must be above 0, got 0: F may be singular without it")
 
     def statistics(self, data: CalibrationData) -> Tensors:
         """Returns the mean of g g^T by weight, undamped: (blocks, b, b), float64.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from harness.extras import check_extra
 from harness.run_folder.sinks import Sink
@@ -59,7 +59,7 @@ class Wandb:
     entity: str | None = None
     tags: tuple[str, ...] = ()
     notes: str | None = None
-    init_timeout_s: float = 20
+    init_timeout_s: Annotated[float, "a number of seconds above 0 or inf"] = 20
     system_metrics: bool = True
     histograms: bool = True
     artifacts: tuple[str, ...] = KINDS

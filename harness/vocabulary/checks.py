@@ -45,7 +45,7 @@ def follows(value: object, rule: str) -> bool:
     """Returns True if the value follows the rule. Text after a semicolon is advice.
 
     "whole number" and "integer" require an int, "true or false" a bool, all other rules a finite
-    number. "or null" allows None. A whole number has 64 bits, as in torch.
+    number. "or null" allows None, "or inf" infinity. A whole number has 64 bits, as in torch.
 
     >>> follows(1, "in (0, 1]"), follows(0, "in (0, 1]"), follows(math.inf, "a number above 0")
     (True, False, False)
@@ -53,6 +53,8 @@ def follows(value: object, rule: str) -> bool:
     [True, True, False, False, False]
     """
     words = rule.partition(";")[0]
+    if value == math.inf:
+        return words.endswith(" or inf")
     if value is None or words == "true or false":
         return isinstance(value, bool) or words.endswith(" or null")
     if not is_number(value):
@@ -160,6 +162,8 @@ def matches(value: object, hint: Any) -> bool:
     """Returns True if a value is what a hint declares; a class that is not known accepts all."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        if value == math.inf:
+            return follows(value, inner[1])
         free = value is None or bool(choices_of(hint))  # the words only say what they mean
         return matches(value, inner[0]) and (free or follows(value, inner[1]))
     if origin in UNIONS:

@@ -88,6 +88,13 @@ def test_what_is_wrong_with_a_value_is_told_by_its_key(key, wrong, says, problem
     assert says in problem(key, wrong)
 
 
+def test_a_limit_may_be_infinite_where_that_means_none() -> None:
+    limited = plain(compose_config([*TINY, "saliency=obs", "allocation=uniform"]))
+    for limit in (8, math.inf):
+        limited["saliency"]["memory_limit_gb"] = limit
+        check_config(limited, {})
+
+
 @pytest.mark.parametrize("key", ["seed", "model", "training", "launch", "output_dir"])
 def test_a_key_that_is_left_out_is_missing(key, config) -> None:
     with pytest.raises(ValueError, match=rf"^{key} is missing; give it a value"):

@@ -235,8 +235,8 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
     ("damping", -0.1, "damping must be a number >= 0, got -0.1"),
     ("damping", float("nan"), "damping must be a number >= 0, got nan"),
     ("update_weights", "yes", "update_weights must be true or false, got 'yes'"),
-    ("memory_limit_gb", 0, "memory_limit_gb must be a number above 0, got 0"),
-    ("memory_limit_gb", None, "memory_limit_gb must be a number above 0, got None"),
+    ("memory_limit_gb", 0, "memory_limit_gb must be a number above 0 or inf, got 0"),
+    ("memory_limit_gb", None, "memory_limit_gb must be a number above 0 or inf, got None"),
 )
 def test_a_field_out_of_range_is_refused(field, value, rule) -> None:
     with pytest.raises(ValueError, match=rule):

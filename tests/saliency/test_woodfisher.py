@@ -188,9 +188,9 @@ def test_woodfisher_needs_samples() -> None:
 @cases(
     "field, value, rule",
     ("block", -1, "block must be a whole number >= 1, got -1"),
-    ("damping", 0, "damping must be above 0, got 0"),
+    ("damping", 0, "damping must be a number above 0, got 0; F may be singular"),
     ("update_weights", 1, "update_weights must be true or false, got 1"),
-    ("memory_limit_gb", -8.0, "memory_limit_gb must be a number above 0, got -8.0"),
+    ("memory_limit_gb", -8.0, "memory_limit_gb must be a number above 0 or inf, got -8.0"),
 )
 def test_a_field_out_of_range_is_refused(field, value, rule) -> None:
     with pytest.raises(ValueError, match=rule):

@@ -4,13 +4,14 @@ import logging
 from abc import ABC
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import inf, prod
+from math import prod
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from harness.saliency.base import Saliency
-from harness.vocabulary.checks import check, check_fields
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Tensors
 
 GB = 10**9
@@ -45,6 +46,9 @@ def check_memory(
     logging.getLogger(__name__).info("%s needs up to %.3g GB beside the model", owner, peak_gb)
 
 
+LIMIT = "a number above 0 or inf"
+
+
 @dataclass(frozen=True)
 class SecondOrder(Saliency, ABC):
     """Has the fields of saliencies with a matrix per layer.
@@ -58,26 +62,13 @@ class SecondOrder(Saliency, ABC):
         ValueError: a field is out of range.
     """
 
-    block: int = 128
-    damping: float = 0.01
+    block: Annotated[int, "a whole number >= 1"] = 128
+    damping: Annotated[float, "a number >= 0"] = 0.01
     update_weights: bool = True
-    memory_limit_gb: float = 8.0
+    memory_limit_gb: Annotated[float, LIMIT] = 8.0
 
     def __post_init__(self) -> None:
-        check_limit(self.memory_limit_gb)
-        check_fields(self, "a whole number >= 1", "block")
-        check_fields(self, "a number >= 0", "damping")
-        check_fields(self, "true or false", "update_weights")
-
-
-def check_limit(limit_gb: float) -> None:
-    """Checks memory_limit_gb.
-
-    Raises:
-        ValueError: it is no number above 0.
-    """
-    if limit_gb != inf:
-        check("memory_limit_gb", limit_gb, "a number above 0")
+        check_declared(self)
 
 
 def matrix_shape(layer: nn.Module, block: int | None = None) -> tuple[int, int, int, int]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
-from harness.vocabulary.checks import check_either
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.recomputation import differentiable_checkpoints
 from harness.vocabulary.tensors import Tensors, eval_mode, prunable_layers
@@ -21,7 +21,7 @@ from harness.vocabulary.undisturbed import deepcopy_model
 
 # What a BatchNorm divides by while gradients are taken: its running statistics, or those of the
 # batch, which then depend on how the samples are cut into batches.
-BATCH_NORM = ("eval", "train")
+BatchNormMode = Literal["eval", "train"]
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class MeanGradientSaliency(Saliency, ABC):
     """Scores weights by the mean gradient over all calibration samples of all ranks.
 
     Raises:
-        ValueError: batch_norm is not in BATCH_NORM.
+        ValueError: batch_norm is neither.
     """
 
-    batch_norm: str = "eval"
+    batch_norm: BatchNormMode = "eval"
 
     needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_either("batch_norm", self.batch_norm, BATCH_NORM)
+        check_declared(self)
 
     def statistics(self, data: CalibrationData) -> Tensors:
         return mean_gradients(data, self.batch_norm)

@@ -2,17 +2,16 @@
 
 import logging
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from harness.structure.base import Structure
 from harness.structure.shared.graph import graph_of
-from harness.vocabulary.checks import check_known
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Units, prunable_layers
 
 LOG = logging.getLogger(__name__)
-POOLS = ("mean", "sum", "l2")
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,14 @@ class Rows(Structure):
         ValueError: pool is unknown.
     """
 
-    pool_by: str = "mean"
+    pool_by: Literal["mean", "sum", "l2"] = "mean"
 
     granularity: ClassVar[str] = "unit"
     kinds: ClassVar[tuple[type[nn.Module], ...]]
     noun: ClassVar[str]
 
     def __post_init__(self) -> None:
-        check_known("pool_by", self.pool_by, POOLS)
+        check_declared(self)
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         layers = prunable_layers(model)
