@@ -170,7 +170,9 @@ def test_a_mean_gradient_that_is_not_finite_names_its_layer(value) -> None:
 
 @cases("momentum", 1, -0.1, math.nan, "0.9", True)
 def test_momentum_must_be_a_share_below_1(momentum) -> None:
-    with pytest.raises(ValueError, match=r"momentum must be a number in \[0, 1\), got .*; write e.g. 0.9"):
+    with pytest.raises(
+        ValueError, match=r"momentum must be a number in \[0, 1\), got .*; write e.g. 0.9"
+    ):
         Snfs(momentum=momentum)
 
 
