@@ -1,7 +1,8 @@
-"""Saliencies that end the process, or fail, when they are asked for scores."""
+"""Saliencies that end the process, or fail, when a run needs scores; its rehearsal goes well."""
 
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class Unruly(Magnitude):
     once: str | None = None
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
-        if self.once is None or not Path(self.once).exists():
+        if not _is_rehearsal() and (self.once is None or not Path(self.once).exists()):
             if self.once is not None:
                 Path(self.once).touch()
             self._misbehave()
@@ -32,3 +33,12 @@ class Unruly(Magnitude):
         if self.how == "wrong":
             raise ValueError("wrong input")
         raise RuntimeError("no luck")
+
+
+def _is_rehearsal() -> bool:
+    frame = sys._getframe()
+    while frame.f_back:
+        frame = frame.f_back
+        if frame.f_globals["__name__"].startswith("harness.experiment.rehearsals"):
+            return True
+    return False
