@@ -161,7 +161,7 @@ def test_an_export_that_would_fail_is_refused(monkeypatch, name) -> None:
         rehearse()
 
 
-@cases("error", ValueError("too few samples"), torch.OutOfMemoryError("1 GB"))
+@cases("error", ValueError("too few samples"), torch.OutOfMemoryError("1 GB"), OSError("disk"))
 def test_what_two_samples_cannot_tell_is_left_out_and_named(error, caplog) -> None:
     caplog.set_level(logging.INFO)
     rehearse(saliency=Scoring(fails(error)))

@@ -28,6 +28,12 @@ from harness.vocabulary.tensors import Batch
 from harness.vocabulary.undisturbed import deepcopy_model
 
 FEW = 2
+# What the machine does, and may not do again; such an error refuses nothing.
+TRANSIENT = (
+    OSError,
+    torch.OutOfMemoryError,
+    getattr(torch, "AcceleratorError", torch.OutOfMemoryError),
+)
 WHOLE = ("model", "data")  # read only, and may be large
 
 

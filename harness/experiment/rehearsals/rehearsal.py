@@ -10,6 +10,7 @@ from torch import nn
 from harness.experiment import prune_stage
 from harness.experiment.context import RunContext
 from harness.experiment.rehearsals.few_samples import (
+    TRANSIENT,
     Rehearsal,
     RehearsalFailed,
     few_samples,
@@ -66,7 +67,7 @@ def rehearse(
                 continue
             try:
                 act()
-            except torch.OutOfMemoryError as error:
+            except TRANSIENT as error:
                 left_out.append(f"{key} ({line_of(error)})")
             except Exception as error:
                 refused = _refusal(context, key, error)
@@ -84,7 +85,7 @@ def _begin(
     try:
         small = few_samples(context)
         return Rehearsal(small, model, new_state(small, model), latency, left_out)
-    except (ValueError, torch.OutOfMemoryError) as error:
+    except (ValueError, *TRANSIENT) as error:
         left_out.append(f"everything ({line_of(error)})")
         return None
 

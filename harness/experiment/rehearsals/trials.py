@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from harness.experiment import train_stage
-from harness.experiment.rehearsals.few_samples import Rehearsal, RehearsalFailed, line_of
+from harness.experiment.rehearsals.few_samples import TRANSIENT, Rehearsal, RehearsalFailed, line_of
 from harness.experiment.state import RunState
 from harness.experiment.train_hooks import StepAction, TrainHooks
 from harness.learning_rate.constant import Constant
@@ -58,7 +58,7 @@ class Trial:
             rehearsal.leave_out(self.key, error)
         except PrunedWeightAlive as error:
             raise RehearsalFailed(self._moves(str(error))) from error
-        except torch.OutOfMemoryError:
+        except TRANSIENT:
             raise
         except Exception as error:
             subject = self._name if _is_of_optimizer(error) else self.key
