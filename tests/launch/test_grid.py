@@ -6,6 +6,7 @@ from grids import TINY, batch_of, by_hydra, points_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from harness.launch import run_spec
 from harness.launch.paths import CONF
 from harness.launch.sweeps.grid import effective
 
@@ -50,7 +51,9 @@ def test_a_sample_of_every_sweep_of_conf_is_what_hydra_composes(sweep) -> None:
     ("finetune=weight_rewind,keep", "seed=0,1"), ("method=random,snip", "seed=0,1"),
     ("experiment=null",), ("checkpoint=null,3", "seed=0,1"), ids=" ".join,
 )  # fmt: skip
-def test_odd_overrides_come_to_what_hydra_makes_of_them(grid) -> None:
+def test_odd_overrides_come_to_what_hydra_makes_of_them(grid, monkeypatch) -> None:
+    # Some are no values of their keys, which is told after they are composed.
+    monkeypatch.setattr(run_spec, "check_config", lambda *_: None)
     _assert_as_hydra(batch_of("schedule=one_shot", *grid))
 
 
