@@ -191,13 +191,15 @@ assert "torch" not in sys.modules
 
 
 def test_analyses_of_other_grids_are_other_points_in_the_folder_of_analyses(tmp_path) -> None:
-    grids = "sensitivity.grid=[0.5],[0.5,0.25],[0.25,0.5],7"
+    grids = "sensitivity.grid=[0.5],[0.5,0.25],[0.25,0.5]"
     points = points_of(batch_of(*TINY, f"output_dir={tmp_path}", grids), command="analyse")
-    first, other, same, wrong = points
+    first, other, same = points
 
-    assert len({point.folder for point in points}) == 3 and other.folder == same.folder
-    assert first.folder.parent == wrong.folder.parent == tmp_path / "single" / "sensitivity"
+    assert len({point.folder for point in points}) == 2 and other.folder == same.folder
+    assert first.folder.parent == other.folder.parent == tmp_path / "single" / "sensitivity"
     assert PlannedRun.of(first, "").epochs == 0
+    with pytest.raises(ValueError, match="sensitivity.grid must be a list of numbers"):
+        points_of(batch_of(*TINY, "sensitivity.grid=7"), command="analyse")
 
 
 def test_a_finished_analysis_is_not_planned_again(tmp_path) -> None:
