@@ -141,9 +141,10 @@ def _steps(marks: list[str], *arguments: str) -> int:
     trained, update, (step, _, name) = [], Loop._update, os.environ.get("VICTIM", "").partition(":")
 
     def counted(loop: Loop) -> None:
-        trained.append(loop.context.level)
-        if str(len(trained)) == step:
-            os.kill(os.getpid(), signal.Signals[name])
+        if not rehearses():
+            trained.append(loop.context.level)
+            if str(len(trained)) == step:
+                os.kill(os.getpid(), signal.Signals[name])
         update(loop)
 
     Loop._update = counted  # type: ignore[method-assign]
