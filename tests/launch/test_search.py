@@ -122,8 +122,9 @@ def test_a_run_that_was_finished_before_still_says_what_it_measured(tmp_path) ->
 def test_a_second_start_of_a_search_trains_nothing_again(tmp_path) -> None:
     command = (
         "-m", "hydra/sweeper=finetune_lr", *TINY, "retraining.epochs=2", "seed=3",
-        "calibration.samples=64,9999", "hydra.sweeper.trials=4", "hydra.sweeper.batch_size=2",
-        "hydra.sweeper.seed=2", "sweep_name=rates", f"output_dir={tmp_path}",
+        "saliency=gradient", "calibration.samples=64,9999", "hydra.sweeper.trials=4",
+        "hydra.sweeper.batch_size=2", "hydra.sweeper.seed=2", "sweep_name=rates",
+        f"output_dir={tmp_path}",
     )  # fmt: skip
     first = harness(*command)
     file = tmp_path / "rates" / "search.json"

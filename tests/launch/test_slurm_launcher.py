@@ -30,14 +30,14 @@ def fixture_sweep(slurm, tmp_path) -> Sweep:
 
 
 def test_a_sweep_of_jobs_on_two_nodes_trains_dense_once_and_lists_what_fails(sweep, undisturbed):
-    status, out, err = ended(sweep.go_on(*TWO_NODES, "calibration.samples=64,9999"))
+    status, out, err = ended(sweep.go_on(*TWO_NODES, "schedule.final=0.05,1e-9"))
 
     assert status == 1, err
     assert "sweep: 4 runs: 2 finished, 0 skipped, 2 failed" in out
     # One job for what all points share, then one for each of them.
     assert len(sweep.arrays) == 2 and out.count(": dense training of ") == 1
     assert len(list(sweep.folder.glob(".cache/dense/*/*/*.safetensors"))) == 1
-    reason = "calibration.samples=9999, but "
+    reason = "the requested density cannot be reached"
     (listed, _) = [line for line in out.splitlines() if line.startswith("  failed:")]
     assert reason in listed
     assert reason in Path(listed.rpartition("(see ")[2].removesuffix(")")).read_text()

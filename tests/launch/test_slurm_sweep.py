@@ -81,7 +81,7 @@ def test_a_survey_goes_from_plan_to_report_also_with_a_failing_point(slurm, tmp_
     done = subprocess.run(
         [
             ROOT / "slurm" / "survey.sh", "--array=0-1", "--cpus-per-task=1",
-            f"--output={tmp_path}/%j", "sweep=smoke", "seed=0", "method=random",
+            f"--output={tmp_path}/%j", "sweep=smoke", "seed=0", "method=global_gradient",
             "calibration.samples=64,9999", "tracking=none", f"output_dir={tmp_path}",
         ],
         env={**slurm.environment, "HARNESS_PYTHON": sys.executable}, cwd=ROOT,

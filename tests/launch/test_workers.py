@@ -172,7 +172,7 @@ def test_a_point_whose_rank_is_killed_fails_alone(tmp_path) -> None:
 
 @cases(
     "wrong, message",
-    ("calibration.samples=9999", "calibration.samples=9999, but"),
+    ("schedule.final=1e-9", "the requested density cannot be reached"),
     ("schedule.final=7", "schedule.final must be in (0, 1]"),
 )
 def test_what_is_wrong_is_told_by_the_ranks_as_by_one_process(tmp_path, wrong, message) -> None:
