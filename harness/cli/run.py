@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 
 from harness.cli.main import common_commands
@@ -54,7 +54,7 @@ def prepared(arguments: Sequence[str], function: str) -> Iterator[Callable[[], o
             "hydra/launcher=slurm, or with launch.ranks_per_run=N for several ranks per run",
             2,
         )
-    with _errors_in_one_line() as functions:
+    with _errors_in_one_line() as functions, _printed_config():
         try:
             yield getattr(functions, function)
         finally:
@@ -90,16 +90,25 @@ def _import_hydra_main() -> ModuleType:
         check_overrides,
         config_dirs,
         nulls_as_deletions,
+        options_first,
     )
     from harness.launch.sweeps.hydra_plugins import register
 
     check_overrides(sys.argv[1:])
-    sys.argv[1:] = nulls_as_deletions(sys.argv[1:])
+    sys.argv[1:] = options_first(nulls_as_deletions(sys.argv[1:]))
     register()
     stop_on_signals()
     # Before Hydra reads configs, so that --cfg and --info are covered too.
     check_config_names(config_dirs(sys.argv[1:]))
     return hydra_main
+
+
+@contextmanager
+def _printed_config() -> Iterator[None]:
+    from harness.launch.config.annotated import rules_beside_keys
+
+    with rules_beside_keys() if {"--cfg", "-c"} & set(sys.argv[1:]) else nullcontext():
+        yield
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def check_overrides(arguments: Sequence[str]) -> None:
     """
     flags = get_args_parser()
     flags.error = _refuse  # type: ignore[method-assign]
-    known, unknown = flags.parse_known_args(arguments)
+    known, unknown = flags.parse_known_intermixed_args(arguments)
     if odd := [word for word in unknown if word.startswith("-")]:
         names = sorted(name for name in flags._option_string_actions if name.startswith("--"))
         near = get_close_matches(odd[0], names, n=1)
@@ -108,6 +108,16 @@ def check_overrides(arguments: Sequence[str]) -> None:
                 f"{word}: Hydra cannot read this; close all brackets, and put quotes inside "
                 "quotes around a value with other signs: 'KEY=\"VALUE\"'"
             ) from None
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """Returns the options, then the overrides; Hydra reads no override behind an option.
+
+    >>> options_first(["data=blobs", "-m", "seed=0,1", "--config-dir", "conf"])
+    ['-m', '--config-dir', 'conf', 'data=blobs', 'seed=0,1']
+    """
+    overrides = get_args_parser().parse_known_intermixed_args(arguments)[0].overrides
+    return [*(word for word in arguments if word not in overrides), *overrides]
 
 
 def _refuse(message: str) -> NoReturn:
