@@ -1,7 +1,6 @@
 """Writes the rule of each key beside it in what `--cfg job` prints."""
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
