@@ -37,7 +37,8 @@ def epochs(runs: Path, share: bool, quick: bool) -> int:
     def counted(trainer: Trainer, *given: Any, **named: Any) -> Any:
         bound = FIT.bind(trainer, *given, **named).arguments
         begin, stop = bound.get("begin"), bound.get("stop")
-        trained.append((stop.epoch if stop else trainer.epochs) - (begin.epoch if begin else 0))
+        if bound["context"].level != "rehearsal":
+            trained.append((stop.epoch if stop else trainer.epochs) - (begin.epoch if begin else 0))
         return fit(trainer, *given, **named)
 
     Trainer.fit = counted  # type: ignore[method-assign]

@@ -183,8 +183,8 @@ def _config() -> str:
         [
             "# Config keys",
             "",
-            "`pruning-harness --cfg job` prints every key of a run with its value and its rule. Keys "
-            "of parts are on the pages of their [groups](groups.md).",
+            "`pruning-harness --cfg job` prints every key of a run with its value and its rule. "
+            "Keys of parts are on the pages of their [groups](groups.md).",
             "",
             "## Keys that decide the run's hash",
             "",
