@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 
-from harness.allocation.base import Layer, Layers
+from harness.allocation.base import Allocation, Layer, Layers
 
 DEAD = -torch.inf
 
@@ -62,3 +63,7 @@ def network(shapes: dict[str, tuple[int, ...]], rows: bool = False) -> Layers:
             shape, kind, position, units, scores, each, layer_count=len(shapes), **ends
         )
     return found
+
+
+def with_floors(allocation: Allocation, **floors: Any) -> Allocation:
+    return replace(allocation, **floors)

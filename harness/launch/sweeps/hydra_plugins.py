@@ -1,46 +1,37 @@
-"""Defines this project's Hydra plugins: sweepers for grids and searches, and two launchers."""
+"""Defines the sweepers of this project, for grids and searches, and registers its Hydra plugins."""
 
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from harness.launch.backends.base import Backend
-from harness.launch.backends.gpu_slots import devices_of
 from harness.launch.backends.hydra_launcher import HydraLauncherBackend
-from harness.launch.backends.local import LocalBackend
-from harness.launch.backends.local_ranks import rank_count
-from harness.launch.backends.slurm import SlurmBackend
-from harness.launch.backends.slurm_options import SlurmOptions, shell_lines
 from harness.launch.compose import check_config_names, config_folders, nulls_as_deletions
 from harness.launch.config.check import check_config
 from harness.launch.digests.data import DigestOf, cached_digest, with_data_digests
-from harness.launch.error_messages import RunFailed, exit_on_expected_errors
+from harness.launch.error_messages import exit_on_expected_errors
 from harness.launch.run_spec import RunSpec, sweep_folder
 from harness.launch.sweeps import optuna_search, sweep
 from harness.launch.sweeps.earlier_plans import load_or_create, plan_key
 from harness.launch.sweeps.grid import compose_runs, effective
+from harness.launch.sweeps.hydra_launchers import LauncherPlugin, Local, Slurm
 from harness.launch.sweeps.plan import Plan, check_same_sweep
 from harness.launch.sweeps.planned_run import plan_runs
 from harness.launch.sweeps.rehearsed import rehearse_sets
-from harness.launch.variables import plain, unresolved
+from harness.launch.variables import plain
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import HOME
 from harness.system.atomic_files import write_json
-from harness.system.hardware import core_count
-from harness.system.names import check_name
 
 SEARCH_ONLY_RUNS = (
     "hydra/sweeper=search takes neither the command sensitivity nor launch.action; start it again "
@@ -168,65 +159,6 @@ class Search(Grid):
         return [outcomes[str(specs[number].folder)] for number in range(len(batch))]
 
 
-class LauncherPlugin(Launcher):
-    """Hands runs, not overrides, to a backend; for other sweepers it composes them first."""
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        self.context, self.config = hydra_context, config
-        self.command = task_function.__name__  # of harness/cli/hydra_main.py
-
-    def backend(self) -> Backend:
-        raise NotImplementedError
-
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
-        with exit_on_expected_errors():
-            loader = self.context.config_loader
-            specs = compose_runs(job_overrides, self.config, loader, self.command)
-            backend, count = self.backend(), len(job_overrides)
-            read = with_data_digests(
-                specs, lambda p: cached_digest(p.config) or backend.digest(p.to_json(), count)
-            )
-            lines = [spec.to_json() for _, spec in sorted(read, key=lambda pair: pair[0])]
-            ended = dict(backend.run(lines))
-        return [_returned(RunSpec.from_json(line), ended[n]) for n, line in enumerate(lines)]
-
-
-class Local(LauncherPlugin):
-    def __init__(self, n_jobs: int = -1):
-        self.n_jobs = n_jobs
-
-    def backend(self) -> Backend:
-        config = plain(self.config)
-        with exit_on_expected_errors():
-            devices, ranks = devices_of(config), rank_count(config)
-            cores = self.n_jobs == -1 and ranks > 1 and not devices.slots
-            return LocalBackend(max(1, core_count() // ranks) if cores else self.n_jobs, devices)
-
-
-class Slurm(LauncherPlugin):
-    """Launches jobs of SLURM; conf/hydra/launcher/slurm.yaml explains the fields."""
-
-    def __init__(self, **fields: Any):
-        self.fields = plain(OmegaConf.create(fields))
-
-    def backend(self) -> Backend:
-        values = plain(self.config)
-        setup = unresolved(self.config.hydra.launcher).get("setup")
-        options = SlurmOptions.of({**self.fields, "setup": shell_lines(setup)})
-        count = values["launch"]["ranks_per_run"]
-        if options.ranks > 1 and count not in (1, options.ranks):
-            raise ValueError(
-                f"launch.ranks_per_run={count} conflicts with the {options.ranks} ranks of a "
-                "job (hydra.launcher.nodes x tasks_per_node); remove launch.ranks_per_run"
-            )
-        folder = sweep_folder(values) / HOME / "jobs"
-        return SlurmBackend(folder.absolute(), options, check_name("run_name", values["run_name"]))
-
-
 def _names_nothing(override: Override) -> bool:
     return override.is_sweep_override() and not any(True for _ in override.sweep_iterator())
 
@@ -248,11 +180,3 @@ def register() -> None:
         named = type(plugin.__name__, (plugin,), {"__module__": PACKAGE})
         setattr(home, plugin.__name__, named)
         Plugins.instance().register(named)
-
-
-def _returned(spec: RunSpec, outcome: Outcome) -> JobReturn:
-    failed = outcome.state == "failed"
-    job = JobReturn(list(spec.overrides), OmegaConf.create(spec.config))
-    job.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
-    job.return_value = RunFailed(outcome.reason) if failed else outcome.validation
-    return job

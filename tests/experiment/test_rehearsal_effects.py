@@ -1,0 +1,109 @@
+"""The rehearsal of a run changes nothing, is the same on all ranks, and is done once."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from rehearsing import TRAINED, Building, Net, fails, plain, prepared
+from torch import Tensor, nn
+
+from harness.distributed import Ranks
+from harness.experiment.rehearsals import rehearsal
+from harness.metrics.latency import Latency
+from harness.run_folder.identity import rehearsal_hash
+from harness.task.classification import Classification
+from harness.vocabulary.tensors import all_tensors, clone_tensors
+
+
+class Counting(Classification):
+    """Keeps what it has seen, as an own part may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "seen", [])
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        self.seen.append(len(labels))  # type: ignore[attr-defined]
+        return super().loss(outputs, labels)
+
+
+def streams() -> list[Any]:
+    return [torch.get_rng_state().tolist(), random.getstate(), numpy.random.get_state()[1].tolist()]
+
+
+def test_model_parts_data_and_random_streams_stay_as_they_were() -> None:
+    def draws(net: Net, x: Tensor) -> Tensor:
+        random.random(), numpy.random.rand()
+        return plain(net, nn.functional.dropout(x, 0.5))
+
+    task = Counting()
+    ready = prepared(*TRAINED, model=Building(draws), task=task)
+    model, splits = ready.state.model, ready.context.workload.splits
+    before, seen, at = clone_tensors(all_tensors(model)), list(task.seen), streams()
+    inputs = splits.train.inputs.clone()
+
+    rehearsal.rehearse(ready.context, model, Latency(batch_size=3))
+
+    assert all(torch.equal(value, before[name]) for name, value in all_tensors(model).items())
+    assert model.training and all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert task.seen == seen and streams() == at and torch.equal(inputs, splits.train.inputs)
+    assert ready.state.masks.masks.keys() and all(
+        mask.all() for mask in ready.state.masks.masks.values()
+    )
+
+
+class Others(Ranks):
+    """Stands for a rank whose peer has found `reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        object.__setattr__(self, "reason", reason)
+
+    def all_gather_object(self, value: Any) -> list[Any]:
+        return [value, self.reason]  # type: ignore[attr-defined]
+
+
+def test_what_one_rank_finds_all_raise() -> None:
+    ready = prepared()
+    for reason in ("", "task=x: no"):
+        workload = replace(ready.context.workload, ranks=Others(reason))
+        context = replace(ready.context, workload=workload)
+        if reason:
+            with pytest.raises(ValueError, match="task=x: no"):
+                rehearsal.rehearse(context, ready.state.model, None)
+        else:
+            rehearsal.rehearse(context, ready.state.model, None)
+
+
+def test_equal_parts_are_rehearsed_once_in_a_process_unless_they_were_refused(monkeypatch) -> None:
+    ready, calls = prepared(), list[int]()
+    monkeypatch.setattr(rehearsal, "passed", set())
+    monkeypatch.setattr(rehearsal, "_prune", lambda _: calls.append(1))
+    for name in ("a", "a", "b", "", ""):
+        rehearsal.rehearse(ready.context, ready.state.model, None, name=name)
+    assert len(calls) == 4
+
+    monkeypatch.setattr(rehearsal, "_measure", fails(RuntimeError("no")))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no"):
+            rehearsal.rehearse(ready.context, ready.state.model, None, name="c")
+
+
+def test_seeds_and_lengths_make_no_other_rehearsal_and_all_else_does() -> None:
+    def name(code: str = "", latency: int | None = None, lr: float = 0.1, **changes: Any) -> str:
+        recipe = {"epochs": 3, "optimizer": {"lr": lr}}
+        config = {"seed": 0, "training": recipe, "retraining": recipe, "data_sha256": "0"}
+        config |= {"schedule": {"_target_": "one", "final": 0.5}} | changes
+        return rehearsal_hash(config, {"batch_size": latency}, code, {})
+
+    longer = {"epochs": 9, "optimizer": {"lr": 0.1}}
+    schedule = {"_target_": "one", "final": 0.1}
+    drawn = [name(saliency={"_target_": "random", "seed": seed}) for seed in (0, 1)]
+    assert len({name(), name(seed=1), name(retraining=longer), name(schedule=schedule)}) == 1
+    assert len({*drawn, name()}) == 2
+    others = [name("other"), name(latency=1), name(lr=0.2), name(data_sha256="1"), name(task="x")]
+    none = {"epochs": 0, "optimizer": {"lr": 0.1}}
+    assert len({name(), *others, name(schedule={"_target_": "two"}), name(training=none)}) == 8
