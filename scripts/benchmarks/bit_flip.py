@@ -56,9 +56,10 @@ def flipping(flip: Flip, rank: int, at_flip: Callable[[Loop, str], None]) -> Ite
 
     def flipping_update(loop: Loop) -> None:
         nonlocal number
-        number += bool(loop.hooks.masks_in_force)
-        if loop.hooks.masks_in_force and number == flip.step:
-            at_flip(loop, flip.happen(loop.hooks.masks_in_force()) if rank == flip.rank else "")
+        in_force = None if loop.context.level == "rehearsal" else loop.hooks.masks_in_force
+        number += bool(in_force)
+        if in_force and number == flip.step:
+            at_flip(loop, flip.happen(in_force()) if rank == flip.rank else "")
         if number >= flip.step:
             since.append(number)
         update(loop)

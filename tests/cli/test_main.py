@@ -22,7 +22,7 @@ WRONG = {
     "schedule=geometric schedule.levels=0": r"schedule.levels must be .* in \[1, 10000\], got 0",
     "schedule=explicit schedule.values=[0.1,0.5]": r"schedule.values must not rise.*0.5 after 0.1",
     "calibration.samples=0": r"calibration.samples must be .*at least 1 or null, got 0; an empty",
-    "calibration.samples=9999": r"calibration.samples=9999.*only 512 training samples",
+    "saliency=gradient calibration.samples=9999": r"calibration.samples=9999.*only 512 training",
     "structure=filter": r"structure=filter has nothing to prune.*use structure=element",
     "data=cifar10 data.root=nowhere": r"data.root=nowhere.*pruning-harness data prepare cifar10",
     "schedule.unit=compression schedule.final=999": r"compression 999 cannot be .*at most",
@@ -121,14 +121,12 @@ def test_a_setting_that_a_method_fixes_must_not_be_changed_under_its_name(
 
 
 def test_a_part_without_what_its_group_needs_is_named(tmp_path, monkeypatch, capfd) -> None:
-    target = (
-        "saliency=weight_gradient",
-        "~saliency.batch_norm",
-        "saliency._target_=harness.allocation.uniform.Uniform",
-    )
+    (tmp_path / "bare.py").write_text("class Bare:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    target = ("saliency=weight_gradient", "~saliency.batch_norm", "saliency._target_=bare.Bare")
 
     assert run_main(monkeypatch, *TINY, *target, f"output_dir={tmp_path}") == 2
-    assert "saliency: Uniform has no granularity; every saliency has" in capfd.readouterr().err
+    assert "saliency: Bare has no granularity; every saliency has" in capfd.readouterr().err
 
 
 def test_a_batch_of_one_sample_is_refused_before_training_where_batch_norm_needs_two(
