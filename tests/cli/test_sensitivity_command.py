@@ -88,11 +88,11 @@ def test_a_target_out_of_reach_does_not_stop_an_analysis(tmp_path, monkeypatch) 
     "wrong, said",
     ("sensitivity.grid=[50]", "sensitivity.grid must be a list of numbers in (0, 1], got [50]"),
     ("sensitivity.gird=[0.5]", "did you mean sensitivity.grid"),
-    ("calibration.samples=9999", "only 512 training samples"),
+    ("saliency=gradient calibration.samples=9999", "only 512 training samples"),
 )
 def test_wrong_input_is_one_line_and_writes_nothing(wrong, said, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    assert analyse(monkeypatch, wrong) == 2
+    assert analyse(monkeypatch, *wrong.split()) == 2
     (line,) = capfd.readouterr().err.strip().splitlines()
     assert said in line
     assert list(tmp_path.rglob("*")) == []
