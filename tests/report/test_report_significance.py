@@ -118,7 +118,6 @@ def test_an_unknown_test_is_refused_by_name(tmp_path) -> None:
 @cases(
     "options, said",
     (["--test", "t"], "--test names the test of --against; give --against LABEL too"),
-    (["--lint", "--against", "SNIP"], "--lint and --against do not go together"),
     (["--compare", "x", "--against", ""], "--compare and --against do not go together"),
     (["--lint", "--compare", "x"], "--lint and --compare do not go together"),
 )

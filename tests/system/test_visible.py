@@ -68,6 +68,6 @@ def test_lines_of_commands_are_lines() -> None:
 def test_the_bar_of_a_run_shows_its_label_in_one_line() -> None:
     stream = io.StringIO()
     with Progress("plain", stream) as progress:
-        progress.log(make(label=NASTY))
-    (line,) = stream.getvalue().splitlines()
-    assert line.isprintable()
+        progress.log(make(label=NASTY, density_of=NASTY))
+    scope, line = stream.getvalue().splitlines()
+    assert scope.isprintable() and line.isprintable()
