@@ -72,7 +72,11 @@ class Dict(nn.Linear):
     (nn.Linear(2, 1), torch.zeros(3, dtype=torch.int64), r"\(3, 1\)"),
     (nn.Linear(2, 1), torch.zeros(3, 1), r"\(3, 1\)"),
     (nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)), torch.zeros(3), r"\(3,\)"),
-    (nn.Linear(2, 4), torch.zeros(3, 2, dtype=torch.int64), r"\(3, 4\) for torch.int64 labels \(3, 2\)"),
+    (
+        nn.Linear(2, 4),
+        torch.zeros(3, 2, dtype=torch.int64),
+        r"\(3, 4\) for torch.int64 labels \(3, 2\)",
+    ),
     (Dict(2, 4), torch.zeros(3, dtype=torch.int64), "dict"),
 )
 def test_the_default_loss_refuses_outputs_of_no_classes(model, labels, said) -> None:
