@@ -27,8 +27,12 @@ JOBS = (
     "experiment/test_shared_stages_at_once.py",
     "cli/test_commands.py::test_torchrun_starts_the_script_on_two_ranks",
     "cli/test_sweep.py::test_a_signal_stops_a_sweep_and_the_same_command_goes_on[15-75]",
+    "distributed/test_ranks.py::test_torchrun_gives_the_masks_of_one_process",
     "distributed/test_watchdog.py::test_a_killed_rank_is_named_under_torchrun",
     "distributed/test_watchdog.py::test_ranks_do_not_outlive_torchrun",
+    "report/test_claims_runs.py",
+    "run_folder/test_environment.py::test_ranks_that_a_run_starts_and_configs_of_ones_own_are_in",
+    "test_fork_server.py::test_it_finds_what_a_real_process_finds",
 )
 
 KINDS = {

@@ -78,11 +78,13 @@ def test_a_plan_that_is_submitted_twice_at_once_is_carried_out_once(slurm, tmp_p
 
 
 def test_a_survey_goes_from_plan_to_report_also_with_a_failing_point(slurm, tmp_path) -> None:
+    (tmp_path / "once").touch()  # it has failed already
     done = subprocess.run(
         [
             ROOT / "slurm" / "survey.sh", "--array=0-1", "--cpus-per-task=1",
-            f"--output={tmp_path}/%j", "sweep=smoke", "seed=0", "method=global_gradient",
-            "calibration.samples=64,9999", "tracking=none", f"output_dir={tmp_path}",
+            f"--output={tmp_path}/%j", "sweep=smoke", "seed=0", "method=global_magnitude",
+            "saliency._target_=unruly.Unruly", "+saliency.how=raise",
+            f"+saliency.once={tmp_path}/once,null", "tracking=none", f"output_dir={tmp_path}",
         ],
         env={**slurm.environment, "HARNESS_PYTHON": sys.executable}, cwd=ROOT,
         capture_output=True, text=True,
