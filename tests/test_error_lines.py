@@ -1,4 +1,4 @@
-"""What is said of wrong input steers no terminal, whatever stands in it."""
+"""Tests that what is said of wrong input steers no terminal, whatever stands in it."""
 
 from collections.abc import Callable, Sequence
 

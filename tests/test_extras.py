@@ -1,4 +1,4 @@
-"""What works without the extras of the package, and what is said where one is missing."""
+"""Tests what works without the extras of the package, and what is said where one is missing."""
 
 import subprocess
 import sys

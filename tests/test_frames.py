@@ -19,7 +19,7 @@ SGDS = ("training=sgd", "training@retraining=sgd")
 
 
 class Reached(BaseException):
-    """Where the counting ends."""
+    """Ends the counting."""
 
 
 def stop(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the helpers of these tests promise."""
+"""Tests what the helpers of these tests promise."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What the API makes of labels in a row for each sample, and of outputs without classes."""
+"""Tests what the API makes of labels in a row for each sample, and of outputs without classes."""
 
 from typing import Any
 

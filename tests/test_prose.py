@@ -24,6 +24,8 @@ def test_docstrings_begin_with_a_verb_or_a_formula(folder) -> None:
     ("function", "Of the runs, those that have ended."), ("function", "Raises: ValueError: odd."),
     ("function", "Names of all layers."), ("function", "Steps from the beginning."),
     ("function", ">>> 1 + 1"), ("class", "A list of events."), ("module", "Masks on ranks."),
+    ("class", "What enters is made of the weight."), ("class", "Of a stem that has a part."),
+    ("class", "Where the counting ends."), ("class", "As a pipe whose reader has gone."),
 )  # fmt: skip
 def test_a_first_line_without_a_verb_is_named(kind, text) -> None:
     assert not begins_well(_first(text, kind))

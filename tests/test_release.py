@@ -1,4 +1,4 @@
-"""What a release says of itself: one version, its changelog, citation, workflow and licences."""
+"""Tests what a release says: one version, its changelog, citation, workflow and licences."""
 
 import ast
 import re

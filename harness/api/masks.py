@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
@@ -56,10 +55,14 @@ class Masks:
         self.apply()
 
     def apply(self) -> None:
-        """Sets pruned weights to 0, and their entries in the states of attached optimizers."""
+        """Sets pruned weights to 0, their gradients, and their entries in optimizers' states."""
         self._store.apply_to(self._model)
         for optimizer in self._optimizers:
             self._store.apply_to(self._model, optimizer)
+        for name, mask in self._store.masks.items():
+            gradient = self._model.get_parameter(name).grad
+            if gradient is not None:
+                gradient.detach().masked_fill_(~mask, 0)
 
     def attach(self, optimizer: Optimizer) -> "Masks":
         """Keeps the masks at each `optimizer.step()` until `detach`; returns itself.
@@ -80,12 +83,9 @@ class Masks:
             )
         if not self._handles:
             self._handles += self._gradient_hooks()
-        for inner_optimizer in inner:
-            self._handles.append(
-                inner_optimizer.register_step_pre_hook(lambda *_: self._zero_gradients())
-            )
-            self._handles.append(inner_optimizer.register_step_post_hook(lambda *_: self.apply()))
+        self._handles += [one.register_step_post_hook(self._after_step) for one in inner]
         self._optimizers += inner
+        self.apply()  # gradients may have been accumulated before
         return self
 
     def detach(self) -> None:
@@ -105,13 +105,8 @@ class Masks:
         # Not a product: a scaled gradient may be infinite, and 0 x inf is NaN.
         return gradient.masked_fill(~self[name], 0)
 
-    @torch.no_grad()
-    def _zero_gradients(self) -> None:
-        """Sets gradients to 0 that were accumulated before `attach` or written by hand."""
-        for name, mask in self._store.masks.items():
-            gradient = self._model.get_parameter(name).grad
-            if gradient is not None:
-                gradient.masked_fill_(~mask, 0)
+    def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
+        self._store.apply_to(self._model, optimizer)
 
 
 def _optimizers(holder: Any, seen: frozenset[int] = frozenset()) -> Iterator[Optimizer]:

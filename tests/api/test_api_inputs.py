@@ -1,4 +1,4 @@
-"""What harness.score and prune make of what they are given: words, masks, own saliencies."""
+"""Tests what harness.score and prune make of what they are given: words, masks, own saliencies."""
 
 import pytest
 import torch

@@ -165,10 +165,12 @@ def test_gradients_from_before_and_the_state_of_a_pruned_weight_are_cleared() ->
     model = model_of()
     optimizer = AdamW(model.parameters(), lr=0.1)
     train(model, optimizer)
-    masks = harness.Masks(model, harness.prune(model, 0.3)).attach(optimizer)
-    assert model[0].weight.grad[~masks["0.weight"]].count_nonzero()
-    optimizer.step()
+    masks = harness.prune(model, 0.3)
     pruned = ~masks["0.weight"]
+    assert model[0].weight.grad[pruned].count_nonzero()
+    harness.Masks(model, masks).attach(optimizer)
+    assert not model[0].weight.grad[pruned].count_nonzero()
+    optimizer.step()
     assert not model[0].weight[pruned].count_nonzero()
     assert not optimizer.state[model[0].weight]["exp_avg"][pruned].count_nonzero()
 

@@ -1,4 +1,4 @@
-"""What caches hold is listed and freed; results and what somebody works with stay."""
+"""Tests that what caches hold is listed and freed; results and what somebody works with stay."""
 
 import os
 import subprocess

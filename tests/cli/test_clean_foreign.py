@@ -1,4 +1,4 @@
-"""What is not ours stays: files of others, and whatever lies behind a link."""
+"""Tests that what is not ours stays: files of others, and whatever lies behind a link."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What the small commands have in common, each as a process of its own."""
+"""Tests what the small commands have in common, each as a process of its own."""
 
 import subprocess
 import sys

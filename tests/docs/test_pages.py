@@ -1,4 +1,4 @@
-"""What holds for every page: classes of its blocks, alt texts, commands that compose."""
+"""Tests what holds for every page: classes of its blocks, alt texts, commands that compose."""
 
 import ast
 import doctest

@@ -1,4 +1,4 @@
-"""What a user may ask of SLURM, and how it reaches submitit."""
+"""Tests what a user may ask of SLURM, and how it reaches submitit."""
 
 import re
 

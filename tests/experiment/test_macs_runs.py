@@ -1,4 +1,4 @@
-"""What a run records and refuses where its network multiplies by more than its layers' weights."""
+"""Tests runs whose model multiplies by more than its layers' weights: records and refusals."""
 
 import json
 from dataclasses import asdict

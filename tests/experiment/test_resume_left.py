@@ -1,4 +1,4 @@
-"""What a restart loses, notes and leaves behind, and what it does not take from before."""
+"""Tests what a restart loses, notes and leaves behind, and what it does not take from before."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Where a retraining begins: weights, buffers, learning rate, data and optimizer, to the bit."""
+"""Tests where a retraining begins: weights, buffers, rate, data and optimizer, to the bit."""
 
 import pytest
 import torch

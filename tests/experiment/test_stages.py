@@ -1,4 +1,4 @@
-"""What lies between a pruning and its retraining: clipping is always recorded, statistics of
+"""Tests what lies between a pruning and its retraining: clipping is always recorded, statistics of
 BatchNorm may be taken anew."""
 
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""What of a run changes is saved and loaded whole: no field is forgotten."""
+"""Tests that what of a run changes is saved and loaded whole: no field is forgotten."""
 
 from dataclasses import fields
 from pathlib import Path

@@ -27,6 +27,8 @@ PLURALS = frozenset(
 )
 TRUTH = re.compile(r"^(True|False|None) (at|for|if|under|when|where)\b")
 NOUN_PHRASE = re.compile(r"^\w+( (of|on|in|from|for|by|without|as|are|is)\b|[,;:])")
+# A clause or a noun phrase, whatever verb it has inside.
+CLAUSE = re.compile(r"^(What|Where|When|Whether|Who|Of|As|By|Those)\b")
 FORMULA = re.compile(r"[=^|<>√Σ∝]| [/+] | x [\w(]")
 WORD = re.compile(r"[A-Za-z_]+")
 
@@ -62,6 +64,8 @@ def begins_well(found: Docstring) -> bool:
     """
     first = found.first.split(". ")[0]
     if not first or first.startswith((">>>", "Raises:", "Args:", "Source:")):
+        return False
+    if CLAUSE.match(first) and not FORMULA.search(first.partition(",")[0]):
         return False
     if TRUTH.match(first) or FORMULA.search(first):
         return True

@@ -1,4 +1,4 @@
-"""What a sweep will cost: epochs counted by hand; time and disk as runs before have cost."""
+"""Tests what a sweep will cost: epochs counted by hand; time and disk as runs before have cost."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run is called: by its method, what it adds to the method, and its control."""
+"""Tests what a run is called: by its method, what it adds to the method, and its control."""
 
 from pathlib import Path
 from types import SimpleNamespace

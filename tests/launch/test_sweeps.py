@@ -1,4 +1,4 @@
-"""What a sweep does with its points, by an engine that only says what became of them."""
+"""Tests what a sweep does with its points, by an engine that only says what became of them."""
 
 import os
 from collections.abc import Callable, Generator, Sequence

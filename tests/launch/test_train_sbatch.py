@@ -1,4 +1,4 @@
-"""What slurm/train.sbatch would run and how it ends, with stand-ins for SLURM's commands."""
+"""Tests what slurm/train.sbatch would run and how it ends, with stand-ins for SLURM's commands."""
 
 import pytest
 from conftest import cases

@@ -1,4 +1,4 @@
-"""What goes and what returns when masks are updated."""
+"""Tests what goes and what returns when masks are updated."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""When masks are updated and by how much, and what all mask_updates keep to."""
+"""Tests when masks are updated and by how much, and what all mask_updates keep to."""
 
 import math
 

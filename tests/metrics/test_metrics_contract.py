@@ -1,4 +1,4 @@
-"""What metrics read from the weights must be what pruning decided, for every model of conf/."""
+"""Tests that metrics read from the weights what pruning decided, for every model of conf/."""
 
 import pytest
 import torch

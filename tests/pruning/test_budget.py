@@ -1,4 +1,4 @@
-"""What a target counts: shares of a model of which a part stays, and the nearest count there is."""
+"""Tests what a target counts: fractions of a model that stays in part, and the nearest count."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What no rule covers is named, and what is used in a form that revives pruned weights refused."""
+"""Tests that what no rule covers is named, and forms that revive pruned weights are refused."""
 
 import logging
 
@@ -15,7 +15,7 @@ IMAGES, INPUTS = torch.linspace(-1, 1, 2 * 3 * 36).view(2, 3, 6, 6), torch.ones(
 
 
 class Own(nn.Conv2d):
-    """What enters the convolution is made of the weight in some way."""
+    """Convolves with a tensor that is made of the weight in some way."""
 
     way = "standardised"
 

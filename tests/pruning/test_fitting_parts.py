@@ -52,7 +52,7 @@ class Blocks(Structure):
 
 
 class Columns(Blocks):
-    """As many units as a square weight has rows, that are its columns."""
+    """Defines the columns of a square weight as units, as many as it has rows."""
 
     def pool(self, scores: Tensor) -> Tensor:
         return scores.sum(dim=0)

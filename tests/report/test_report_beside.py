@@ -1,4 +1,4 @@
-"""What a report does in processes beside it: their errors, their end."""
+"""Tests what a report does in processes beside it: their errors, their end."""
 
 import os
 import subprocess

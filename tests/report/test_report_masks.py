@@ -1,4 +1,4 @@
-"""What the report finds beside the records: masks, latencies, and how runs were made."""
+"""Tests what the report finds beside the records: masks, latencies, and how runs were made."""
 
 import json
 from pathlib import Path

@@ -136,7 +136,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(monkeypatch, tmp_path) -> None:
 
 
 class Left(io.StringIO):
-    """As a pipe whose reader has gone after the first line; its descriptor is a spare one."""
+    """Behaves as a pipe whose reader leaves after the first line; its descriptor is a spare one."""
 
     def __init__(self, spare: int) -> None:
         super().__init__()

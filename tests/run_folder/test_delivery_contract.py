@@ -1,4 +1,4 @@
-"""What may be done with a pruned network, for every model of conf/ and every structure."""
+"""Tests what may be done with a pruned network, for every model of conf/ and every structure."""
 
 import copy
 

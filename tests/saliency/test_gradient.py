@@ -1,4 +1,4 @@
-"""What a BatchNorm divides by while `gradient` and `weight_gradient` look at the data."""
+"""Tests what a BatchNorm divides by while `gradient` and `weight_gradient` look at the data."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a saliency does unless it is told otherwise: in a run, in a call, and in the reference."""
+"""Tests what a saliency does by default: in a run, in a call, and in the reference."""
 
 import pytest
 from conftest import CONF, ROOT, component

@@ -15,7 +15,7 @@ from harness.vocabulary.tensors import Loss, Tensors, local_mean, prunable_weigh
 
 
 def norm(scale: float, shift: float) -> nn.BatchNorm1d:
-    """In eval mode scale * x + shift."""
+    """Returns a norm that is scale * x + shift in eval mode."""
     made = nn.BatchNorm1d(1, eps=0.0)
     nn.init.constant_(made.weight, scale)
     nn.init.constant_(made.bias, shift)

@@ -1,4 +1,4 @@
-"""What every saliency of units owes the pruner, whether it looks at data or not."""
+"""Tests what every saliency of units owes the pruner, whether it looks at data or not."""
 
 import pytest
 import torch

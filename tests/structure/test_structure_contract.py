@@ -1,4 +1,4 @@
-"""What every structure owes the pruner, on layers among which each finds units."""
+"""Tests what every structure owes the pruner, on layers among which each finds units."""
 
 from collections import OrderedDict
 

@@ -1,4 +1,4 @@
-"""What the graph shows where modules' order and names do not: checkpoints, ties, shuffles."""
+"""Tests what the graph shows where modules' order and names do not: checkpoints, ties, shuffles."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What is loaded by a name that was computed decides too, though no digest can name it before."""
+"""Tests that what is loaded by a computed name decides too, though no digest names it before."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What an offline run of W&B holds."""
+"""Tests what an offline run of W&B holds."""
 
 import hashlib
 import signal

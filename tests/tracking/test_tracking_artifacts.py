@@ -1,4 +1,4 @@
-"""What a finished run leaves at W&B: masks, records, histograms, where its weights came from."""
+"""Tests what a finished run leaves at W&B: masks, records, histograms, and its dense weights."""
 
 import gc
 import json

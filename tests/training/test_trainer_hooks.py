@@ -1,4 +1,4 @@
-"""What looks into a training on its way: gradients, steps, epochs and the loss."""
+"""Tests what looks into a training on its way: gradients, steps, epochs and the loss."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What training has cost, by hand: 6 x multiply-accumulates x examples, stage by stage."""
+"""Tests what training has cost, by hand: 6 x multiply-accumulates x examples, stage by stage."""
 
 import pytest
 import safetensors.torch

@@ -1,4 +1,4 @@
-"""What training costs, by hand: LeNet-300-100 has 784*300 + 300*100 + 100*10 = 266,200 MACs."""
+"""Tests the cost of training by hand: LeNet-300-100 has 784*300 + 300*100 + 100*10 MACs."""
 
 from conftest import cases
 

@@ -26,7 +26,7 @@ class Frozen:
 
 
 class Ordered(OrderedDict[str, Any]):
-    """As transformers' outputs, it refuses to be updated and is read by attributes."""
+    """Refuses to be updated and is read by attributes, as the outputs of transformers."""
 
     update = None  # type: ignore[assignment]
 

@@ -12,7 +12,7 @@ from harness.vocabulary.unpickling import ARRAYS, restricted_load
 
 
 class Job:
-    """As submitit has one."""
+    """Has what a job of submitit has."""
 
     job_id = "7"
 

@@ -16,7 +16,7 @@ TOKENS, LABELS = torch.tensor([[0, 1], [2, 3], [1, 1]]), torch.tensor([0, 2, 1])
 
 
 class Net(nn.Module):
-    """Of a stem that no input with a gradient enters, and a part behind it; both recomputed."""
+    """Has a stem that no input with a gradient enters, and a part behind it; recomputes both."""
 
     def __init__(self, reentrant: bool | None):
         super().__init__()
