@@ -1,5 +1,6 @@
 """Tests what works without the extras of the package, and what is said where one is missing."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -23,11 +24,14 @@ from harness.tracking.wandb import Wandb
 
 CORE_USE = HELPERS / "core_use.py"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NOT_IMPORTED = {"all", "dev", "docs"}
+INSTALL = (ROOT / "docs" / "guides" / "install.md").read_text()
+NOT_IMPORTED = {"all", "dev"}
 
 
 def test_the_extras_are_those_of_the_package_and_all_has_each() -> None:
     declared = PROJECT["optional-dependencies"]
+    rows = re.findall(r"^\| `([\w-]+)` \|", INSTALL, re.MULTILINE)
+    assert sorted(rows) == sorted(declared)
     homes = packages_distributions()
     known = {
         extra: sorted(_plain(homes[name][0]) for name in names) for extra, names in EXTRAS.items()
@@ -129,4 +133,6 @@ def test_a_command_without_its_extra_ends_with_one_line_and_writes_nothing(
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert f" needs {', '.join(EXTRAS[extra])}: pip install 'pruning-harness[{extra}]'" in line
+    if words == ["report", "."]:
+        assert f"```text\n{line}\n```" in INSTALL
     assert not list(tmp_path.iterdir())

@@ -24,7 +24,10 @@ DENSE = (
     "sync_batch_norm", "weights", "weights_skip",
 )  # fmt: skip
 
-NOT_REHEARSED = ("seed", "dense_checkpoints", "gradual")
+# Seeds, and how long something lasts: two samples and three steps do not show them.
+NOT_REHEARSED = (
+    "seed", "dense_checkpoints", "gradual.first_step", "gradual.last_step", "gradual.interval",
+)  # fmt: skip
 
 
 def hashed_config_of(
@@ -89,7 +92,9 @@ def rehearsal_hash(config: Config, latency: Config, code: str, numerics: Config)
 
     config: the hashed config. code: digest of the sources that decide the run's numbers.
     """
-    kept = {key: _unseeded(config[key]) for key in config if key not in NOT_REHEARSED}
+    kept = {key: _unseeded(part) for key, part in copy.deepcopy(config).items()}
+    for path in NOT_REHEARSED:
+        _drop(kept, path)
     for recipe in ("training", "retraining"):
         kept[recipe] = {**kept[recipe], "epochs": bool(kept[recipe]["epochs"])}
     kept["schedule"] = config["schedule"].get("_target_")

@@ -92,10 +92,15 @@ def test_equal_parts_are_rehearsed_once_in_a_process_unless_they_were_refused(mo
             rehearsal.rehearse(ready.context, ready.state.model, None, name="c")
 
 
+def gradual(start_from: str = "init", **steps: int) -> dict[str, Any]:
+    return {"first_step": 0, "last_step": 9, "interval": 1, "start_from": start_from} | steps
+
+
 def test_seeds_and_lengths_make_no_other_rehearsal_and_all_else_does() -> None:
     def name(code: str = "", latency: int | None = None, lr: float = 0.1, **changes: Any) -> str:
         recipe = {"epochs": 3, "optimizer": {"lr": lr}}
         config = {"seed": 0, "training": recipe, "retraining": recipe, "data_sha256": "0"}
+        config |= {"gradual": gradual(), "dense_checkpoints": []}
         config |= {"schedule": {"_target_": "one", "final": 0.5}} | changes
         return rehearsal_hash(config, {"batch_size": latency}, code, {})
 
@@ -103,6 +108,9 @@ def test_seeds_and_lengths_make_no_other_rehearsal_and_all_else_does() -> None:
     schedule = {"_target_": "one", "final": 0.1}
     drawn = [name(saliency={"_target_": "random", "seed": seed}) for seed in (0, 1)]
     assert len({name(), name(seed=1), name(retraining=longer), name(schedule=schedule)}) == 1
+    steps = [gradual(**{key: 5}) for key in ("first_step", "last_step", "interval")]
+    assert {name(gradual=each) for each in steps} == {name(), name(dense_checkpoints=[3])}
+    assert name(gradual=gradual("trained")) != name()  # there is a dense training to rehearse
     assert len({*drawn, name()}) == 2
     others = [name("other"), name(latency=1), name(lr=0.2), name(data_sha256="1"), name(task="x")]
     none = {"epochs": 0, "optimizer": {"lr": 0.1}}

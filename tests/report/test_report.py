@@ -10,9 +10,10 @@ from conftest import ROOT
 from report_page import Page
 from survey_records import dense, make, notes, only, pruned, write_run
 
-from harness.cli.report import main
+from harness.cli.report import _parser, main
 from harness.report import report
-from harness.report.figures.lines import ticks
+from harness.report.figures.lines import AXES, span, ticks
+from harness.report.paper import FONTS, PANELS, Paper
 from harness.report.read.load import load
 from harness.report.significance.summary import cell
 
@@ -235,6 +236,19 @@ def test_equal_records_give_equal_files(tmp_path) -> None:
 def test_ticks_are_powers_of_two_around_the_values() -> None:
     assert ticks(pd.Series([1.99, 16.1, math.inf])) == [2.0, 4.0, 8.0, 16.0]
     assert ticks(pd.Series([1.0])) == [1.0, 2.0]
+
+
+def test_an_axis_reaches_beyond_its_last_value_and_panels_are_its_names() -> None:
+    marks = ticks([2, 73])  # 64 is the last tick
+    low, high = span(marks, [2, 73])
+    assert low < 2 and high > 73
+    assert tuple(axis.name for axis in AXES) == PANELS
+
+
+def test_help_names_the_panels_and_sizes_that_there_are() -> None:
+    said = " ".join(_parser().format_help().split())
+    assert f"panels: {', '.join(PANELS)}" in said
+    assert f"{FONTS[0]:g} or more (default: {Paper.font:g})" in said
 
 
 def test_the_report_loads_neither_torch_nor_hydra(tmp_path) -> None:

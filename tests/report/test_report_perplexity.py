@@ -1,6 +1,7 @@
 """Checks perplexity in records, the terminal, CSV, LaTeX and the page."""
 
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -54,6 +55,8 @@ def test_every_form_of_a_report_has_it_for_a_language_model(tmp_path, capsys) ->
     page = "".join(numbers.tables(next(found.sections()), None))
     assert "<h3>Perplexity by requested compression</h3><p>Dense: 8.00 ± 0.00 (n=2)</p>" in page
     assert page.count("21.00 ± 1.41 (n=2)") == 1
+    perplexities = page[page.index("<h3>Perplexity") :]
+    assert re.findall(r'<td class="best">(.*?)</td>', perplexities) == ["11.00 ± 1.41 (n=2)"]
     lines = (latex.parent / "perplexity-lenet5-digits.tex").read_text().splitlines()
     assert r"A & \textbf{11.00 $\pm$ 1.41} \\" in lines and r"B & 21.00 $\pm$ 1.41 \\" in lines
     assert "Test perplexity" in lines[3] and "Dense: 8.00" in lines[3]

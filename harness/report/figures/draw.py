@@ -69,7 +69,8 @@ def write_figures(survey: Survey, out: Path) -> list[Path]:
 
 def _accuracy(section: Section, styles: Styles, paper: Paper, out: Path) -> list[Path]:
     path = out / f"accuracy-{section.slug}"
-    if paper.panels is None and has_one_compression(section):
+    # Published results lie at compressions of their own.
+    if paper.panels is None and has_one_compression(section) and section.published.empty:
         return dots(section, ACCURACY, styles, paper).save(path)
     axes = _axes(section, paper)
     if not axes:

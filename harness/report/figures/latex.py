@@ -24,7 +24,7 @@ _ESCAPED = {
 }
 
 
-class Measure(NamedTuple):
+class TableMeasure(NamedTuple):
     """Describes a measure of a table: its columns, their factor, which mean is best, its name."""
 
     column: str
@@ -38,8 +38,8 @@ class Measure(NamedTuple):
         return means == means.groupby(pruned["requested_compression_ratio"]).transform(self.best)
 
 
-TOP1 = Measure("top1_fraction", 100, "max", r"Top-1 accuracy in \%")
-PERPLEXITY = Measure("perplexity", 1, "min", r"Test perplexity, $\exp(\mathrm{loss})$,")
+TOP1 = TableMeasure("top1_fraction", 100, "max", r"Top-1 accuracy in \%")
+PERPLEXITY = TableMeasure("perplexity", 1, "min", r"Test perplexity, $\exp(\mathrm{loss})$,")
 
 
 def write_latex(survey: Survey, out: Path) -> list[Path]:
@@ -55,7 +55,7 @@ def _write(section: Section, out: Path) -> Iterator[Path]:
         yield path
 
 
-def table(section: Section, measure: Measure = TOP1) -> str:
+def table(section: Section, measure: TableMeasure = TOP1) -> str:
     """Returns mean and std over seeds, a row per method; the best means are bold."""
     pruned = section.pruned
     best = measure.is_best(pruned)
@@ -76,7 +76,7 @@ def table(section: Section, measure: Measure = TOP1) -> str:
 _FOOT = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
 
 
-def _head(section: Section, wide: pd.DataFrame, seeds: str, measure: Measure) -> list[str]:
+def _head(section: Section, wide: pd.DataFrame, seeds: str, measure: TableMeasure) -> list[str]:
     dense = "; ".join(
         f"{escape(row['label'])}: {_cell(row, False, measure)}"
         for _, row in section.dense.iterrows()
@@ -103,7 +103,7 @@ def _line(row: tuple[str, ...]) -> str:
     return " & ".join([escape(label), *cells]) + r" \\"
 
 
-def _cell(row: "pd.Series[float]", best: bool, measure: Measure) -> str:
+def _cell(row: "pd.Series[float]", best: bool, measure: TableMeasure) -> str:
     if not row["seeds"]:
         return "failed" if row["failed_seeds"] else "--"
     mean, std = (measure.factor * row[f"{measure.column}_{name}"] for name in ("mean", "std"))

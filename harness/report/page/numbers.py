@@ -101,7 +101,7 @@ def _collapse(section: Section) -> Iterator[str]:
         yield f"<h3>Collapse</h3><ul>{items}</ul>"
 
 
-def _measured(name: str, section: Section, text: CellText, measure: latex.Measure) -> str:
+def _measured(name: str, section: Section, text: CellText, measure: latex.TableMeasure) -> str:
     """Returns a table of methods x compressions; the best means are bold, as in LaTeX."""
     cells, best = matrix(section, text), wide(section, measure.is_best(section.pruned)).eq(True)
     rows = []
