@@ -74,7 +74,13 @@ def first_inputs(split: Split, count: int) -> Tensor:
 
 
 def labels_of(split: Split) -> Tensor:
-    """Returns all labels in the order of samples, on the CPU."""
+    """Returns all labels in the order of samples, on the CPU.
+
+    A split without a tensor `labels` is read for it, inputs included.
+    """
+    labels = getattr(split, "labels", None)
+    if isinstance(labels, Tensor):
+        return labels.cpu()
     chunks = torch.arange(len(split)).split(CHUNK)
     return torch.cat([labels.cpu() for _, labels in split.batches(chunks)])
 

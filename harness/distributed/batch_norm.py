@@ -41,6 +41,26 @@ def convert_batch_norm(model: nn.Module, ranks: Ranks) -> nn.Module:
     return model
 
 
+def has_synced_norms(model: nn.Module) -> bool:
+    synced = (SyncedBatchNorm, nn.SyncBatchNorm)
+    return any(isinstance(module, synced) for module in model.modules())
+
+
+def use_local_batch_norm(model: nn.Module) -> nn.Module:
+    """Returns the model with norms of this rank's samples alone, changed in place."""
+    norms: list[_BatchNorm] = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    for norm in norms:
+        if isinstance(norm, (SyncedBatchNorm, nn.SyncBatchNorm)):
+            norm.__class__ = LocalBatchNorm  # type: ignore[assignment]
+    return model
+
+
+class LocalBatchNorm(_BatchNorm):
+    """Computes BatchNorm over the samples of one rank, for inputs of any number of dimensions."""
+
+    def _check_input_dim(self, input: Tensor) -> None: ...
+
+
 class SyncedBatchNorm(_BatchNorm):
     """(x - mean) / sqrt(variance + eps) * weight + bias, with mean and variance over all ranks.
 

@@ -242,8 +242,8 @@ def _measure_some(watch: Stopwatch) -> tuple[bool, str]:
     """Returns whether the measurement is complete, and why it failed."""
     try:
         return watch.run_for(SECONDS_AT_ONCE), ""
-    except RuntimeError as error:  # torch's type for a lack of memory
-        return True, str(error).splitlines()[0]
+    except Exception as error:  # of the model or the memory: other ranks wait, the run continues
+        return True, (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _stage_of(record: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,8 @@ def _dense(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> Conn
         ones = {name: torch.ones_like(weight) for name, weight in prunable_weights(model).items()}
         try:
             known[shape, dtype] = _of_dense(probe(model, shape, ones, dtype))
+        except torch.OutOfMemoryError as error:  # the next record may have the memory
+            return _failed(error)
         except Exception as error:
             known[shape, dtype] = _failed(error)
     return known[shape, dtype]

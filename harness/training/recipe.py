@@ -1,5 +1,6 @@
 """Defines a training recipe."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -102,7 +103,7 @@ def _check_like_default(key: str, value: object, parameter: Parameter) -> None:
     if isinstance(default, bool):
         check(key, value, "true or false")
     elif isinstance(default, int | float):
-        check(key, value, "a number")
+        check(key, value, "a number" if math.isfinite(default) else "a number or inf")
     elif isinstance(default, tuple):
         several = isinstance(value, list | tuple) and len(value) == len(default)
         if not several or not all(follows(each, "a number") for each in value):  # type: ignore

@@ -52,6 +52,11 @@ def test_first_inputs_and_all_labels_are_those_of_the_tensors(splits, count) -> 
     assert files.shape == splits.shape == (8,)
 
 
+def test_labels_that_are_at_hand_read_no_input(splits, monkeypatch) -> None:
+    monkeypatch.setattr(Split, "batches", None)
+    assert torch.equal(labels_of(splits.train), splits.train.labels)
+
+
 @cases("samples", Samples(16), Samples(None, per_class=3), Samples(16, balanced=False))
 def test_calibration_draws_the_same_samples(splits, samples) -> None:
     drawn = [samples.indices(kind.train, 4, 0) for kind in (in_files(splits), splits)]

@@ -11,6 +11,7 @@ from rehearsing import TRAINED, Building, Net, fails, plain, prepared
 from torch import Tensor, nn
 
 from harness.distributed import Ranks
+from harness.distributed.batch_norm import SyncedBatchNorm1d
 from harness.experiment.rehearsals import rehearsal
 from harness.metrics.latency import Latency
 from harness.run_folder.identity import rehearsal_hash
@@ -53,6 +54,36 @@ def test_model_parts_data_and_random_streams_stay_as_they_were() -> None:
     assert ready.state.masks.masks.keys() and all(
         mask.all() for mask in ready.state.masks.masks.values()
     )
+
+
+def test_norms_that_are_synced_between_ranks_wait_for_none(monkeypatch) -> None:
+    ready = prepared(*TRAINED, "model.batch_norm=true", "sync_batch_norm=true")
+    model = ready.state.model
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
+    for norm in norms:  # as on several ranks
+        norm.__class__ = SyncedBatchNorm1d
+
+    def waits(*_: Any) -> None:
+        raise AssertionError("a collective")
+
+    monkeypatch.setattr(SyncedBatchNorm1d, "forward", waits)
+    rehearsal.rehearse(ready.context, model, None)
+    assert norms and all(type(norm) is SyncedBatchNorm1d for norm in norms)
+
+
+@pytest.mark.parametrize("place", ["_begin", "trials"])
+def test_no_error_of_one_rank_keeps_it_from_the_others(monkeypatch, place) -> None:
+    ready = prepared(*TRAINED)
+    gathered = []
+    ranks = Others("")
+    monkeypatch.setattr(
+        Others, "all_gather_object", lambda _, value: gathered.append(value) or [value]
+    )
+    context = replace(ready.context, workload=replace(ready.context.workload, ranks=ranks))
+    monkeypatch.setattr(rehearsal, place, fails(KeyError("own")))
+    with pytest.raises(ValueError, match="fails on two samples, before any training: KeyError"):
+        rehearsal.rehearse(context, ready.state.model, None)
+    assert len(gathered) == 1
 
 
 class Others(Ranks):

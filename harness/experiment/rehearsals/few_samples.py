@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from harness.data.base import Split
 from harness.data.calibration import Samples
 from harness.distributed import Ranks
+from harness.distributed.batch_norm import has_synced_norms, use_local_batch_norm
 from harness.experiment.context import RunContext
 from harness.experiment.experiment import Experiment
 from harness.experiment.state import RunState
@@ -88,6 +89,7 @@ def few_samples(context: RunContext) -> RunContext:
         splits=replace(splits, **few),
         task=experiment.task,
         ranks=Ranks(device=context.ranks.device),
+        sync_batch_norm=False,
     )
     requested = copy.copy(context.requested)
     requested.experiment = experiment
@@ -99,6 +101,11 @@ def few_samples(context: RunContext) -> RunContext:
         checkpointer=None,
         shared=None,
     )
+
+
+def on_one_rank(model: nn.Module) -> nn.Module:
+    """Returns the model, or a copy whose norms wait for no other rank."""
+    return use_local_batch_norm(deepcopy_model(model)) if has_synced_norms(model) else model
 
 
 def new_state(context: RunContext, original: nn.Module) -> RunState:

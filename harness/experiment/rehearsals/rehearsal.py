@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from harness.experiment import prune_stage
 from harness.experiment.context import RunContext
@@ -16,6 +17,7 @@ from harness.experiment.rehearsals.few_samples import (
     few_samples,
     line_of,
     new_state,
+    on_one_rank,
     undisturbed,
 )
 from harness.experiment.rehearsals.trials import trials
@@ -31,7 +33,7 @@ Act = Callable[[], None]
 
 HALF = 0.5  # kept fraction of the rehearsed pruning
 # What other samples, or trained weights, may do without.
-SAMPLES_DECIDE = (ValueError, NotFinite)
+SAMPLES_DECIDE = (ValueError, NotFinite, LinAlgError)
 passed: set[str] = set()  # names of what was rehearsed and not refused
 
 
@@ -59,19 +61,9 @@ def rehearse(
     """
     if name in passed:
         return
-    refused, left_out = "", list[str]()
+    left_out = list[str]()
     with undisturbed(context.ranks.device):
-        rehearsal = _begin(context, model, latency, left_out)
-        for key, act in _acts(rehearsal):
-            if keys and key not in keys:
-                continue
-            try:
-                act()
-            except TRANSIENT as error:
-                left_out.append(f"{key} ({line_of(error)})")
-            except Exception as error:
-                refused = _refusal(context, key, error)
-                break
+        refused = _first_refusal(context, model, latency, keys, left_out)
     for reason in filter(None, context.ranks.all_gather_object(refused)):
         raise ValueError(reason)
     passed.update(filter(None, [name]))
@@ -79,21 +71,42 @@ def rehearse(
         logging.getLogger(__name__).info("not rehearsed: %s", "; ".join(left_out))
 
 
+def _first_refusal(
+    context: RunContext,
+    model: nn.Module,
+    latency: Latency | None,
+    keys: Collection[str],
+    left_out: list[str],
+) -> str:
+    """Returns why the run cannot be, or ""; raises nothing, as the other ranks would wait."""
+    key = "experiment"
+    try:
+        rehearsal = _begin(context, model, latency, left_out)
+        for key, act in _acts(rehearsal) if rehearsal else ():
+            if keys and key not in keys:
+                continue
+            try:
+                act()
+            except TRANSIENT as error:
+                left_out.append(f"{key} ({line_of(error)})")
+    except Exception as error:
+        return _refusal(context, key, error)
+    return ""
+
+
 def _begin(
     context: RunContext, model: nn.Module, latency: Latency | None, left_out: list[str]
 ) -> Rehearsal | None:
     try:
-        small = few_samples(context)
-        return Rehearsal(small, model, new_state(small, model), latency, left_out)
+        small, original = few_samples(context), on_one_rank(model)
+        return Rehearsal(small, original, new_state(small, original), latency, left_out)
     except (ValueError, *TRANSIENT) as error:
         left_out.append(f"everything ({line_of(error)})")
         return None
 
 
-def _acts(rehearsal: Rehearsal | None) -> Iterator[tuple[str, Act]]:
+def _acts(rehearsal: Rehearsal) -> Iterator[tuple[str, Act]]:
     """Yields the acts in the order of a run, each with the key of the part that it is about."""
-    if rehearsal is None:
-        return
     yield "saliency", partial(_prune, rehearsal)
     yield "recalibration", partial(_recalibrate, rehearsal)
     for trial in trials(rehearsal):
@@ -106,9 +119,10 @@ def _acts(rehearsal: Rehearsal | None) -> Iterator[tuple[str, Act]]:
 def _refusal(context: RunContext, key: str, error: Exception) -> str:
     if isinstance(error, RehearsalFailed):
         return line_of(error)
-    part = type(getattr(context.experiment, key.partition(".")[0], None)).__name__
+    part = getattr(context.experiment, key.partition(".")[0], None)
+    subject = key if part is None else f"{key}={type(part).__name__}"
     return (
-        f"{key}={part} fails on two samples, before any training: {type(error).__name__}: "
+        f"{subject} fails on two samples, before any training: {type(error).__name__}: "
         f"{line_of(error)}"
     )
 
@@ -174,11 +188,10 @@ def _time(rehearsal: Rehearsal) -> None:
     if latency is None or latency.batch_size is None:
         return
     indices = torch.arange(latency.batch_size) % len(train)
-    inputs = next(iter(train.batches([indices])))[0]
     with eval_mode(rehearsal.state.model), torch.no_grad():
         try:
-            rehearsal.state.model(inputs)
-        except RuntimeError as error:
+            rehearsal.state.model(next(iter(train.batches([indices])))[0])
+        except Exception as error:
             rehearsal.leave_out("latency", error)
 
 
