@@ -38,7 +38,7 @@ def streams() -> list[Any]:
 def test_model_parts_data_and_random_streams_stay_as_they_were() -> None:
     def draws(net: Net, x: Tensor) -> Tensor:
         random.random(), numpy.random.rand()
-        return plain(net, nn.functional.dropout(x, 0.5))
+        return plain(net, nn.functional.dropout(x, 0.5, net.training))
 
     task = Counting()
     ready = prepared(*TRAINED, model=Building(draws), task=task)
