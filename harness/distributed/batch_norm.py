@@ -42,8 +42,8 @@ def convert_batch_norm(model: nn.Module, ranks: Ranks) -> nn.Module:
 
 
 def has_synced_norms(model: nn.Module) -> bool:
-    synced = (SyncedBatchNorm, nn.SyncBatchNorm)
-    return any(isinstance(module, synced) for module in model.modules())
+    kinds = (SyncedBatchNorm, nn.SyncBatchNorm)
+    return any(isinstance(module, kinds) for module in model.modules())
 
 
 def use_local_batch_norm(model: nn.Module) -> nn.Module:
