@@ -51,7 +51,7 @@ def test_few_frames_lie_between_the_command_line_and_a_step(
     with pytest.raises(Reached) as caught:
         run_main(monkeypatch, *TINY, *SGDS, *when, f"output_dir={tmp_path}")
     found = own_frames(caught.tb)
-    assert found[0] == "main" and len(found) <= MOST, found
+    assert found[0] == "main" and len(found) <= MOST, "\n".join(found)
 
 
 @pytest.mark.parametrize("rehearses", [True, False])

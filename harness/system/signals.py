@@ -73,10 +73,13 @@ def exit_on_signals() -> None:
 def finish_on_signals() -> None:
     """Makes such a signal limit the time that is left to a command whose work is done.
 
-    Its exit status stays. Python still waits for worker processes then.
+    Its exit status stays. Python still waits for worker processes then. A signal that a stopped
+    rank ignores stays ignored: Python resets its own handlers at its exit, and the SIGTERM that
+    torchrun sends to the remaining ranks would hide the status.
     """
     for number in SIGNALS:
-        signal.signal(number, _finish)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _finish)
 
 
 @contextmanager

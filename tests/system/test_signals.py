@@ -15,6 +15,8 @@ from cutting import RUN
 from forked_ranks import forked, harness_on_ranks
 from signalled_program import at_work
 
+from harness.system.signals import SIGNALS, finish_on_signals
+
 PROGRAM = HELPERS / "signalled_program.py"
 SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
 
@@ -196,3 +198,15 @@ def test_synced_norms_sparse_exchange_and_parts_of_batches_go_on_too(tmp_path) -
     whole, cut = (only_run(tmp_path / name) / "records.jsonl" for name in ("whole", "cut"))
     assert cut.read_bytes() == whole.read_bytes()
     assert {record.batch_norm for record in records_of(cut.parent)} == {"all_ranks"}
+
+
+def test_a_command_whose_work_is_done_keeps_ignoring_what_a_stopped_rank_ignores() -> None:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        finish_on_signals()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+        assert callable(signal.getsignal(signal.SIGINT))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -61,9 +62,16 @@ def rehearse(
     """
     if name in passed:
         return
-    left_out = list[str]()
+    left_out, refused, key = list[str](), "", "experiment"
     with undisturbed(context.ranks.device):
-        refused = _first_refusal(context, model, latency, keys, left_out)
+        try:
+            rehearsal = _begin(context, model, latency, left_out)
+            for key, act in _acts(rehearsal) if rehearsal else ():
+                if not keys or key in keys:
+                    with _leaving_out(key, left_out):
+                        act()
+        except Exception as error:  # raised below, as the other ranks would wait
+            refused = _refusal(context, key, error)
     for reason in filter(None, context.ranks.all_gather_object(refused)):
         raise ValueError(reason)
     passed.update(filter(None, [name]))
@@ -71,27 +79,13 @@ def rehearse(
         logging.getLogger(__name__).info("not rehearsed: %s", "; ".join(left_out))
 
 
-def _first_refusal(
-    context: RunContext,
-    model: nn.Module,
-    latency: Latency | None,
-    keys: Collection[str],
-    left_out: list[str],
-) -> str:
-    """Returns why the run cannot be, or ""; raises nothing, as the other ranks would wait."""
-    key = "experiment"
+@contextmanager
+def _leaving_out(key: str, left_out: list[str]) -> Iterator[None]:
+    """Notes the act as not rehearsed where what fails may not fail again."""
     try:
-        rehearsal = _begin(context, model, latency, left_out)
-        for key, act in _acts(rehearsal) if rehearsal else ():
-            if keys and key not in keys:
-                continue
-            try:
-                act()
-            except TRANSIENT as error:
-                left_out.append(f"{key} ({line_of(error)})")
-    except Exception as error:
-        return _refusal(context, key, error)
-    return ""
+        yield
+    except TRANSIENT as error:
+        left_out.append(f"{key} ({line_of(error)})")
 
 
 def _begin(
