@@ -67,6 +67,7 @@ class Run:
     policy: Policy = field(default_factory=Policy)
     latency: Latency | None = None
     rerun: str = "never"
+    rehearse: bool = True
     parts: str = ""  # equal for runs that are rehearsed once; "" is rehearsed in any case
     code: str = ""  # digest of the sources that decide the run's numbers
     command: tuple[str, ...] = ()  # command line that repeats this run alone
@@ -115,7 +116,8 @@ class Run:
         with StopSignal(ranks) as stop, ExitStack() as stack:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
             context, state = prepare(experiment, ranks, self.dense, checkpointer, self.shared)
-            rehearse(context, state.model, self.latency, self.REHEARSED, self.parts)
+            if self.rehearse:
+                rehearse(context, state.model, self.latency, self.REHEARSED, self.parts)
             stack.enter_context(run_folder_lock(self.folder, checkpointer))
             # Another process may have finished the run just before this one got the lock.
             done = ranks.on_main(self._finished)
@@ -137,7 +139,8 @@ class Run:
         with StopSignal(ranks) as stop:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
             context, state = prepare(experiment, ranks, self.dense, checkpointer)
-            rehearse(context, state.model, self.latency, self.REHEARSED, self.parts)
+            if self.rehearse:
+                rehearse(context, state.model, self.latency, self.REHEARSED, self.parts)
             context.dense.at(context.dense.end)
         return Outcome("finished", str(self.dense))
 
@@ -167,10 +170,8 @@ class Run:
         self._restore(context, state)
 
     def _restore(self, context: RunContext, state: RunState, further: bool = False) -> None:
-        run_records = [
-            record_of(context, stage_record, self.identity) for stage_record in state.found_records
-        ]
-        self._home.restore(run_records, further=further)
+        measured = [record_of(context, each, self.identity) for each in state.found_records]
+        self._home.restore(measured, further=further)
 
     @contextmanager
     def _open_sinks(self, ranks: Ranks) -> Iterator[Sinks]:
@@ -184,8 +185,7 @@ class Run:
             tracker = stack.enter_context(self.tracking.open(self._info(earlier)))
             files, position = RecordWriter(self.folder, ranks.world_size), ProgressFile(self.folder)
             stack.push(lambda kind, error, trace: position.close(done=error is None))
-            last = earlier[-1] if earlier else None
-            yield Sinks(progress, files, position, [tracker], last)
+            yield Sinks(progress, files, position, [tracker], earlier[-1] if earlier else None)
 
     def _info(self, earlier: list[Record]) -> RunInfo:
         identity = self.identity

@@ -189,6 +189,7 @@ def run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
         policy=config_part(config, "checkpoint"),
         latency=config_part(config, "latency"),
         rerun=values["rerun"],
+        rehearse=values["rehearse"],
         parts=rehearsal_hash(hashed_config, config["latency"], spec.code, numerics),
         code=spec.code,
         command=tuple(spec.command_line),

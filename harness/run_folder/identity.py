@@ -11,7 +11,7 @@ Config = dict[str, Any]
 # ranks.gradient_exchange decides with more than two ranks.
 OPERATIONAL = (
     "run_name", "method", "output_dir", "sweep_name", "rerun", "device", "threads", "progress",
-    "tracking",
+    "rehearse", "tracking",
     "ranks", "checkpoint", "sensitivity", "launch", "latency",
 )  # fmt: skip
 # Keys that do not count once the content of the data is known.

@@ -1,12 +1,13 @@
 """The rehearsal of a run changes nothing, is the same on all ranks, and is done once."""
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
 import pytest
 import torch
+from command import TINY, only_run, records_of, run_main
 from rehearsing import TRAINED, Building, Net, fails, plain, prepared
 from torch import Tensor, nn
 
@@ -15,8 +16,10 @@ from harness.distributed.batch_norm import SyncedBatchNorm1d
 from harness.experiment.rehearsals import rehearsal
 from harness.metrics.latency import Latency
 from harness.run_folder.identity import rehearsal_hash
+from harness.saliency.base import CalibrationData
+from harness.saliency.magnitude import Magnitude
 from harness.task.classification import Classification
-from harness.vocabulary.tensors import all_tensors, clone_tensors
+from harness.vocabulary.tensors import Tensors, all_tensors, clone_tensors
 
 
 class Counting(Classification):
@@ -84,6 +87,42 @@ def test_no_error_of_one_rank_keeps_it_from_the_others(monkeypatch, place) -> No
     with pytest.raises(ValueError, match="fails on two samples, before any training: KeyError"):
         rehearsal.rehearse(context, ready.state.model, None)
     assert len(gathered) == 1
+
+
+@dataclass(frozen=True)
+class Batched(Magnitude):
+    """Computes what needs more samples than a rehearsal has."""
+
+    def statistics(self, data: CalibrationData) -> Tensors:
+        if sum(len(labels) for _, labels in data.batches) < 3:
+            raise RuntimeError("no variance of two samples")
+        return {}
+
+
+def test_a_run_that_two_samples_refuse_falsely_runs_with_rehearse_false(
+    tmp_path, monkeypatch, capfd
+) -> None:
+    own = "saliency._target_=test_rehearsal_effects.Batched"
+    arguments = (*TINY, own, "prune_at=init", "retraining.epochs=1", f"output_dir={tmp_path}/runs")
+    assert run_main(monkeypatch, *arguments) == 2
+    (line,) = [text for text in capfd.readouterr().err.splitlines() if text.startswith("harness")]
+    assert line.endswith("two samples; rehearse=false starts the run nonetheless")
+    assert not list(tmp_path.iterdir())
+
+    assert run_main(monkeypatch, *arguments, "rehearse=false") == 0
+    assert records_of(only_run(tmp_path / "runs"))
+
+
+def test_no_way_out_is_named_where_the_run_itself_would_fail_or_be_wrong() -> None:
+    class Writing(Magnitude):
+        def statistics(self, data: CalibrationData) -> Tensors:
+            next(data.module.parameters()).data.add_(1)
+            return {}
+
+    ready = prepared(saliency=Writing())
+    with pytest.raises(ValueError, match="changed the model") as caught:
+        rehearsal.rehearse(ready.context, ready.state.model, None)
+    assert "rehearse=false" not in str(caught.value)
 
 
 class Others(Ranks):

@@ -104,8 +104,10 @@ def test_elementwise_optimizers_pass(optimizer, when) -> None:
     (SAM, "fails at steps of two samples: AssertionError: SAM requires closure"),
 )
 def test_others_are_refused_by_name(optimizer, reason) -> None:
-    with pytest.raises(ValueError, match=f"^retraining.optimizer={optimizer.__name__} {reason}"):
+    reason = f"^retraining.optimizer={optimizer.__name__} {reason}"
+    with pytest.raises(ValueError, match=reason) as caught:
         tried(partial(optimizer, lr=0.1))
+    assert "rehearse=false" not in str(caught.value)
 
 
 def test_a_warm_up_from_0_hides_nothing() -> None:

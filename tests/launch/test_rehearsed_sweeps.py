@@ -104,6 +104,11 @@ def test_runs_of_several_ranks_and_those_that_no_backend_rehearses_begin_as_they
     assert rehearse_sets(nobody, Rehearsing(lambda _: None)) == nobody
 
 
+def test_runs_that_do_without_a_rehearsal_are_neither_rehearsed_nor_refused(tmp_path) -> None:
+    backend, plan = Rehearsing(refuses_snip), plan_of(tmp_path, *TWO, "rehearse=false")
+    assert rehearse_sets(plan, backend, refuse_any=True) == plan and not backend.specs
+
+
 def test_a_worker_rehearses_as_the_run_itself_would(tmp_path) -> None:
     (run,) = plan_of(tmp_path, "seed=0").runs
     verdict = rehearse_run(run.spec)

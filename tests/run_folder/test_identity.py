@@ -109,6 +109,7 @@ def test_names_of_composed_runs_never_change(overrides) -> None:
         "device",
         "threads",
         "progress",
+        "rehearse",
         "tracking",
     ],
 )

@@ -35,6 +35,8 @@ TRANSIENT = (
     torch.OutOfMemoryError,
     getattr(torch, "AcceleratorError", torch.OutOfMemoryError),
 )
+# What to do where a rehearsal may be wrong about the run.
+ANYWAY = "; rehearse=false starts the run nonetheless"
 WHOLE = ("model", "data")  # read only, and may be large
 
 

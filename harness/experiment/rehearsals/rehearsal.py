@@ -12,6 +12,7 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from harness.experiment import prune_stage
 from harness.experiment.context import RunContext
 from harness.experiment.rehearsals.few_samples import (
+    ANYWAY,
     TRANSIENT,
     Rehearsal,
     RehearsalFailed,
@@ -117,7 +118,7 @@ def _refusal(context: RunContext, key: str, error: Exception) -> str:
     subject = key if part is None else f"{key}={type(part).__name__}"
     return (
         f"{subject} fails on two samples, before any training: {type(error).__name__}: "
-        f"{line_of(error)}"
+        f"{line_of(error)}{'' if isinstance(error, ModelChanged) else ANYWAY}"
     )
 
 

@@ -9,7 +9,13 @@ from torch import nn
 from torch.optim import Optimizer
 
 from harness.experiment import train_stage
-from harness.experiment.rehearsals.few_samples import TRANSIENT, Rehearsal, RehearsalFailed, line_of
+from harness.experiment.rehearsals.few_samples import (
+    ANYWAY,
+    TRANSIENT,
+    Rehearsal,
+    RehearsalFailed,
+    line_of,
+)
 from harness.experiment.state import RunState
 from harness.experiment.train_hooks import StepAction, TrainHooks
 from harness.learning_rate.constant import Constant
@@ -61,8 +67,8 @@ class Trial:
         except TRANSIENT:
             raise
         except Exception as error:
-            subject = self._name if _is_of_optimizer(error) else self.key
-            reason = f"{type(error).__name__}: {line_of(error)}"
+            subject, hint = (self._name, "") if _is_of_optimizer(error) else (self.key, ANYWAY)
+            reason = f"{type(error).__name__}: {line_of(error)}{hint}"
             raise RehearsalFailed(f"{subject} fails at steps of two samples: {reason}") from error
 
     @property

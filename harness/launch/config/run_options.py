@@ -49,6 +49,7 @@ class RunOptions:
     rerun: Literal["never", "changed", "always"]
     device: str
     threads: Annotated[int, THREADS]
+    rehearse: bool
     progress: Literal["auto", "bar", "plain", "none"]
     checkpoint: "Policy"
     latency: "Latency"

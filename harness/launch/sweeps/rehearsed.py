@@ -48,7 +48,8 @@ def rehearse_sets(plan: Plan, backend: Backend, refuse_any: bool = False) -> Pla
 def _parts_of(run: PlannedRun) -> str:
     """Returns a name that is equal for runs to rehearse once; "" for none."""
     spec = run.spec
-    if spec.command != "run" or spec.rehearsed or rank_count(spec.values) > 1:
+    rehearses_itself = spec.command != "run" or rank_count(spec.values) > 1
+    if rehearses_itself or spec.rehearsed or not spec.values["rehearse"]:
         return ""
     return rehearsal_hash(spec.hashed_config, spec.values["latency"], spec.code, {})
 
