@@ -15,15 +15,17 @@ from harness.launch.run_spec import RunSpec
 from harness.run_folder.identity import Config
 from harness.run_folder.stage_keys import is_ours
 
+UNREAD = "has files that were never read, and a plan reads none"
 
-def rehearse_run(spec: RunSpec) -> Verdict | None:
-    """Returns what the rehearsal finds; None if it would read data that nobody has read yet."""
+
+def rehearse_run(spec: RunSpec) -> Verdict:
+    """Returns what the rehearsal finds, for which no data are read that nobody has read yet."""
     torch.set_num_threads(spec.values["threads"])
     try:
         experiment = build(spec.config)
         if spec.data_sha256 is None:
             if reads_files(spec.config["data"], experiment.data):
-                return None
+                return Verdict(skipped=f"data={spec.choices['data']} {UNREAD}")
             spec = with_data_digest(spec, experiment.data)
         options = config_part(spec.config, "ranks")
         with ranks_of_environment(spec.values["device"], options) as ranks:
@@ -31,7 +33,7 @@ def rehearse_run(spec: RunSpec) -> Verdict | None:
             context, state = prepare(experiment, ranks, Path())
             rehearse(context, state.model, run.latency, run.REHEARSED, run.parts)
     except ValueError as error:
-        return Verdict("", one_line(error))
+        return Verdict(refused=one_line(error))
     return Verdict(run.parts)
 
 

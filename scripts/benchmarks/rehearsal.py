@@ -54,7 +54,7 @@ def planned(*overrides: str) -> RunSpec:
     choices = {"model": "lenet_300_100", "data": "mnist5k"}
     spec = RunSpec(plain(compose_config(overrides)), choices, "global_magnitude", "")
     verdict = rehearse_run(spec)
-    assert verdict and verdict.parts
+    assert verdict.parts
     return replace(spec, rehearsed=verdict.parts)
 
 

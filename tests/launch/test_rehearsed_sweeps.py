@@ -12,6 +12,7 @@ from grids import TINY, planned_of
 
 from harness.distributed import Ranks
 from harness.experiment.rehearsals import rehearsal
+from harness.launch import rehearse
 from harness.launch.backends import worker
 from harness.launch.backends.base import Backend, Verdict
 from harness.launch.backends.gpu_slots import Devices
@@ -59,7 +60,7 @@ def passes(spec: RunSpec) -> Verdict | None:
 
 
 def refuses_snip(spec: RunSpec) -> Verdict | None:
-    return Verdict("", "saliency=SNIP no") if spec.method == "snip" else passes(spec)
+    return Verdict(refused="saliency=SNIP no") if spec.method == "snip" else passes(spec)
 
 
 def test_seeds_and_sizes_are_rehearsed_once_and_the_plan_keeps_it(tmp_path) -> None:
@@ -86,12 +87,12 @@ def test_what_is_refused_is_said_in_one_line_and_the_other_runs_go_on(tmp_path, 
     assert {run.spec.method for run in known.runs if not run.spec.rehearsed} == {"snip"}
 
 
-@cases("grid, refuse_any", (("method=snip", "seed=0,1"), False), (TWO, True))
+@cases("grid, plan_only", (("method=snip", "seed=0,1"), False), (TWO, True))
 def test_a_sweep_of_refused_runs_and_a_plan_with_one_end_before_they_begin(
-    grid, refuse_any, tmp_path
+    grid, plan_only, tmp_path
 ) -> None:
     with pytest.raises(ValueError, match=r"runs refused, the first is .*: saliency=SNIP no$"):
-        rehearse_sets(plan_of(tmp_path, *grid), Rehearsing(refuses_snip), refuse_any)
+        rehearse_sets(plan_of(tmp_path, *grid), Rehearsing(refuses_snip), plan_only)
     assert not list(tmp_path.iterdir())
 
 
@@ -106,17 +107,43 @@ def test_runs_of_several_ranks_and_those_that_no_backend_rehearses_begin_as_they
 
 def test_runs_that_do_without_a_rehearsal_are_neither_rehearsed_nor_refused(tmp_path) -> None:
     backend, plan = Rehearsing(refuses_snip), plan_of(tmp_path, *TWO, "rehearse=false")
-    assert rehearse_sets(plan, backend, refuse_any=True) == plan and not backend.specs
+    assert rehearse_sets(plan, backend, plan_only=True) == plan and not backend.specs
+
+
+def test_a_plan_says_what_was_not_rehearsed_and_why_and_a_sweep_does_not(tmp_path, capsys) -> None:
+    def finds(spec: RunSpec) -> Verdict | None:
+        return {"random": None, "snip": Verdict(skipped="data=x is unread")}[spec.method]
+
+    plan = plan_of(tmp_path, *TWO)
+    rehearse_sets(plan, Rehearsing(finds))
+    assert not capsys.readouterr().out
+    rehearse_sets(plan, Rehearsing(finds), plan_only=True)
+    for more in ("launch.ranks_per_run=2", "rehearse=false"):
+        rehearse_sets(plan_of(tmp_path, more), Rehearsing(finds), plan_only=True)
+    lines = [line.partition(", the first is ") for line in capsys.readouterr().out.splitlines()]
+    assert [(counts, why.partition(": ")[2]) for counts, _, why in lines] == [
+        ("sweep: 2 of 4 runs not rehearsed", "rehearsed when they begin"),
+        ("sweep: 2 of 4 runs not rehearsed", "data=x is unread"),
+        ("sweep: 1 of 1 runs not rehearsed", "launch.ranks_per_run=2: rehearsed when they begin"),
+        ("sweep: 1 of 1 runs not rehearsed", "rehearse=false"),
+    ]
+
+
+def test_data_that_nobody_has_read_are_named(tmp_path, monkeypatch) -> None:
+    (run,) = plan_of(tmp_path, "seed=0").runs
+    monkeypatch.setattr(rehearse, "reads_files", lambda *_: True)
+    found = rehearse_run(replace(run.spec, data_sha256=None))
+    assert found == Verdict(skipped=f"data=blobs {rehearse.UNREAD}")
 
 
 def test_a_worker_rehearses_as_the_run_itself_would(tmp_path) -> None:
     (run,) = plan_of(tmp_path, "seed=0").runs
     verdict = rehearse_run(run.spec)
-    assert verdict and verdict.parts in rehearsal.passed and not verdict.refused
+    assert verdict.parts in rehearsal.passed and not verdict.refused
 
     (other,) = plan_of(tmp_path, "saliency=woodfisher", "saliency.memory_limit_gb=0.000001").runs
     refused = rehearse_run(other.spec)
-    assert refused and not refused.parts
+    assert not refused.parts
     assert refused.refused.startswith("saliency woodfisher needs ") and Ranks().is_main
 
 
@@ -137,7 +164,6 @@ def test_data_in_files_that_nobody_has_read_are_not_read_for_a_plan() -> None:
 def test_a_run_does_not_rehearse_what_its_sweep_has(tmp_path, monkeypatch) -> None:
     (run,) = plan_of(tmp_path, "seed=0").runs
     verdict = rehearse_run(run.spec)
-    assert verdict
     known = set(rehearsal.passed)
     rehearsal.passed.clear()
     monkeypatch.setattr(rehearsal, "_prune", lambda _: pytest.fail("rehearsed again"))

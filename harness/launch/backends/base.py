@@ -16,12 +16,14 @@ from harness.run_folder.status_file import Status, is_alive
 class Verdict:
     """Holds what a rehearsal has found.
 
-    parts: equal for runs of equal parts in such a process; "" if they are refused.
+    parts: equal for runs of equal parts in such a process; "" if they are refused or skipped.
     refused: why a run of these parts cannot be executed, or "".
+    skipped: why nothing was rehearsed, or "".
     """
 
-    parts: str
+    parts: str = ""
     refused: str = ""
+    skipped: str = ""
 
 
 class Backend(Protocol):

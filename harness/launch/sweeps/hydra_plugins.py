@@ -75,7 +75,7 @@ class Grid(Sweeper):
             plan = self.plan(arguments)
             if action == "retry_failed":
                 return plan
-            return rehearse_sets(plan, self.backend, refuse_any=action == "plan")
+            return rehearse_sets(plan, self.backend, plan_only=action == "plan")
         except BaseException:
             self.backend.close()
             raise
