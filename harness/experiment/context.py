@@ -94,7 +94,7 @@ def context_of(
         check_smallest_batch(workload, model, recipe.batch_size, recipe.accumulate)
     macs = workload.macs(model)
     prunable = find_prunable(
-        experiment.structure, model, experiment.exclude, workload.sample(), macs
+        experiment.pruner.structure, model, experiment.exclude, workload.sample(), macs
     )
     _check_lengths(experiment, macs)
     # Before any training: an unreachable size, or a part that does not fit the model, fails here.

@@ -57,17 +57,18 @@ class Request:
 
     def units(self, model: nn.Module) -> Units:
         structure, sample = self.pruner.structure, self._sample(model)
-        if sample is None and structure.granularity == "unit":
+        if sample is None and structure.reads_sample:
             raise ValueError(
                 f"structure {type(structure).__name__} runs the model to find the layers that read "
                 "its units; give example_input, a batch of inputs, or batches"
             )
         graph = self._graph(model)
-        # A structure of single weights does not read the sample.
+        # A structure that does not read the sample gets any tensor.
         units = units_of(structure, model, _first(model) if sample is None else sample, graph)
         layer_order, known_layers = layer_order_of(model, graph), layers_known_to(structure, model)
         exclude = [self.exclude] if isinstance(self.exclude, str) else [*(self.exclude or ())]
         included = exclude_layers(units, exclude, layer_order, known_layers)
+        structure.check(model, included)
         if graph is None:
             warn_unseen(included, model)
         else:

@@ -35,13 +35,14 @@ def find_prunable(
     """Reads the model's graph on `sample` (samples, ...), and logs parameters that no rule covers.
 
     Raises:
-        ValueError: there is nothing to prune, or the forward pass would use another value than 0
-            for a pruned weight.
+        ValueError: there is nothing to prune, the structure cannot divide a weight, or the forward
+            pass would use another value than 0 for a pruned weight.
     """
     graph = graph_of(model, sample)
     layer_order = layer_order_of(model, graph)
     all_units = units_of(structure, model, sample, graph)
     units = exclude_layers(all_units, exclude, layer_order, layers_known_to(structure, model))
+    structure.check(model, units)
     check_not_recomputed(units, graph)
     warn_untied_head(units, model, graph)
     model_info = ModelInfo(macs.weights, macs.activations, macs.uncounted, layer_order=layer_order)

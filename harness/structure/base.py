@@ -16,11 +16,13 @@ class Structure(ABC):
     granularity: "weight": a unit is one weight; "unit": a unit holds several.
     noun: what records call a unit; "" is the name of the class.
     kinds: of the layers whose weights it may prune.
+    reads_sample: `units` runs the model on the sample; if not, a call needs no inputs.
     """
 
     granularity: ClassVar[str]
     noun: ClassVar[str] = ""
     kinds: ClassVar[tuple[type[nn.Module], ...]] = (nn.Module,)
+    reads_sample: ClassVar[bool] = True
 
     @abstractmethod
     def units(self, model: nn.Module, sample: Tensor) -> Units:
@@ -31,6 +33,15 @@ class Structure(ABC):
 
         Raises:
             ValueError: the model has nothing that this structure may prune.
+        """
+
+    def check(self, model: nn.Module, units: Units) -> None:  # noqa: B027
+        """Checks the structure against the weights to prune, before any training.
+
+        units: without those of excluded layers.
+
+        Raises:
+            ValueError: a weight cannot be divided into these units; names layer, key and remedy.
         """
 
     @abstractmethod

@@ -13,6 +13,7 @@ class Element(Structure):
 
     granularity: ClassVar[str] = "weight"
     noun: ClassVar[str] = "weight"
+    reads_sample: ClassVar[bool] = False
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         return {name: () for name in prunable_weights(model)}

@@ -2,12 +2,13 @@
 
 import logging
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from harness.structure.base import Structure
 from harness.structure.shared.graph import graph_of
+from harness.structure.shared.pooling import Pooling, pooled
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Units, prunable_layers
 
@@ -30,7 +31,7 @@ class Rows(Structure):
         ValueError: pool is unknown.
     """
 
-    pool_by: Literal["mean", "sum", "l2"] = "mean"
+    pool_by: Pooling = "mean"
 
     granularity: ClassVar[str] = "unit"
     kinds: ClassVar[tuple[type[nn.Module], ...]]
@@ -74,10 +75,7 @@ class Rows(Structure):
         )
 
     def pool(self, scores: Tensor) -> Tensor:
-        flat = scores.flatten(start_dim=1)
-        if self.pool_by == "l2":
-            return flat.square().sum(dim=1).sqrt()
-        return flat.sum(dim=1) if self.pool_by == "sum" else flat.mean(dim=1)
+        return pooled(scores.flatten(start_dim=1), (1,), self.pool_by)
 
     def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
         return units.view(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous()
