@@ -1,4 +1,4 @@
-"""Kernels: one slice per output and input channel of a convolution, masked and never removed."""
+"""Tests kernels: one slice per output and input channel of a convolution, masked, not removed."""
 
 import pytest
 import torch
