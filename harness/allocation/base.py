@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Context, Decimal
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor
 
-from harness.vocabulary.checks import check, check_either
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Counts
 from harness.vocabulary.topk import check_keep
 
-BUDGETS = {"params": "parameters", "macs": "multiply-accumulates"}
+FRACTION = "a number in [0, 1]; is it a percentage?"
 
 # (density, mean loss) of the model with this layer alone pruned, by falling density.
 SensitivityCurve = tuple[tuple[float, float], ...]
@@ -107,15 +107,6 @@ def smallest_density(least: int, whole: int) -> str:
     return f"{fraction:f}"
 
 
-def check_fraction(key: str, value: object) -> None:
-    """Checks that the value of this key is in [0, 1].
-
-    Raises:
-        ValueError: the value of this key is no number in [0, 1].
-    """
-    check(key, value, "in [0, 1]", "; is it a percentage?")
-
-
 def first_match(patterns: Iterable[str], name: str) -> str | None:
     """Returns the first of the patterns that fits the weight `name`, or its layer, or None.
 
@@ -163,9 +154,9 @@ class Allocation(ABC):
         ValueError: a field is out of range.
     """
 
-    min_units: int = 0
-    min_density: float = 0.0
-    budget: str = "params"
+    min_units: Annotated[int, "a whole number >= 0"] = 0
+    min_density: Annotated[float, FRACTION] = 0.0
+    budget: Literal["params", "macs"] = "params"
 
     nested: ClassVar[bool] = False
     needs_curves: ClassVar[bool] = False
@@ -175,9 +166,7 @@ class Allocation(ABC):
     floor_keys: ClassVar[str] = "min_units and min_density"
 
     def __post_init__(self) -> None:
-        check("min_units", self.min_units, "a whole number >= 0")
-        check_fraction("min_density", self.min_density)
-        check_either("budget", self.budget, BUDGETS)
+        check_declared(self)
 
     def allocate(self, layers: Layers, keep: int) -> Counts:
         """Returns units to keep per tensor: they sum to `keep`, none exceeds what is alive.

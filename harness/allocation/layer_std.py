@@ -1,14 +1,14 @@
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from harness.allocation.base import Allocation, Layer, Layers, check_patterns, first_match
-from harness.vocabulary.checks import follows
 from harness.vocabulary.tensors import Counts
 from harness.vocabulary.topk import topk_counts
+
+FACTOR = "a number above 0; write e.g. {conv1: 0.5}"
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,9 @@ class LayerStd(Allocation):
             layer, or a layer comes without its weight.
     """
 
-    quality: dict[str, float] = field(default_factory=dict)
+    quality: dict[str, Annotated[float, FACTOR]] = field(default_factory=dict)
 
     nested: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.quality, Mapping):
-            raise ValueError(
-                f"quality must map layers to factors, e.g. {{conv1: 0.5}}, got {self.quality!r}"
-            )
-        for pattern, factor in self.quality.items():
-            if not follows(factor, "a number above 0"):
-                raise ValueError(f"quality: {pattern} must be a factor > 0, got {factor!r}")
 
     def floors(self, layers: Layers) -> Counts:
         check_patterns("quality", self.quality, layers)

@@ -1,10 +1,11 @@
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from harness.allocation.base import Allocation, Layers, check_fraction, check_patterns, first_match
+from harness.allocation.base import Allocation, Layers, check_patterns, first_match
 from harness.vocabulary.apportion import reserve
 from harness.vocabulary.tensors import Counts
+
+DENSITY = "a number in [0, 1]; write e.g. {conv1: 0.5}"
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,9 @@ class Manual(Allocation):
         layer.
     """
 
-    densities: dict[str, float] = field(default_factory=dict)
+    densities: dict[str, Annotated[float, DENSITY]] = field(default_factory=dict)
 
     floor_keys: ClassVar[str] = "densities, min_units and min_density"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.densities, Mapping):
-            raise ValueError(
-                f"densities must map layers to densities, e.g. {{conv1: 0.5}}, got "
-                f"{self.densities!r}"
-            )
-        for pattern, density in self.densities.items():
-            check_fraction(f"densities: {pattern}", density)
 
     def floors(self, layers: Layers) -> Counts:
         check_patterns("densities", self.densities, layers)

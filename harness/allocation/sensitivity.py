@@ -1,15 +1,15 @@
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from harness.allocation.base import Allocation, Layer, Layers, SensitivityCurve
 from harness.vocabulary.apportion import apportion
-from harness.vocabulary.checks import is_number
 from harness.vocabulary.tensors import Counts
 
+DENSITY = "a number in (0, 1]; write e.g. [1, 0.5, 0.1]"
 GRID = (1.0, 0.8, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02)
 # Up to so much above a whole number of units is that number, written in floating point.
 ROUNDING = 1e-9
@@ -37,7 +37,7 @@ class Sensitivity(Allocation):
         ValueError: grid is none such; when used, a layer comes without its curve.
     """
 
-    grid: list[float] = field(default_factory=lambda: list(GRID))
+    grid: list[Annotated[float, DENSITY]] = field(default_factory=lambda: list(GRID))
 
     needs_curves: ClassVar[bool] = True
 
@@ -104,18 +104,14 @@ def _units(density: float, layer: Layer) -> int:
     return min(layer.alive, math.ceil(density * layer.units - ROUNDING))
 
 
-def _check_falling(key: str, densities: Iterable[float]) -> None:
+def _check_falling(key: str, densities: Sequence[float]) -> None:
     """Checks that densities fall from 1.
 
     Raises:
         ValueError: not densities that fall from 1.
     """
-    values = list(densities) if isinstance(densities, list | tuple) else []
-    numbers = list(filter(is_number, values))
-    falling = all(high > low for high, low in pairwise(numbers))
-    if not (
-        values and values[0] == 1 and len(numbers) == len(values) and falling and values[-1] > 0
-    ):
+    falling = all(high > low for high, low in pairwise(densities))
+    if not (densities and densities[0] == 1 and falling and densities[-1] > 0):
         raise ValueError(
             f"{key} must be densities that fall from 1 and stay above 0, e.g. [1, 0.5, 0.1], got "
             f"{densities!r}"

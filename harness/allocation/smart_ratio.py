@@ -1,7 +1,7 @@
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from harness.allocation.base import Allocation, Layers, check_fraction
+from harness.allocation.base import FRACTION, Allocation, Layers
 from harness.vocabulary.apportion import reserve
 from harness.vocabulary.tensors import Counts
 
@@ -29,13 +29,9 @@ class SmartRatio(Allocation):
         ValueError: linear is out of range.
     """
 
-    linear: float = 0.3
+    linear: Annotated[float, FRACTION] = 0.3
 
     needs_layer_order: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fraction("linear", self.linear)
 
     def distribute(self, layers: Layers, keep: int) -> Counts:
         layer_count = max(

@@ -1,9 +1,9 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from harness.allocation.base import Allocation, Layers, check_fraction
+from harness.allocation.base import FRACTION, Allocation, Layers
 from harness.vocabulary.apportion import reserve
 from harness.vocabulary.tensors import Counts
 
@@ -29,13 +29,9 @@ class UniformPlus(Allocation):
         ValueError: classifier is out of range.
     """
 
-    classifier: float = 0.2
+    classifier: Annotated[float, FRACTION] = 0.2
 
     needs_layer_order: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fraction("classifier", self.classifier)
 
     def distribute(self, layers: Layers, keep: int) -> Counts:
         sizes = {name: layer.units for name, layer in layers.items()}

@@ -1,11 +1,13 @@
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.vocabulary.checks import check
+from harness.vocabulary.checks import check_declared
+
+PADDING = "a whole number in [0, 256]; it counts pixels, write 0 for no crop"
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,13 @@ class CropFlip:
         ValueError: padding is not a whole number >= 0, or flip is not true or false.
     """
 
-    padding: int = 4
+    padding: Annotated[int, PADDING] = 4
     flip: bool = True
 
     draws: ClassVar[int] = 3  # top, left, flip
 
     def __post_init__(self) -> None:
-        check("padding", self.padding, "a whole number >= 0", "; write 0 for no crop")
-        check("flip", self.flip, "true or false")
+        check_declared(self)
 
     def apply(self, inputs: Tensor, draws: Tensor) -> Tensor:
         if inputs.dim() != 4:

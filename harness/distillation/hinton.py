@@ -1,10 +1,14 @@
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.vocabulary.checks import check
+from harness.vocabulary.checks import check_declared
+
+TEMPERATURE = "a number above 0; write 1 for the models' own probabilities"
+WEIGHT = "a number in [0, 1]; it weighs the teacher's term against the task's loss"
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,11 @@ class Hinton:
         ValueError: temperature is not a finite number above 0, or weight not in [0, 1].
     """
 
-    temperature: float = 4.0
-    weight: float = 0.9
+    temperature: Annotated[float, TEMPERATURE] = 4.0
+    weight: Annotated[float, WEIGHT] = 0.9
 
     def __post_init__(self) -> None:
-        remedy = "; write 1 for the models' own probabilities"
-        check("temperature", self.temperature, "a finite number above 0", remedy)
-        remedy = "; it weighs the teacher's term against the task's loss"
-        check("weight", self.weight, "in [0, 1]", remedy)
+        check_declared(self)
 
     def loss(
         self,

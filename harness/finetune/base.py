@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from harness.vocabulary.checks import check
 from harness.vocabulary.step_index import StepIndex
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ State = dict[str, "Tensor"]  # tensors of a model by name; typed without importi
 Dense = Callable[[StepIndex], State]
 Fresh = Callable[[], State]
 Recipe = Literal["training", "retraining"]
+EPOCHS = "a whole number in [1, 1000000]; write finetune=none for no retraining"
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,6 @@ class Finetune(Protocol):
         random model.
         """
         return None
-
-
-def check_whole(key: str, value: int | None, least: int, remedy: str) -> None:
-    """Checks that a value is None or a whole number of at least `least`.
-
-    Raises:
-        ValueError: value is neither (True is no number).
-    """
-    check(key, value, f"a whole number of at least {least} or null", f"; {remedy}")
 
 
 def last_epochs(count: int, epochs: int) -> StepIndex:

@@ -1,9 +1,10 @@
 """Retrains for a number of epochs by one of the two recipes, from any weights."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated
 
-from harness.finetune.base import Finetune, Recipe, RetrainingPlan, check_whole
+from harness.finetune.base import EPOCHS, Finetune, Recipe, RetrainingPlan
+from harness.vocabulary.checks import check_declared
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,11 @@ class FineTuning(Finetune):
         ValueError: epochs is not a whole number of at least 1, or the recipe is unknown.
     """
 
-    epochs: int | None = None
+    epochs: Annotated[int, EPOCHS] | None = None
     recipe: Recipe = "retraining"
 
     def __post_init__(self) -> None:
-        check_whole("epochs", self.epochs, 1, "write finetune=none for no retraining")
-        if self.recipe not in get_args(Recipe):
-            raise ValueError(f"recipe must be training or retraining, got {self.recipe!r}")
+        check_declared(self)
 
     def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
         if self.recipe == "retraining":

@@ -1,6 +1,8 @@
 from dataclasses import dataclass
+from typing import Annotated
 
-from harness.finetune.base import Finetune, RetrainingPlan, check_whole, last_epochs
+from harness.finetune.base import EPOCHS, Finetune, RetrainingPlan, last_epochs
+from harness.vocabulary.checks import check_declared
 
 
 @dataclass(frozen=True)
@@ -15,10 +17,10 @@ class LrRewind(Finetune):
         ValueError: epochs is not a whole number of at least 1.
     """
 
-    epochs: int | None = None
+    epochs: Annotated[int, EPOCHS] | None = None
 
     def __post_init__(self) -> None:
-        check_whole("epochs", self.epochs, 1, "write finetune=none for no retraining")
+        check_declared(self)
 
     def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
         count = epochs if self.epochs is None else self.epochs

@@ -1,8 +1,11 @@
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 from harness.finetune.base import Dense, Finetune, Fresh, RetrainingPlan, State
-from harness.vocabulary.checks import check
+from harness.vocabulary.checks import check_declared
+
+LIMIT = "a number >= 1; times the length of dense training, null for no limit"
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,10 @@ class ScratchB(Finetune):
         ValueError: limit is not a finite number of at least 1.
     """
 
-    limit: float | None = None
+    limit: Annotated[float, LIMIT] | None = None
 
     def __post_init__(self) -> None:
-        why = "it is how many times as long as dense training retraining may take"
-        remedy = f"; {why}, write null for no limit"
-        check("limit", self.limit, "a number of at least 1 or null", remedy)
+        check_declared(self)
 
     def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
         return RetrainingPlan("training", stretch=min(speedup, self.limit or math.inf))

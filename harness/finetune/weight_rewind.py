@@ -1,15 +1,19 @@
 from dataclasses import dataclass
+from typing import Annotated
 
 from harness.finetune.base import (
+    EPOCHS,
     Dense,
     Finetune,
     Fresh,
     RetrainingPlan,
     State,
-    check_whole,
     last_epochs,
 )
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.step_index import StepIndex
+
+POSITION = "a whole number >= 0; 0 is the initial model"
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,12 @@ class WeightRewind(Finetune):
             epochs not one of at least 1.
     """
 
-    epoch: int | None = None
-    step: int | None = None
-    epochs: int | None = None
+    epoch: Annotated[int, POSITION] | None = None
+    step: Annotated[int, POSITION] | None = None
+    epochs: Annotated[int, EPOCHS] | None = None
 
     def __post_init__(self) -> None:
-        check_whole("epoch", self.epoch, 0, "0 is the initial model")
-        check_whole("step", self.step, 0, "0 is the initial model")
-        check_whole("epochs", self.epochs, 1, "write finetune=none for no retraining")
+        check_declared(self)
         given_fields = [f"{key}={value}" for key, value in vars(self).items() if value is not None]
         if len(given_fields) > 1:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from harness.vocabulary.checks import check
+WARM_UP = "a number >= 0; write 0 for no warm-up"
 
 
 class LearningRate(Protocol):
@@ -27,12 +27,3 @@ def warmup_factor(step: int, steps: int) -> float:
     [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     """
     return min(1.0, (step + 1) / steps) if steps else 1.0
-
-
-def check_warmup(warmup_epochs: float) -> None:
-    """Checks the length of the warm-up.
-
-    Raises:
-        ValueError: warmup_epochs is not a finite number >= 0.
-    """
-    check("warmup_epochs", warmup_epochs, "a number of at least 0", "; write 0 for no warm-up")

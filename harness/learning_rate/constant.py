@@ -1,6 +1,8 @@
 from dataclasses import dataclass
+from typing import Annotated
 
-from harness.learning_rate.base import check_warmup, warmup_factor, warmup_steps
+from harness.learning_rate.base import WARM_UP, warmup_factor, warmup_steps
+from harness.vocabulary.checks import check_declared
 
 
 @dataclass(frozen=True)
@@ -14,10 +16,10 @@ class Constant:
         ValueError: warmup_epochs is negative or not finite.
     """
 
-    warmup_epochs: float = 0.0
+    warmup_epochs: Annotated[float, WARM_UP] = 0.0
 
     def __post_init__(self) -> None:
-        check_warmup(self.warmup_epochs)
+        check_declared(self)
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         return warmup_factor(step, warmup_steps(self.warmup_epochs, steps_per_epoch))

@@ -1,8 +1,11 @@
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
-from harness.learning_rate.base import check_warmup, warmup_factor, warmup_steps
-from harness.vocabulary.checks import check
+from harness.learning_rate.base import WARM_UP, warmup_factor, warmup_steps
+from harness.vocabulary.checks import check_declared
+
+FINAL = "a number in [0, 1]; it is a fraction of the base rate"
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,11 @@ class Cosine:
         ValueError: final_factor is not in [0, 1], or warmup_epochs is negative.
     """
 
-    final_factor: float = 0.0
-    warmup_epochs: float = 0.0
+    final_factor: Annotated[float, FINAL] = 0.0
+    warmup_epochs: Annotated[float, WARM_UP] = 0.0
 
     def __post_init__(self) -> None:
-        check("final_factor", self.final_factor, "in [0, 1]", "; it is a fraction of the base rate")
-        check_warmup(self.warmup_epochs)
+        check_declared(self)
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         warmup = warmup_steps(self.warmup_epochs, steps_per_epoch)

@@ -1,9 +1,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
-from harness.learning_rate.base import check_warmup, warmup_factor, warmup_steps
-from harness.vocabulary.checks import check
+from harness.learning_rate.base import WARM_UP, warmup_factor, warmup_steps
+from harness.vocabulary.checks import check_declared
+
+EPOCH = "a number >= 0; write epochs, e.g. [80,120], or write learning_rate=constant"
+GAMMA = "a number in (0, 1]; with 0 nothing is learnt; write e.g. 0.1"
 
 
 @dataclass(frozen=True)
@@ -22,27 +26,12 @@ class MultiStep:
             (0, 1], or warmup_epochs is negative.
     """
 
-    milestones: Sequence[float] = (80, 120)
-    gamma: float = 0.1
-    warmup_epochs: float = 0.0
+    milestones: Annotated[Sequence[Annotated[float, EPOCH]], "not empty"] = (80, 120)
+    gamma: Annotated[float, GAMMA] = 0.1
+    warmup_epochs: Annotated[float, WARM_UP] = 0.0
 
     def __post_init__(self) -> None:
-        check("gamma", self.gamma, "in (0, 1]", "; with 0 nothing is learnt; write e.g. 0.1")
-        self._check_milestones()
-        check_warmup(self.warmup_epochs)
-
-    def _check_milestones(self) -> None:
-        if isinstance(self.milestones, str) or not isinstance(self.milestones, Sequence):
-            raise ValueError(
-                f"milestones must be a list of epochs, got {self.milestones!r}; write [80,120]"
-            )
-        if not self.milestones:
-            raise ValueError(
-                "milestones must name at least one epoch, got []; write learning_rate=constant"
-            )
-        for index, epoch in enumerate(self.milestones):
-            remedy = "; write epochs, e.g. [80,120]"
-            check(f"milestones[{index}]", epoch, "a number of at least 0", remedy)
+        check_declared(self)
         for before, after in pairwise(self.milestones):
             if after <= before:
                 raise ValueError(

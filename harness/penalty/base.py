@@ -3,13 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from harness.vocabulary.checks import check, check_fields
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Tensors
+
+EPOCHS = "a whole number in [1, 1000000]; for none leave the penalty out"
 
 
 class Penalty(Protocol):
@@ -44,16 +46,6 @@ class Penalty(Protocol):
         """
 
 
-def check_epochs(epochs: int) -> None:
-    """Checks the epochs of a penalty.
-
-    Raises:
-        ValueError: epochs is not a whole number of at least 1.
-    """
-    remedy = "; for none leave the penalty out"
-    check("epochs", epochs, "a whole number of at least 1", remedy)
-
-
 @dataclass(frozen=True)
 class Lasso(ABC):
     """gradient += strength x sign(w), that of strength x |w|, and 0 at w = 0; at every step.
@@ -63,14 +55,13 @@ class Lasso(ABC):
             above 0.
     """
 
-    epochs: int = 1
-    strength: float = 1e-4
+    epochs: Annotated[int, EPOCHS] = 1
+    strength: Annotated[float, "a number above 0; e.g. 1e-4"] = 1e-4
 
     needs_pending_masks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_epochs(self.epochs)
-        check_fields(self, "a finite number above 0", "strength", remedy="; e.g. 1e-4")
+        check_declared(self)
 
     @abstractmethod
     def penalised(self, model: nn.Module) -> list[nn.Parameter]:

@@ -1,13 +1,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from harness.penalty.base import check_epochs
-from harness.vocabulary.checks import check
+from harness.penalty.base import EPOCHS
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Tensors, prunable_layers
+
+INTERVAL = "a whole number >= 1; write 1 to grow at every step"
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,15 @@ class GrowingL2:
             max_strength not a finite number above 0.
     """
 
-    epochs: int = 1
-    step_size: float = 1e-4
-    interval: int = 10
-    max_strength: float = 1.0
+    epochs: Annotated[int, EPOCHS] = 1
+    step_size: Annotated[float, "a number above 0; e.g. 1e-4"] = 1e-4
+    interval: Annotated[int, INTERVAL] = 10
+    max_strength: Annotated[float, "a number above 0; e.g. 1.0"] = 1.0
 
     needs_pending_masks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_epochs(self.epochs)
-        check("step_size", self.step_size, "a finite number above 0", "; e.g. 1e-4")
-        check("max_strength", self.max_strength, "a finite number above 0", "; e.g. 1.0")
-        remedy = "; write 1 to grow at every step"
-        check("interval", self.interval, "a whole number of at least 1", remedy)
+        check_declared(self)
 
     def strength(self, step: int) -> float:
         return min(self.max_strength, self.step_size * (step // self.interval + 1))

@@ -2,16 +2,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.tensors import eval_mode
 
+COUNT = "a whole number >= 2; one sample has no variance"
 Norms = dict[str, _BatchNorm]  # module name -> norm that keeps running statistics
 
 
@@ -36,12 +37,11 @@ class BatchNormStatistics:
             is of one sample, which has no variance.
     """
 
-    samples: int = 1024
-    batch_size: int = 128
+    samples: Annotated[int, COUNT] = 1024
+    batch_size: Annotated[int, COUNT] = 128
 
     def __post_init__(self) -> None:
-        why = ": one sample has no variance"
-        check_fields(self, "a whole number of at least 2", "samples", "batch_size", remedy=why)
+        check_declared(self)
         if self.samples % self.batch_size == 1:
             raise ValueError(
                 f"samples={self.samples} in batches of batch_size={self.batch_size} leave a last "

@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harness.task.base import IGNORED
 from harness.task.shared.classes import check_classes, check_scores_of_classes, explain_classes
-from harness.vocabulary.checks import check
+from harness.vocabulary.checks import check_declared
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Classification:
         ValueError: label_smoothing is not in [0, 1).
     """
 
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, "a number in [0, 1); 0 turns it off"] = 0.0
 
     def __post_init__(self) -> None:
-        check("label_smoothing", self.label_smoothing, "in [0, 1)", "; 0 turns it off")
+        check_declared(self)
 
     def label_mask(self, labels: Tensor) -> Tensor:
         return labels != IGNORED

@@ -1,7 +1,8 @@
 """Checks values that a user writes. A rule is written in words, which the message repeats.
 
 A field declares its rule: `epochs: Annotated[int, "a whole number >= 0; write e.g. 10"]`, with
-advice after the semicolon. Its type alone is a rule as well.
+advice after the semicolon. Its type alone is a rule as well. The rule of text or of a list says how
+long it is: "text of 1 to 64 characters", "not empty".
 """
 
 import math
@@ -27,6 +28,7 @@ BIGGEST = 2**63
 BEFORE = re.compile(r"(>=|at least|above|\[|\() ?(\d+)")
 NUMBERS = re.compile(r"(?<![-\d])\d+")
 AFTER = re.compile(r"(\d+)(\]|\))")
+LENGTH = re.compile(r"of (\d+) to (\d+) characters")
 
 WORDS: dict[Any, str] = {
     bool: "true or false", int: "a whole number", float: "a number", str: "text",
@@ -34,6 +36,7 @@ WORDS: dict[Any, str] = {
 }  # fmt: skip
 UNIONS = (Union, types.UnionType)
 LISTS = (list, tuple, Sequence)
+MAPPINGS = (dict, Mapping)
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -164,15 +167,17 @@ def matches(value: object, hint: Any) -> bool:
     if origin is Annotated:
         if value == math.inf:
             return follows(value, inner[1])
-        free = value is None or bool(choices_of(hint))  # the words only say what they mean
-        return matches(value, inner[0]) and (free or follows(value, inner[1]))
+        if value is None or choices_of(hint):  # the words only say what they mean
+            return matches(value, inner[0])
+        fits = _is_as_long if isinstance(value, Collection) else follows
+        return matches(value, inner[0]) and fits(value, inner[1])
     if origin in UNIONS:
         return any(matches(value, kind) for kind in inner)
     if origin is Literal:
         return any(value == known and type(value) is type(known) for known in inner)
     if origin in LISTS:
         return isinstance(value, list | tuple) and all(matches(each, inner[0]) for each in value)
-    if origin in (dict, Mapping):
+    if origin in MAPPINGS:
         return isinstance(value, dict) and all(
             matches(key, inner[0]) and matches(each, inner[1]) for key, each in value.items()
         )
@@ -181,6 +186,14 @@ def matches(value: object, hint: Any) -> bool:
     if hint in WORDS:
         return isinstance(value, hint)
     return hint is not Part or (isinstance(value, dict) and "_target_" in value)
+
+
+def _is_as_long(value: Collection[Any], rule: str) -> bool:
+    words = rule.partition(";")[0]
+    limits = LENGTH.search(words)
+    if limits and not int(limits[1]) <= len(value) <= int(limits[2]):
+        return False
+    return len(value) > 0 or "not empty" not in words
 
 
 def choices_of(hint: Any) -> list[str]:
@@ -199,8 +212,13 @@ def rule_of(hint: Any) -> str:
     ('a whole number >= 1 or null', 'one of a, b, c')
     >>> rule_of(list[float]), rule_of(dict[str, float]), rule_of(list[str] | None)
     ('a list of numbers', 'a mapping of numbers', 'a list of text or null')
+    >>> rule_of(Annotated[list[Annotated[int, "a whole number >= 0; write [1]"]], "not empty"])
+    'a list of whole numbers >= 0, not empty; write [1]'
     """
     origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated and get_origin(inner[0]) in (*LISTS, *MAPPINGS):
+        words, semicolon, advice = rule_of(inner[0]).partition("; ")
+        return f"{words}, {inner[1]}" + ("" if ";" in inner[1] else semicolon + advice)
     if origin is Annotated:
         return str(inner[1])
     if origin in UNIONS:
@@ -210,7 +228,7 @@ def rule_of(hint: Any) -> str:
         return " or ".join(known) if len(known) < 3 else f"one of {', '.join(known)}"
     if origin in LISTS:
         return f"a list of {_plural(inner[0])}"
-    if origin in (dict, Mapping):
+    if origin in MAPPINGS:
         return f"a mapping of {_plural(inner[1])}"
     return WORDS.get(hint, "a mapping with _target_")
 
@@ -222,9 +240,9 @@ def _joined(rules: list[str]) -> str:
 
 
 def _plural(hint: Any) -> str:
-    """Returns the words for several values: "a number in (0, 1]" becomes "numbers in (0, 1]"."""
-    words = rule_of(hint).partition(";")[0]
+    """Returns the rule for several values: "a number in (0, 1]" becomes "numbers in (0, 1]"."""
+    rule = rule_of(hint)
     for one in ("a whole number", "a number"):
-        if words.startswith(one):
-            return f"{one.removeprefix('a ')}s{words.removeprefix(one)}"
-    return words
+        if rule.startswith(one):
+            return f"{one.removeprefix('a ')}s{rule.removeprefix(one)}"
+    return rule

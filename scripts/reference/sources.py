@@ -66,7 +66,7 @@ class _Bare(ast.NodeTransformer):
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         if ast.unparse(node.value) == "Annotated":
-            return node.slice.elts[0]  # type: ignore[attr-defined, no-any-return]
+            return self.visit(node.slice.elts[0])  # type: ignore[attr-defined, no-any-return]
         return self.generic_visit(node)
 
 

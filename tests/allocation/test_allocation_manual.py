@@ -65,9 +65,13 @@ def test_manual_names_a_pattern_that_fits_nothing() -> None:
 
 @pytest.mark.parametrize("density", [-0.1, 1.5, 50, "half", True, math.nan])
 def test_manual_refuses_what_is_no_density(density) -> None:
-    with pytest.raises(ValueError, match=r"densities: conv1 must be in \[0, 1\]"):
+    with pytest.raises(
+        ValueError, match=r"densities must be a mapping of numbers in \[0, 1\], got"
+    ):
         Manual(densities={"conv1": density})
-    with pytest.raises(ValueError, match="densities must map layers to densities"):
+    with pytest.raises(
+        ValueError, match="densities must be a mapping of .*, got .*; write e.g. {conv1"
+    ):
         Manual(densities=[density])  # type: ignore[arg-type]
 
 

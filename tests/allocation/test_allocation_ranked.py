@@ -125,9 +125,11 @@ def test_layer_std_refuses_what_it_cannot_use() -> None:
     with pytest.raises(ValueError, match="needs the weight of b"):
         LayerStd().allocate(found | {"b": replace(found["b"], weight=None)}, 1)
     for factor in (0, -1.0, math.inf, math.nan, "x", True):
-        with pytest.raises(ValueError, match="quality: a must be a factor > 0"):
+        with pytest.raises(
+            ValueError, match="quality must be a mapping of numbers above 0, got .*"
+        ):
             LayerStd(quality={"a": factor})  # type: ignore[dict-item]
-    with pytest.raises(ValueError, match="quality must map layers to factors"):
+    with pytest.raises(ValueError, match="quality must be a mapping .*; write e.g. {conv1: 0.5}"):
         LayerStd(quality=2.0)  # type: ignore[arg-type]
 
 

@@ -169,7 +169,9 @@ def test_smart_ratio_gives_hidden_linear_layers_the_formula() -> None:
 @cases("rule, key", (SmartRatio, "linear"), (UniformPlus, "classifier"), ids=str)
 @cases("value", -0.1, 30, "x", True)
 def test_a_share_of_the_classifier_out_of_range_is_refused(rule, key, value) -> None:
-    with pytest.raises(ValueError, match=rf"{key} must be in \[0, 1\], got {value!r}"):
+    with pytest.raises(
+        ValueError, match=rf"{key} must be a number in \[0, 1\], got {value!r}; is it a perc"
+    ):
         rule(**{key: value})
 
 

@@ -146,11 +146,11 @@ def test_outputs_of_other_dimensions_are_refused(shape) -> None:
 
 @pytest.mark.parametrize("temperature", [0, -1.0, math.nan, math.inf, True, "4"])
 def test_temperature_must_be_above_0(temperature) -> None:
-    with pytest.raises(ValueError, match="temperature must be a finite number above 0, got"):
+    with pytest.raises(ValueError, match="temperature must be a number above 0, got"):
         Hinton(temperature=temperature)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, 90, math.nan, True, "0.5"])
 def test_weight_must_be_a_share(weight) -> None:
-    with pytest.raises(ValueError, match=r"weight must be in \[0, 1\], got"):
+    with pytest.raises(ValueError, match=r"weight must be a number in \[0, 1\], got"):
         Hinton(weight=weight)

@@ -115,7 +115,9 @@ def test_gamma_must_be_a_share(gamma) -> None:
 
 @cases("factor", -0.1, 1.5, math.nan)
 def test_final_factor_must_be_a_share(factor) -> None:
-    with pytest.raises(ValueError, match=r"final_factor must be in \[0, 1\]"):
+    with pytest.raises(
+        ValueError, match=r"final_factor must be a number in \[0, 1\], got .*base rate"
+    ):
         Cosine(final_factor=factor)
 
 
@@ -123,7 +125,7 @@ def test_final_factor_must_be_a_share(factor) -> None:
     "milestones, says",
     ([], "write learning_rate=constant"), (80, "must be a list"), ("80", "must be a list"),
     ([120, 80], "must rise, got 80 after 120"), ([80, 80], "must rise, got 80 after 80"),
-    ([-1, 80], r"milestones\[0\]"), ([1, math.nan], r"milestones\[1\]"),
+    ([-1, 80], "must be a list of numbers >= 0, not empty, got"), ([1, math.nan], "numbers >= 0"),
 )  # fmt: skip
 def test_milestones_that_make_no_sense_are_refused(milestones, says) -> None:
     with pytest.raises(ValueError, match=says):

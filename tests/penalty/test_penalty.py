@@ -219,7 +219,7 @@ def test_a_penalty_pulls_towards_0_and_a_model_without_gradients_passes(penalty)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("epochs", [0, -1, 1.5, True, "1"])
 def test_epochs_must_be_a_whole_number(kind, epochs) -> None:
-    with pytest.raises(ValueError, match="epochs must be a whole number of at least 1, got"):
+    with pytest.raises(ValueError, match=r"epochs must be a whole number in \[1, 1000000\], got"):
         kind(epochs=epochs)
 
 
@@ -229,11 +229,11 @@ def test_epochs_must_be_a_whole_number(kind, epochs) -> None:
 )
 @pytest.mark.parametrize("value", [0, -1e-4, math.nan, math.inf, True, "1"])
 def test_strengths_must_be_finite_and_above_0(kind, key, value) -> None:
-    with pytest.raises(ValueError, match=f"{key} must be a finite number above 0, got"):
+    with pytest.raises(ValueError, match=f"{key} must be a number above 0, got"):
         kind(**{key: value})
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True])
 def test_steps_between_growths_must_be_a_whole_number(value) -> None:
-    with pytest.raises(ValueError, match="interval must be a whole number of at least 1, got"):
+    with pytest.raises(ValueError, match="interval must be a whole number >= 1, got"):
         GrowingL2(interval=value)

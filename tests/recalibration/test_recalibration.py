@@ -228,7 +228,7 @@ def test_a_model_without_running_statistics_is_refused_by_name(norm) -> None:
 @cases("key", "samples", "batch_size")
 @cases("value", 1, 0, -1, 2.0, True, "8")
 def test_samples_and_batch_size_must_be_whole_numbers(key, value) -> None:
-    with pytest.raises(ValueError, match=f"{key} must be a whole number of at least 2, got"):
+    with pytest.raises(ValueError, match=f"{key} must be a whole number >= 2, got"):
         BatchNormStatistics(**{key: value})
 
 

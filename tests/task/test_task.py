@@ -48,7 +48,9 @@ def test_with_few_classes_everything_is_among_the_best_five() -> None:
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, 10.0, math.nan])
 def test_label_smoothing_out_of_range_is_refused(smoothing) -> None:
-    with pytest.raises(ValueError, match=r"label_smoothing must be in \[0, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"label_smoothing must be a number in \[0, 1\), got .*; 0 turns"
+    ):
         Classification(smoothing)
 
 
