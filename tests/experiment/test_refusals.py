@@ -54,7 +54,7 @@ WRONG = {
     "distillation=hinton prune_at=init": r"distillation=hinton .*dense model.*Use prune_at=after",
     "distillation=hinton finetune=none": r"distillation=hinton .*finetune=none trains nothing",
     "distillation=hinton distillation.temperature=0": r"distillation.temperature .*above 0, got 0",
-    "distillation=hinton distillation.weight=2": r"distillation.weight must be .*in \[0, 1\], got 2",
+    "distillation=hinton distillation.weight=2": r"distillation.weight must .*in \[0, 1\], got 2",
     "control=reinitialised finetune=none": r"control=reinitialised .*Use another finetune, or",
     "rerun=maybe": r"rerun must be one of never, changed, always, got 'maybe'",
     "progress=loud": r"progress must be one of auto.*got 'loud'",
