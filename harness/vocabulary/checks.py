@@ -169,8 +169,9 @@ def matches(value: object, hint: Any) -> bool:
             return follows(value, inner[1])
         if value is None or choices_of(hint):  # the words only say what they mean
             return matches(value, inner[0])
-        fits = _is_as_long if isinstance(value, Collection) else follows
-        return matches(value, inner[0]) and fits(value, inner[1])
+        if isinstance(value, Collection):
+            return matches(value, inner[0]) and _is_as_long(value, inner[1])
+        return matches(value, inner[0]) and follows(value, inner[1])
     if origin in UNIONS:
         return any(matches(value, kind) for kind in inner)
     if origin is Literal:
