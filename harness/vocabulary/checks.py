@@ -169,9 +169,7 @@ def matches(value: object, hint: Any) -> bool:
             return follows(value, inner[1])
         if value is None or choices_of(hint):  # the words only say what they mean
             return matches(value, inner[0])
-        if isinstance(value, Collection):
-            return matches(value, inner[0]) and _is_as_long(value, inner[1])
-        return matches(value, inner[0]) and follows(value, inner[1])
+        return matches(value, inner[0]) and _fits(value, inner[1])
     if origin in UNIONS:
         return any(matches(value, kind) for kind in inner)
     if origin is Literal:
@@ -189,7 +187,10 @@ def matches(value: object, hint: Any) -> bool:
     return hint is not Part or (isinstance(value, dict) and "_target_" in value)
 
 
-def _is_as_long(value: Collection[Any], rule: str) -> bool:
+def _fits(value: object, rule: str) -> bool:
+    """Returns True if a number follows the rule, or text or a list is as long as it says."""
+    if not isinstance(value, Collection):
+        return follows(value, rule)
     words = rule.partition(";")[0]
     limits = LENGTH.search(words)
     if limits and not int(limits[1]) <= len(value) <= int(limits[2]):
