@@ -66,11 +66,12 @@ def try_execute(spec: RunSpec) -> Outcome:
             began = time.perf_counter()
         outcome = execute_spec(spec)
     except Exception as error:
-        outcome = _failed(spec, error)
+        outcome = failed_outcome(spec, error)
     return replace(outcome, seconds=time.perf_counter() - began)
 
 
-def _failed(spec: RunSpec, error: Exception) -> Outcome:
+def failed_outcome(spec: RunSpec, error: Exception) -> Outcome:
+    """Returns the outcome of a run that this error ends, and writes it to the run's folder."""
     reason, again = one_line(error), not isinstance(error, WRONG_INPUT)
     try:
         spec.check_values()
@@ -83,16 +84,16 @@ def _failed(spec: RunSpec, error: Exception) -> Outcome:
         return failed
     log = folder / LOG
     with suppress(Exception):  # a full disk must not hide the reason
-        _write_failure(spec, reason, log)
+        _write_failure(spec, error, log)
         return replace(failed, log=str(log))
     return failed
 
 
-def _write_failure(spec: RunSpec, reason: str, log: Path) -> None:
+def _write_failure(spec: RunSpec, error: Exception, log: Path) -> None:
     for folder in (log.parent.parent, log.parent):
         check_no_link(folder, ELSEWHERE)
     log.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(log, redact(traceback.format_exc()))
+    write_atomic(log, redact("".join(traceback.format_exception(error))))
     status = Status(spec.folder, spec.code)
     if status.read().get("state") not in ("failed", "finished"):
-        status.set("failed", reason)
+        status.set("failed", one_line(error))

@@ -84,7 +84,9 @@ def test_what_is_refused_is_said_in_one_line_and_the_other_runs_go_on(tmp_path, 
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("sweep: 2 of 4 runs refused, the first is ")
     assert line.endswith("method=snip: saliency=SNIP no")
-    assert {run.spec.method for run in known.runs if not run.spec.rehearsed} == {"snip"}
+    refused = [run for run in known.runs if not run.spec.rehearsed]
+    assert {run.spec.method for run in refused} == {"snip"}
+    assert known.refused == {run.folder: "saliency=SNIP no" for run in refused}
 
 
 @cases("grid, plan_only", (("method=snip", "seed=0,1"), False), (TWO, True))

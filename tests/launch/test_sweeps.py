@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +102,20 @@ def test_failed_points_are_tried_again_unless_their_input_is_wrong(tmp_path) -> 
 
     assert tries == {0: 3, 1: 2, 2: 1, 3: 1}
     assert [o.state for _, o in ended] == ["failed", "finished", "failed", "finished"]
+
+
+def test_refused_points_fail_at_once_with_their_line_and_are_never_begun(tmp_path, capsys) -> None:
+    engine, plan = Said(), _plan(tmp_path, "seed=0,1,2")
+    folder = plan.runs[1].folder
+    ended = Sweep(replace(plan, refused={folder: "saliency=X no"}), engine, retries=1).run()
+
+    assert engine.begun == [["run global_magnitude 0", "run global_magnitude 2"]]
+    assert [outcome.state for _, outcome in ended] == ["finished", "failed", "finished"]
+    log = f"{folder}/error.log"
+    assert print_summary(ended) == 1
+    assert f"  failed: seed=1: saliency=X no (see {log})" in capsys.readouterr().out.splitlines()
+    assert Path(log).read_text() == "ValueError: saliency=X no\n"
+    assert read_json(Path(folder) / "status.json")["state"] == "failed"
 
 
 def test_only_failed_points_are_begun_where_that_is_asked(tmp_path) -> None:

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from harness.launch.digests.data import DigestOf, with_data_digests
@@ -32,6 +32,7 @@ class Plan:
     argv: of the command that made the plan.
     own: this user has made the plan (harness/launch/trust/stored_parts.py). Otherwise its argv is
     never executed, and its runs build allowed parts only.
+    refused: folder of a run -> why its rehearsal refuses it; found anew at each start.
     """
 
     file: Path
@@ -40,6 +41,7 @@ class Plan:
     argv: list[str]
     runs: list[PlannedRun]
     own: bool = True
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def write(self) -> None:
         """Writes the file and records that this user has made it.

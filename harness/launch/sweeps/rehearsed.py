@@ -15,7 +15,7 @@ LATER = "rehearsed when they begin"
 
 
 def rehearse_sets(plan: Plan, backend: Backend, plan_only: bool = False) -> Plan:
-    """Returns the plan, whose runs know what was rehearsed; prints what is refused.
+    """Returns the plan with what was rehearsed and what is refused, which is printed too.
 
     Runs that differ in seeds, lengths and sizes only are rehearsed once. Runs of several ranks
     rehearse when they begin.
@@ -49,7 +49,9 @@ def rehearse_sets(plan: Plan, backend: Backend, plan_only: bool = False) -> Plan
     unknown = _lines(skipped, len(left), "not rehearsed") if plan_only else []
     for line in [*_lines(refused, len(left), "refused"), *unknown]:
         print(f"sweep: {line}", flush=True)
-    return replace(plan, runs=[_marked(run, known.get(run.folder)) for run in plan.runs])
+    reasons = {run.folder: reason for reason, runs in refused.items() for run in runs}
+    marked = [_marked(run, known.get(run.folder)) for run in plan.runs]
+    return replace(plan, runs=marked, refused=reasons)
 
 
 def _not_here(spec: RunSpec) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.launch.backends.base import Backend
+from harness.launch.execute_lazy import failed_outcome
 from harness.launch.sweeps.estimate import estimate_line, write_costs
 from harness.launch.sweeps.failed_plans import has_failed
 from harness.launch.sweeps.plan import Plan
@@ -49,10 +50,10 @@ class Sweep:
             failed_only = self.action == "retry_failed"
             runs = [run for run in self.plan.runs if not failed_only or has_failed(run)]
             done = {run.folder: run.finished() for run in runs}
-            left = [run for run in runs if not done[run.folder]]
+            refused, left = self._split_refused([run for run in runs if not done[run.folder]])
             backend = self.backend
             print(estimate_line(self.plan, left, backend.workers(), backend.benchmark), flush=True)
-            tried = self._run_with_retries(left)
+            tried = [*refused, *self._run_with_retries(left)]
             with suppress(CannotWrite):  # results matter more than costs
                 write_costs(
                     self.plan.folder, [(p, o.seconds) for p, o in tried if o.state == "finished"]
@@ -73,6 +74,16 @@ class Sweep:
             )
         print(printable(f"plan: {self.plan.file}"))
         return 0
+
+    def _split_refused(
+        self, runs: Sequence[PlannedRun]
+    ) -> tuple[list[RunOutcome], list[PlannedRun]]:
+        """Marks the runs that their rehearsal refuses as failed; returns them, and the others."""
+        reasons = self.plan.refused
+        refused = [run for run in runs if run.folder in reasons]
+        outcomes = [failed_outcome(run.spec, ValueError(reasons[run.folder])) for run in refused]
+        rest = [run for run in runs if run.folder not in reasons]
+        return list(zip(refused, outcomes, strict=True)), rest
 
     def _run_with_retries(self, runs: Sequence[PlannedRun]) -> list[RunOutcome]:
         ended: dict[str, RunOutcome] = {}
