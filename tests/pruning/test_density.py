@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import component, every
+from conftest import every
+from divisible_network import IMAGES, both
 from torch import Tensor, nn
 
 import harness
@@ -181,6 +182,5 @@ def test_a_density_in_multiply_accumulates_is_of_what_may_go_too() -> None:
 
 @every("structure")
 def test_a_density_of_1_prunes_nothing(structure) -> None:
-    model = component("model", "lenet_5").build((1, 28, 28), 10)
-    masks = harness.prune(model, 1.0, structure=structure, example_input=torch.zeros(1, 1, 28, 28))
+    masks = harness.prune(both(), 1.0, structure=structure, example_input=IMAGES)
     assert all(bool(mask.all()) for mask in masks.values())

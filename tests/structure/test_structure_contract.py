@@ -1,27 +1,13 @@
 """Tests what every structure owes the pruner, on layers among which each finds units."""
 
-from collections import OrderedDict
-
 import pytest
 import torch
 from conftest import every
+from divisible_network import IMAGES, both
 from left_alone import check_same, snapshot
 from torch import nn
 
 from harness.vocabulary.tensors import prunable_weights
-
-IMAGES = torch.zeros(2, 3, 8, 8)
-
-
-def both() -> nn.Sequential:
-    """Returns convolutions and linear layers with norms, so that every structure finds units."""
-    torch.manual_seed(0)
-    layers = OrderedDict(
-        conv1=nn.Conv2d(3, 6, 3), bn1=nn.BatchNorm2d(6), relu1=nn.ReLU(),
-        conv2=nn.Conv2d(6, 4, 3, groups=2, bias=False), bn2=nn.BatchNorm2d(4),
-        flatten=nn.Flatten(), fc1=nn.Linear(64, 5), relu2=nn.ReLU(), fc2=nn.Linear(5, 2),
-    )  # fmt: skip
-    return nn.Sequential(layers)
 
 
 @every("structure")
