@@ -20,7 +20,7 @@ from harness.structure.shared.shifts import (
     varying_dims,
 )
 from harness.structure.shared.tensor_keys import storage_key, view_key
-from harness.structure.shared.traceable import traceable, writable
+from harness.vocabulary.traceable import traceable, writable
 from harness.structure.shared.unit_layout import UnitLayout, output_layout, product_layout
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.tensors import fixed_mode

@@ -1,0 +1,89 @@
+"""Finds the groups of a model."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from harness.groups.group import Group, Member
+from harness.groups.ids import Ids, IdTable
+from harness.groups.trace import trace
+
+# Slots with the number of ids in each: what all units of a group have in common.
+Shape = tuple[tuple[int, int], ...]
+
+
+def groups_of(model: nn.Module, example_input: Any) -> tuple[Group, ...]:
+    """Returns the groups of a model's units, in model order, pinned ones included.
+
+    The model runs once, in eval mode, and comes back as it was. Two indices of parameters belong
+    to one unit if an operator of this pass adds, multiplies or sums over them together. Units
+    whose members lie in the same dimensions, as often in each, form a group.
+
+    example_input: what the model is called with, or a dict of keyword arguments; batches of two
+        samples or more.
+    """
+    table = trace(model, example_input)
+    components = table.components()
+    pins, mixes = table.pins(components), table.mixes(components)
+    inputs = table.contracted() & ~table.made()
+    groups = []
+    for shape, units in _by_shape(table, components).items():
+        for reason, chosen in _by_reason(units, pins):
+            mixing = tuple(dict.fromkeys(m for unit in chosen for m in mixes.get(unit, ())))
+            members = _members(table, components, shape, chosen, inputs)
+            groups.append(Group("", len(chosen), members, reason, mixing))
+    return tuple(_named(groups))
+
+
+def _by_shape(table: IdTable, components: Ids) -> dict[Shape, list[int]]:
+    """Returns components that a layer makes, by the slots in which they lie."""
+    slot_of = np.repeat(np.arange(len(table.slots)), [slot.size for slot in table.slots])
+    made = np.zeros(table.count, dtype=np.bool_)
+    made[components[table.made()]] = True
+    chosen = made[components]
+    pairs = np.stack([components[chosen], slot_of[chosen]], 1)
+    pairs, counts = np.unique(pairs, axis=0, return_counts=True)
+    shapes: dict[int, list[tuple[int, int]]] = {}
+    for (component, slot), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        shapes.setdefault(component, []).append((slot, count))
+    found: dict[Shape, list[int]] = {}
+    for component, shape in shapes.items():
+        found.setdefault(tuple(shape), []).append(component)
+    return found
+
+
+def _by_reason(units: list[int], pins: dict[int, str]) -> Iterator[tuple[str, list[int]]]:
+    reasons: dict[str, list[int]] = {}
+    for unit in units:
+        reasons.setdefault(pins.get(unit, ""), []).append(unit)
+    yield from reasons.items()
+
+
+def _members(
+    table: IdTable, components: Ids, shape: Shape, units: list[int], inputs: NDArray[np.bool_]
+) -> tuple[Member, ...]:
+    members = []
+    for number, count in shape:
+        slot = table.slots[number]
+        own = components[slot.start : slot.start + slot.size]
+        order = np.argsort(own, kind="stable")
+        starts = np.searchsorted(own[order], units)
+        indices = order[starts[:, None] + np.arange(count)]
+        is_input = inputs[slot.start + indices[0, 0]]
+        role: Literal["output", "input"] = "input" if is_input else "output"
+        members.append(Member(slot.name, slot.dim, torch.from_numpy(indices), role))
+    return tuple(members)
+
+
+def _named(groups: list[Group]) -> Iterator[Group]:
+    seen: dict[str, int] = {}
+    for group in groups:
+        first = next(member.name for member in group.members if member.role == "output")
+        name = first.rpartition(".")[0] or first
+        seen[name] = seen.get(name, 0) + 1
+        yield replace(group, name=name if seen[name] == 1 else f"{name}#{seen[name]}")

@@ -1,0 +1,131 @@
+"""Defines groups: the units of a network whose parts must be kept or removed together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from harness.vocabulary.tensors import Tensors
+
+# Name of a parameter or buffer -> for each dimension the indices that are left, or None for all.
+# A tensor without removed entries is not listed.
+KeptIndices = Mapping[str, tuple[Tensor | None, ...]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """Holds which slices of one dimension of a tensor the units of a group own.
+
+    Args:
+        name: of the parameter or buffer, as in `named_parameters()`.
+        dim: the dimension that is cut.
+        indices: (units, slices per unit), int64: the indices of `dim` that unit i owns.
+        role: "output" if the slices compute the unit (a weight's rows, a bias, a norm's scale,
+            shift and statistics), "input" if they read it (the columns of a consumer).
+    """
+
+    name: str
+    dim: int
+    indices: Tensor
+    role: Literal["output", "input"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Holds units of which each is kept or removed whole, in all members.
+
+    Args:
+        name: of the first layer that computes the units, unique among the groups of a model.
+        units: how many there are.
+        members: what a unit consists of, in the order of the model's tensors.
+        pinned: why no unit can be removed, or "".
+        mixing: modules that take statistics over the units (a LayerNorm, an RMSNorm), so that
+            a removed unit is not the same as one that is 0.
+    """
+
+    name: str
+    units: int
+    members: tuple[Member, ...]
+    pinned: str = ""
+    mixing: tuple[str, ...] = ()
+
+
+def kept_indices(
+    groups: Sequence[Group], kept: Mapping[str, Tensor], tensors: Tensors
+) -> KeptIndices:
+    """Returns the indices that are left of each tensor when only these units stay.
+
+    kept: group name -> (units,) bool, True stays; a group that is not named stays whole.
+    tensors: of the dense model, by name.
+    """
+    alive = _alive(groups, kept, tensors)
+    cut: dict[str, list[Tensor | None]] = {}
+    for (name, dim), flags in alive.items():
+        if not flags.all():
+            indices = cut.setdefault(name, [None] * tensors[name].dim())
+            indices[dim] = flags.nonzero().flatten()
+    return {name: tuple(indices) for name, indices in cut.items()}
+
+
+def group_masks(
+    groups: Sequence[Group], kept: Mapping[str, Tensor], parameters: Tensors
+) -> Tensors:
+    """Returns masks, True stays, of all parameters of which removed units own entries.
+
+    They cover the consumers' columns too, so that a removed unit gives nothing whatever its
+    activation makes of 0.
+    """
+    masks: Tensors = {}
+    for (name, dim), flags in _alive(groups, kept, parameters).items():
+        if flags.all():
+            continue
+        tensor = parameters[name]
+        mask = masks.setdefault(name, torch.ones_like(tensor, dtype=torch.bool))
+        view = [1] * tensor.dim()
+        view[dim] = -1
+        masks[name] = mask & flags.to(tensor.device).view(view)
+    return masks
+
+
+def living_units(groups: Sequence[Group], masks: Tensors) -> dict[str, Tensor]:
+    """Returns for each group which units masks leave: (units,) bool, True stays.
+
+    A unit is gone if every entry that computes it is masked, whatever its consumers' masks say.
+    """
+    return {group.name: _living(group, masks) for group in groups}
+
+
+def _living(group: Group, masks: Tensors) -> Tensor:
+    living = torch.zeros(group.units, dtype=torch.bool)
+    outputs = [member for member in group.members if member.role == "output"]
+    if any(member.name not in masks for member in outputs if not _is_state(member.name)):
+        return torch.ones(group.units, dtype=torch.bool)
+    for member in outputs:
+        if member.name in masks:
+            mask = masks[member.name].movedim(member.dim, 0).flatten(1).any(1).cpu()
+            living |= mask[member.indices].any(1)
+    return living
+
+
+def _alive(
+    groups: Sequence[Group], kept: Mapping[str, Tensor], tensors: Tensors
+) -> dict[tuple[str, int], Tensor]:
+    """Returns for each dimension that a removed unit cuts which indices stay, as bools."""
+    alive: dict[tuple[str, int], Tensor] = {}
+    for group in groups:
+        gone = ~kept.get(group.name, torch.ones(group.units, dtype=torch.bool)).cpu()
+        for member in group.members if gone.any() else ():
+            if member.name not in tensors:
+                continue
+            size = tensors[member.name].shape[member.dim]
+            flags = alive.setdefault(
+                (member.name, member.dim), torch.ones(size, dtype=torch.bool)
+            )
+            flags[member.indices[gone].flatten()] = False
+    return alive
+
+
+def _is_state(name: str) -> bool:
+    return name.rpartition(".")[2] in ("running_mean", "running_var")

@@ -1,0 +1,88 @@
+"""Keeps for each tensor of a forward pass the ids that its dimensions stand for."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from harness.groups.ids import Ids, IdTable
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Holds the ids along one or several dimensions of a tensor.
+
+    dims: the dimensions, outermost first in the order of the units, whatever their order in the
+        tensor is now. ids: one entry per index of these dimensions, in that order.
+    """
+
+    dims: tuple[int, ...]
+    ids: Ids
+
+    def moved(self, dims: Iterable[int]) -> "Axis":
+        return Axis(tuple(dims), self.ids)
+
+
+def without_constant(dims: Iterable[int], ids: Ids) -> Axis:
+    """Returns the axis without dimensions along which its ids are all equal, but for one."""
+    left, position = list(dims), 0
+    while len(left) > 1 and position < len(left):
+        first = np.take(ids, [0], position)
+        if (ids == first).all():
+            ids = first.squeeze(position)
+            left.pop(position)
+        else:
+            position += 1
+    return Axis(tuple(left), ids)
+
+
+class Labels:
+    """Maps tensors to their axes. A dimension in no axis has no ids: samples, time, pictures."""
+
+    def __init__(self, table: IdTable):
+        self.table = table
+        self._axes: dict[int, list[Axis]] = {}
+        # Kept alive, or Python would give their id() to other tensors.
+        self._alive: list[Tensor] = []
+        for name, tensor in table.tensors.items():
+            if tensor.dim():
+                self.put(tensor, [Axis((d,), ids) for d, ids in enumerate(table.of(name))])
+
+    def axes(self, tensor: object) -> list[Axis]:
+        return self._axes.get(id(tensor), [])
+
+    def put(self, tensor: Tensor, axes: Iterable[Axis]) -> None:
+        self._alive.append(tensor)
+        kept = [axis for axis in axes if axis.ids.size]
+        if kept:
+            self._axes[id(tensor)] = kept
+        else:
+            self._axes.pop(id(tensor), None)
+
+    def keep_alive(self, tensors: Iterable[Tensor]) -> None:
+        self._alive.extend(tensors)
+
+    def single(self, tensor: object) -> dict[int, Ids]:
+        """Returns dimension -> ids, after `split_joint`."""
+        if not isinstance(tensor, Tensor):
+            return {}
+        self.split_joint(tensor)
+        return {axis.dims[0]: axis.ids for axis in self.axes(tensor)}
+
+    def split_joint(self, tensor: Tensor) -> None:
+        """Gives each axis of several dimensions to its outermost one, whose index is the unit."""
+        if not self.axes(tensor):
+            return
+        axes = []
+        for axis in self.axes(tensor):
+            if len(axis.dims) == 1:
+                axes.append(axis)
+                continue
+            rows = axis.ids.reshape(axis.ids.shape[0], -1)
+            self.table.join(rows[:, :1], rows)
+            axes.append(Axis(axis.dims[:1], rows[:, 0]))
+        self._axes[id(tensor)] = axes
+
+    def ids(self, tensor: object) -> list[Ids]:
+        return [axis.ids for axis in self.axes(tensor)]

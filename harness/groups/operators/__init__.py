@@ -1,0 +1,1 @@
+"""Says of each operator which of its dimensions go together; rules.py lists them."""

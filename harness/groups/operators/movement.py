@@ -1,0 +1,255 @@
+"""Gives rules to operators that move entries: permute, concatenate, split, select, pad."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from harness.groups.ids import Ids
+from harness.groups.labels import Axis, without_constant
+from harness.groups.operators.call import Call, Rules
+
+if TYPE_CHECKING:
+    from harness.groups.trace import Trace
+
+POSITION = "it is a position, which is picked by number"
+SIDE = "it lies beside what has a fixed size"
+
+
+def permute(trace: "Trace", call: Call) -> None:
+    source = call["self"]
+    order = [dim % source.dim() for dim in _order(call)]
+    axes = [axis.moved(order.index(dim) for dim in axis.dims) for axis in trace.labels.axes(source)]
+    trace.labels.put(call.out, axes)
+
+
+def _order(call: Call) -> Sequence[int]:
+    if "dims" in call.arguments:
+        return call["dims"]  # type: ignore[no-any-return]
+    order = list(range(call["self"].dim()))
+    if "dim0" in call.arguments:
+        one, other = call["dim0"], call["dim1"]
+        order[one], order[other] = order[other], order[one]
+        return order
+    return order[::-1]  # t()
+
+
+def expand(trace: "Trace", call: Call) -> None:
+    source, before = call["self"], call.out.dim() - call["self"].dim()
+    axes = []
+    for axis in trace.labels.axes(source):
+        if axis.ids.size == 1 and call.out.shape[axis.dims[0] + before] > 1:
+            trace.pin([axis.ids], "it is repeated for many units")
+        else:
+            axes.append(axis.moved(dim + before for dim in axis.dims))
+    trace.labels.put(call.out, axes)
+
+
+def repeat(trace: "Trace", call: Call) -> None:
+    source, repeats = call["self"], call["repeats"]
+    before, axes = call.out.dim() - source.dim(), []
+    for dim, ids in trace.labels.single(source).items():
+        if source.shape[dim] == 1 and call.out.shape[dim + before] > 1:
+            trace.pin([ids], "it is repeated for many units")
+        else:
+            axes.append(Axis((dim + before,), np.tile(ids, repeats[dim + before])))
+    trace.labels.put(call.out, axes)
+
+
+def concatenate(trace: "Trace", call: Call) -> None:
+    tensors = [t for t in call["tensors"] if t.shape != (0,)]
+    dim = call["dim"] % call.out.dim()
+    if _joint_alike(trace, tensors, dim):
+        first = trace.labels.axes(tensors[0])
+        for tensor in tensors[1:]:
+            for one, other in zip(first, trace.labels.axes(tensor), strict=True):
+                trace.table.join(one.ids, other.ids)
+        return trace.labels.put(call.out, first)
+    ids = [trace.labels.single(tensor) for tensor in tensors]
+    axes = [Axis((d,), found) for d, found in _shared(trace, ids, tensors, {dim}).items()]
+    parts = [found[dim] for found in ids if dim in found]
+    if len(parts) == len(tensors):
+        axes.append(Axis((dim,), np.concatenate(parts)))
+    else:
+        trace.pin(parts, SIDE)
+    return trace.labels.put(call.out, axes)
+
+
+def stack(trace: "Trace", call: Call) -> None:
+    dim = call["dim"] % call.out.dim()
+    ids = [trace.labels.single(tensor) for tensor in call["tensors"]]
+    found = _shared(trace, ids, call["tensors"], set())
+    axes = [Axis((d + (d >= dim),), shared) for d, shared in found.items()]
+    trace.labels.put(call.out, axes)
+
+
+def _shared(
+    trace: "Trace", ids: list[dict[int, Ids]], tensors: Sequence[Tensor], but: set[int]
+) -> dict[int, Ids]:
+    """Joins the ids of each dimension that all tensors have in common; returns the first ones."""
+    shared = {}
+    for dim in sorted({dim for found in ids for dim in found} - but):
+        having = [found[dim] for found in ids if dim in found]
+        for other in having[1:]:
+            trace.table.join(having[0], other)
+        if len(having) < len(tensors) and tensors[0].shape[dim] > 1:
+            trace.pin(having[:1], SIDE)
+        shared[dim] = having[0]
+    return shared
+
+
+def _joint_alike(trace: "Trace", tensors: Sequence[Tensor], dim: int) -> bool:
+    """True if all have the same axes, one of several dimensions, and none along `dim`."""
+    dims = [[axis.dims for axis in trace.labels.axes(tensor)] for tensor in tensors]
+    joint = any(len(axis) > 1 for axis in dims[0]) and all(axes == dims[0] for axes in dims)
+    return joint and not any(dim in axis for axis in dims[0])
+
+
+def take(
+    trace: "Trace",
+    source: Tensor,
+    out: Tensor,
+    dim: int,
+    pick: Callable[[Ids, int], Ids],
+    drops: bool = False,
+) -> None:
+    """Gives `out` the axes of `source` where `pick(ids, position)` cuts those along `dim`.
+
+    drops: the dimension is not in `out`.
+    """
+    axes = []
+    for axis in trace.labels.axes(source):
+        ids = pick(axis.ids, axis.dims.index(dim)) if dim in axis.dims else axis.ids
+        left = [d - (drops and d > dim) for d in axis.dims if not (drops and d == dim)]
+        if left:
+            axes.append(without_constant(left, ids))
+    trace.labels.put(out, axes)
+
+
+def _pin_alone(trace: "Trace", source: Tensor, dim: int) -> None:
+    alone = [axis.ids for axis in trace.labels.axes(source) if axis.dims == (dim,)]
+    trace.pin(alone, POSITION)
+
+
+def select(trace: "Trace", call: Call) -> None:
+    source, index = call["self"], call["index"]
+    dim = call["dim"] % source.dim()
+    _pin_alone(trace, source, dim)
+    take(trace, source, call.out, dim, lambda ids, at: np.take(ids, index, at), drops=True)
+
+
+def unbind(trace: "Trace", call: Call) -> None:
+    source = call["self"]
+    dim = call["dim"] % source.dim()
+    _pin_alone(trace, source, dim)
+    for number, out in enumerate(call.outs):
+        take(trace, source, out, dim, lambda ids, at, n=number: np.take(ids, n, at), drops=True)
+
+
+def cut(trace: "Trace", call: Call) -> None:
+    """Follows a slice, whose start, end and step are numbers."""
+    source = call["self"]
+    dim = call["dim"] % source.dim()
+    if call.out.shape == source.shape:
+        return trace.labels.put(call.out, trace.labels.axes(source))
+    start, end = call["start"] or 0, call["end"]
+    part = slice(start, source.shape[dim] if end is None else end, call["step"])
+    return take(trace, source, call.out, dim, lambda ids, at: ids[(slice(None),) * at + (part,)])
+
+
+def split(trace: "Trace", call: Call) -> None:
+    """Makes the same position of equal parts one unit: what is halved must stay halved."""
+    source, start = call["self"], 0
+    dim = call["dim"] % source.dim()
+    for out in call.outs:
+        part = np.arange(start, start + out.shape[dim])
+        take(trace, source, out, dim, lambda ids, at, part=part: np.take(ids, part, at))
+        start += out.shape[dim]
+    sizes = {out.shape[dim] for out in call.outs}
+    for axis in trace.labels.axes(source):
+        if axis.dims == (dim,) and len(sizes) == 1 and len(call.outs) > 1:
+            parts = axis.ids.reshape(len(call.outs), -1)
+            trace.table.join(parts[:1], parts)
+
+
+def narrow(trace: "Trace", call: Call) -> None:
+    part = np.arange(call["start"], call["start"] + call["length"])
+    dim = call["dim"] % call["self"].dim()
+    take(trace, call["self"], call.out, dim, lambda ids, at: np.take(ids, part, at))
+
+
+def roll(trace: "Trace", call: Call) -> None:
+    source = call["self"]
+    moved = {dim % source.dim() for dim in call["dims"]} or set(range(source.dim()))
+    ids = trace.labels.single(source)
+    trace.pin([found for dim, found in ids.items() if dim in moved], POSITION)
+    trace.labels.put(call.out, [Axis((d,), found) for d, found in ids.items() if d not in moved])
+
+
+def flip(trace: "Trace", call: Call) -> None:
+    turned = {dim % call["self"].dim() for dim in call["dims"]}
+    ids = trace.labels.single(call["self"])
+    axes = [Axis((d,), found[::-1] if d in turned else found) for d, found in ids.items()]
+    trace.labels.put(call.out, axes)
+
+
+def pad(trace: "Trace", call: Call) -> None:
+    source, padding, axes = call["self"], call.get("pad", "padding"), []
+    for dim, ids in trace.labels.single(source).items():
+        place = 2 * (source.dim() - 1 - dim)
+        if any(padding[place : place + 2]):
+            trace.pin([ids], SIDE)
+        else:
+            axes.append(Axis((dim,), ids))
+    trace.labels.put(call.out, axes)
+
+
+def index(trace: "Trace", call: Call) -> None:
+    """Follows x[i, :, j]: dimensions that are indexed by tensors are positions."""
+    source, indices = call["self"], call["indices"]
+    picked = [dim for dim, item in enumerate(indices) if item is not None]
+    width = max(indices[dim].dim() for dim in picked)
+    adjacent = picked == list(range(picked[0], picked[-1] + 1))
+    ids, axes = trace.labels.single(source), []
+    trace.pin([item for item in indices if item is not None], "it is used as an index")
+    for dim, found in ids.items():
+        if dim in picked or not adjacent or indices[picked[0]].dtype.is_floating_point:
+            trace.pin([found], POSITION)
+        else:
+            axes.append(Axis((dim if dim < picked[0] else dim - len(picked) + width,), found))
+    trace.labels.put(call.out, axes)
+
+
+def index_select(trace: "Trace", call: Call) -> None:
+    dim = call["dim"] % call["self"].dim()
+    ids = trace.labels.single(call["self"])
+    trace.pin([ids.pop(dim)] if dim in ids else [], POSITION)
+    trace.labels.put(call.out, [Axis((d,), found) for d, found in ids.items()])
+
+
+def same(trace: "Trace", call: Call) -> None:
+    if call.out.shape == call["self"].shape:
+        trace.labels.put(call.out, trace.labels.axes(call["self"]))
+    else:
+        trace.refuse(call)
+
+
+RULES: Rules = {
+    **dict.fromkeys(("permute", "transpose", "t"), permute),
+    "expand": expand,
+    "repeat": repeat,
+    "cat": concatenate,
+    "stack": stack,
+    "select": select,
+    "unbind": unbind,
+    "slice": cut,
+    **dict.fromkeys(("split", "split_with_sizes", "chunk", "unsafe_split"), split),
+    "narrow": narrow,
+    "roll": roll,
+    "flip": flip,
+    "constant_pad_nd": pad,
+    "index": index,
+    "index_select": index_select,
+    "as_strided": same,
+}

@@ -1,0 +1,13 @@
+"""Lists the rule of each operator, by its name in aten without the in-place underscore."""
+
+from harness.groups.operators import elementwise, layers, movement, norms, products, reshape
+from harness.groups.operators.call import Rules
+
+RULES: Rules = {
+    **elementwise.RULES,
+    **layers.RULES,
+    **movement.RULES,
+    **norms.RULES,
+    **products.RULES,
+    **reshape.RULES,
+}
