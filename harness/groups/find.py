@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from harness.groups.dispatch import follow
 from harness.groups.group import Group, Member
 from harness.groups.ids import Ids, IdTable
-from harness.groups.trace import trace
 
 # Slots with the number of ids in each: what all units of a group have in common.
 Shape = tuple[tuple[int, int], ...]
@@ -27,7 +27,7 @@ def groups_of(model: nn.Module, example_input: Any) -> tuple[Group, ...]:
     example_input: what the model is called with, or a dict of keyword arguments; batches of two
         samples or more.
     """
-    table = trace(model, example_input)
+    table = follow(model, example_input)
     components = table.components()
     pins, mixes = table.pins(components), table.mixes(components)
     inputs = table.contracted() & ~table.made()

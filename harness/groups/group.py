@@ -120,9 +120,7 @@ def _alive(
             if member.name not in tensors:
                 continue
             size = tensors[member.name].shape[member.dim]
-            flags = alive.setdefault(
-                (member.name, member.dim), torch.ones(size, dtype=torch.bool)
-            )
+            flags = alive.setdefault((member.name, member.dim), torch.ones(size, dtype=torch.bool))
             flags[member.indices[gone].flatten()] = False
     return alive
 

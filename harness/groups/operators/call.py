@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
+from harness.groups.trace import Trace
 from harness.vocabulary.nested import iter_tensors
-
-if TYPE_CHECKING:
-    from harness.groups.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -36,5 +34,5 @@ class Call:
 
 
 # A rule joins and pins ids of what a call reads, and gives its results their axes.
-Rule = Callable[["Trace", Call], None]
+Rule = Callable[[Trace, Call], None]
 Rules = dict[str, Rule]

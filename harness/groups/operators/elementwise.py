@@ -1,35 +1,35 @@
 """Gives rules to operators that compute each entry from the entries at its place."""
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from harness.groups.ids import Ids
 from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
+from harness.groups.trace import Trace
 
-if TYPE_CHECKING:
-    from harness.groups.trace import Trace
-
-ELEMENTWISE = """
-    abs add addcdiv addcmul alias atan bernoulli bitwise_and bitwise_not bitwise_or celu clamp
-    clamp_max clamp_min clone contiguous copy cos detach div elu empty_like eq erf erfc exp expm1
-    fill floor floor_divide full_like ge gelu gt hardsigmoid hardswish hardtanh isinf isnan le
-    leaky_relu lerp lift_fresh log log1p log_sigmoid log_sigmoid_forward logical_and logical_not
-    logical_or lt masked_fill maximum minimum mish mul native_dropout ne neg nan_to_num ones_like
-    positive pow prelu rand_like randn_like reciprocal relu relu6 remainder round rsqrt rsub
-    selu sgn sigmoid sign silu sin softplus softshrink sqrt square sub tanh tanhshrink threshold to
-    trunc where zero zeros_like _prelu_kernel _to_copy
-""".split()
+ELEMENTWISE = (
+    "_prelu_kernel", "_to_copy", "abs", "add", "addcdiv", "addcmul", "alias", "atan",
+    "bernoulli", "bitwise_and", "bitwise_not", "bitwise_or", "celu", "clamp", "clamp_max",
+    "clamp_min", "clone", "contiguous", "copy", "cos", "detach", "div", "elu", "empty_like",
+    "eq", "erf", "erfc", "exp", "expm1", "fill", "floor", "floor_divide", "full_like", "ge",
+    "gelu", "gt", "hardsigmoid", "hardswish", "hardtanh", "isinf", "isnan", "le", "leaky_relu",
+    "lerp", "lift_fresh", "log", "log1p", "log_sigmoid", "log_sigmoid_forward", "logical_and",
+    "logical_not", "logical_or", "lt", "masked_fill", "maximum", "minimum", "mish", "mul",
+    "nan_to_num", "native_dropout", "ne", "neg", "ones_like", "positive", "pow", "prelu",
+    "rand_like", "randn_like", "reciprocal", "relu", "relu6", "remainder", "round", "rsqrt",
+    "rsub", "selu", "sgn", "sigmoid", "sign", "silu", "sin", "softplus", "softshrink", "sqrt",
+    "square", "sub", "tanh", "tanhshrink", "threshold", "to", "trunc", "where", "zero",
+    "zeros_like",
+)  # fmt: skip
 # What they make has no ids, and reads values of none.
-CREATING = """
-    _efficientzerotensor arange empty empty_strided eye full linspace new_empty new_empty_strided
-    new_full new_ones new_zeros normal ones rand randn randperm scalar_tensor tril triu uniform
-    zeros
-""".split()
+CREATING = (
+    "_efficientzerotensor", "arange", "empty", "empty_strided", "eye", "full", "linspace",
+    "new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros", "normal", "ones",
+    "rand", "randn", "randperm", "scalar_tensor", "tril", "triu", "uniform", "zeros",
+)  # fmt: skip
 
 
-def elementwise(trace: "Trace", call: Call) -> None:
+def elementwise(trace: Trace, call: Call) -> None:
     """Joins the ids at the same places, with the dimensions aligned from the last one on."""
     if not call.outs:
         return
@@ -49,7 +49,7 @@ def elementwise(trace: "Trace", call: Call) -> None:
         trace.labels.put(made, [Axis(d, ids) for d, ids in found.items()] if same else [])
 
 
-def _same_axes(trace: "Trace", inputs: list[Tensor], out: Tensor) -> bool:
+def _same_axes(trace: Trace, inputs: list[Tensor], out: Tensor) -> bool:
     """True if no axis of several dimensions is among the inputs, or all have the same axes."""
     axes = [[axis.dims for axis in trace.labels.axes(tensor)] for tensor in inputs]
     if all(len(dims) == 1 for tensor in axes for dims in tensor):
@@ -59,7 +59,7 @@ def _same_axes(trace: "Trace", inputs: list[Tensor], out: Tensor) -> bool:
     return shapes == {out.shape} and all(dims == whole[0] for dims in whole)
 
 
-def _align(trace: "Trace", tensor: Tensor, out: Tensor, found: dict[tuple[int, ...], Ids]) -> None:
+def _align(trace: Trace, tensor: Tensor, out: Tensor, found: dict[tuple[int, ...], Ids]) -> None:
     before = out.dim() - tensor.dim()
     for axis in trace.labels.axes(tensor):
         dims = tuple(dim + before for dim in axis.dims)
@@ -71,7 +71,7 @@ def _align(trace: "Trace", tensor: Tensor, out: Tensor, found: dict[tuple[int, .
             found[dims] = axis.ids
 
 
-def _is_rigid(trace: "Trace", tensor: Tensor, out: Tensor, dims: tuple[int, ...]) -> bool:
+def _is_rigid(trace: Trace, tensor: Tensor, out: Tensor, dims: tuple[int, ...]) -> bool:
     """True if the tensor has these dimensions, without ids, and differs along them."""
     before = out.dim() - tensor.dim()
     known = {dim for axis in trace.labels.axes(tensor) for dim in axis.dims}
@@ -79,9 +79,9 @@ def _is_rigid(trace: "Trace", tensor: Tensor, out: Tensor, dims: tuple[int, ...]
     return any(tensor.shape[d] > 1 and d not in known and tensor.stride(d) != 0 for d in own)
 
 
-def creating(trace: "Trace", call: Call) -> None:
+def creating(trace: Trace, call: Call) -> None:
     for out in call.outs:
         trace.labels.put(out, [])
 
 
-RULES: Rules = dict.fromkeys(ELEMENTWISE, elementwise) | dict.fromkeys(CREATING, creating)
+RULES: Rules = {**dict.fromkeys(ELEMENTWISE, elementwise), **dict.fromkeys(CREATING, creating)}

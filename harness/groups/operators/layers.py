@@ -1,16 +1,12 @@
 """Gives rules to convolutions, pooling and tables."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from harness.groups.ids import Ids
 from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
 from harness.groups.operators.products import FIXED, contract
-
-if TYPE_CHECKING:
-    from harness.groups.trace import Trace
+from harness.groups.trace import Trace
 
 SPATIAL = "it is a position in a picture"
 # Operator -> how many of the last dimensions it mixes.
@@ -29,12 +25,10 @@ POOLING = {
         (f"reflection_pad{dims}d", ""),
         (f"replication_pad{dims}d", ""),
     )
-} | dict.fromkeys(
-    ("upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d_aa"), 2
-)
+} | dict.fromkeys(("upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d_aa"), 2)
 
 
-def convolution(trace: "Trace", call: Call) -> None:
+def convolution(trace: Trace, call: Call) -> None:
     """Joins input channels with the weight's columns; its rows are the output channels.
 
     weight: (out, in / groups, ...), transposed (in, out / groups, ...).
@@ -55,7 +49,7 @@ def convolution(trace: "Trace", call: Call) -> None:
 
 
 def _grouped(
-    trace: "Trace", call: Call, channels: Ids | None, weight: dict[int, Ids], transposed: bool
+    trace: Trace, call: Call, channels: Ids | None, weight: dict[int, Ids], transposed: bool
 ) -> Ids | None:
     """Makes each group of a convolution one unit, on its input and its output side."""
     groups, first, inner = call["groups"], weight.get(0), weight.get(1)
@@ -75,7 +69,7 @@ def _grouped(
     return np.repeat(blocks[:, 0], outputs // groups) if transposed else first
 
 
-def pooling(trace: "Trace", call: Call) -> None:
+def pooling(trace: Trace, call: Call) -> None:
     first = call.get("self", "input")
     inside = first.dim() - POOLING[call.name]
     ids = trace.labels.single(first)
@@ -85,7 +79,7 @@ def pooling(trace: "Trace", call: Call) -> None:
         trace.labels.put(out, axes)
 
 
-def embedding(trace: "Trace", call: Call) -> None:
+def embedding(trace: Trace, call: Call) -> None:
     table = trace.labels.single(call["weight"])
     trace.pin([table[0]] if 0 in table else [], "it is an entry of a table that is read by index")
     trace.pin([call["indices"]], "it is used as an index")

@@ -1,7 +1,7 @@
 """Gives rules to operators that move entries: permute, concatenate, split, select, pad."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -9,15 +9,13 @@ from torch import Tensor
 from harness.groups.ids import Ids
 from harness.groups.labels import Axis, without_constant
 from harness.groups.operators.call import Call, Rules
-
-if TYPE_CHECKING:
-    from harness.groups.trace import Trace
+from harness.groups.trace import Trace
 
 POSITION = "it is a position, which is picked by number"
 SIDE = "it lies beside what has a fixed size"
 
 
-def permute(trace: "Trace", call: Call) -> None:
+def permute(trace: Trace, call: Call) -> None:
     source = call["self"]
     order = [dim % source.dim() for dim in _order(call)]
     axes = [axis.moved(order.index(dim) for dim in axis.dims) for axis in trace.labels.axes(source)]
@@ -35,7 +33,7 @@ def _order(call: Call) -> Sequence[int]:
     return order[::-1]  # t()
 
 
-def expand(trace: "Trace", call: Call) -> None:
+def expand(trace: Trace, call: Call) -> None:
     source, before = call["self"], call.out.dim() - call["self"].dim()
     axes = []
     for axis in trace.labels.axes(source):
@@ -46,7 +44,7 @@ def expand(trace: "Trace", call: Call) -> None:
     trace.labels.put(call.out, axes)
 
 
-def repeat(trace: "Trace", call: Call) -> None:
+def repeat(trace: Trace, call: Call) -> None:
     source, repeats = call["self"], call["repeats"]
     before, axes = call.out.dim() - source.dim(), []
     for dim, ids in trace.labels.single(source).items():
@@ -57,7 +55,7 @@ def repeat(trace: "Trace", call: Call) -> None:
     trace.labels.put(call.out, axes)
 
 
-def concatenate(trace: "Trace", call: Call) -> None:
+def concatenate(trace: Trace, call: Call) -> None:
     tensors = [t for t in call["tensors"] if t.shape != (0,)]
     dim = call["dim"] % call.out.dim()
     if _joint_alike(trace, tensors, dim):
@@ -76,7 +74,7 @@ def concatenate(trace: "Trace", call: Call) -> None:
     return trace.labels.put(call.out, axes)
 
 
-def stack(trace: "Trace", call: Call) -> None:
+def stack(trace: Trace, call: Call) -> None:
     dim = call["dim"] % call.out.dim()
     ids = [trace.labels.single(tensor) for tensor in call["tensors"]]
     found = _shared(trace, ids, call["tensors"], set())
@@ -85,7 +83,7 @@ def stack(trace: "Trace", call: Call) -> None:
 
 
 def _shared(
-    trace: "Trace", ids: list[dict[int, Ids]], tensors: Sequence[Tensor], but: set[int]
+    trace: Trace, ids: list[dict[int, Ids]], tensors: Sequence[Tensor], but: set[int]
 ) -> dict[int, Ids]:
     """Joins the ids of each dimension that all tensors have in common; returns the first ones."""
     shared = {}
@@ -99,7 +97,7 @@ def _shared(
     return shared
 
 
-def _joint_alike(trace: "Trace", tensors: Sequence[Tensor], dim: int) -> bool:
+def _joint_alike(trace: Trace, tensors: Sequence[Tensor], dim: int) -> bool:
     """True if all have the same axes, one of several dimensions, and none along `dim`."""
     dims = [[axis.dims for axis in trace.labels.axes(tensor)] for tensor in tensors]
     joint = any(len(axis) > 1 for axis in dims[0]) and all(axes == dims[0] for axes in dims)
@@ -107,7 +105,7 @@ def _joint_alike(trace: "Trace", tensors: Sequence[Tensor], dim: int) -> bool:
 
 
 def take(
-    trace: "Trace",
+    trace: Trace,
     source: Tensor,
     out: Tensor,
     dim: int,
@@ -127,27 +125,36 @@ def take(
     trace.labels.put(out, axes)
 
 
-def _pin_alone(trace: "Trace", source: Tensor, dim: int) -> None:
+def _entry(number: int, ids: Ids, at: int) -> Ids:
+    taken: Ids = np.take(ids, number, at)
+    return taken
+
+
+def _part(part: slice, ids: Ids, at: int) -> Ids:
+    return ids[(slice(None),) * at + (part,)]
+
+
+def _pin_alone(trace: Trace, source: Tensor, dim: int) -> None:
     alone = [axis.ids for axis in trace.labels.axes(source) if axis.dims == (dim,)]
     trace.pin(alone, POSITION)
 
 
-def select(trace: "Trace", call: Call) -> None:
-    source, index = call["self"], call["index"]
+def select(trace: Trace, call: Call) -> None:
+    source = call["self"]
     dim = call["dim"] % source.dim()
     _pin_alone(trace, source, dim)
-    take(trace, source, call.out, dim, lambda ids, at: np.take(ids, index, at), drops=True)
+    take(trace, source, call.out, dim, partial(_entry, call["index"]), drops=True)
 
 
-def unbind(trace: "Trace", call: Call) -> None:
+def unbind(trace: Trace, call: Call) -> None:
     source = call["self"]
     dim = call["dim"] % source.dim()
     _pin_alone(trace, source, dim)
     for number, out in enumerate(call.outs):
-        take(trace, source, out, dim, lambda ids, at, n=number: np.take(ids, n, at), drops=True)
+        take(trace, source, out, dim, partial(_entry, number), drops=True)
 
 
-def cut(trace: "Trace", call: Call) -> None:
+def cut(trace: Trace, call: Call) -> None:
     """Follows a slice, whose start, end and step are numbers."""
     source = call["self"]
     dim = call["dim"] % source.dim()
@@ -155,16 +162,16 @@ def cut(trace: "Trace", call: Call) -> None:
         return trace.labels.put(call.out, trace.labels.axes(source))
     start, end = call["start"] or 0, call["end"]
     part = slice(start, source.shape[dim] if end is None else end, call["step"])
-    return take(trace, source, call.out, dim, lambda ids, at: ids[(slice(None),) * at + (part,)])
+    return take(trace, source, call.out, dim, partial(_part, part))
 
 
-def split(trace: "Trace", call: Call) -> None:
+def split(trace: Trace, call: Call) -> None:
     """Makes the same position of equal parts one unit: what is halved must stay halved."""
     source, start = call["self"], 0
     dim = call["dim"] % source.dim()
     for out in call.outs:
-        part = np.arange(start, start + out.shape[dim])
-        take(trace, source, out, dim, lambda ids, at, part=part: np.take(ids, part, at))
+        part = slice(start, start + out.shape[dim])
+        take(trace, source, out, dim, partial(_part, part))
         start += out.shape[dim]
     sizes = {out.shape[dim] for out in call.outs}
     for axis in trace.labels.axes(source):
@@ -173,13 +180,12 @@ def split(trace: "Trace", call: Call) -> None:
             trace.table.join(parts[:1], parts)
 
 
-def narrow(trace: "Trace", call: Call) -> None:
-    part = np.arange(call["start"], call["start"] + call["length"])
-    dim = call["dim"] % call["self"].dim()
-    take(trace, call["self"], call.out, dim, lambda ids, at: np.take(ids, part, at))
+def narrow(trace: Trace, call: Call) -> None:
+    part = slice(call["start"], call["start"] + call["length"])
+    take(trace, call["self"], call.out, call["dim"] % call["self"].dim(), partial(_part, part))
 
 
-def roll(trace: "Trace", call: Call) -> None:
+def roll(trace: Trace, call: Call) -> None:
     source = call["self"]
     moved = {dim % source.dim() for dim in call["dims"]} or set(range(source.dim()))
     ids = trace.labels.single(source)
@@ -187,14 +193,14 @@ def roll(trace: "Trace", call: Call) -> None:
     trace.labels.put(call.out, [Axis((d,), found) for d, found in ids.items() if d not in moved])
 
 
-def flip(trace: "Trace", call: Call) -> None:
+def flip(trace: Trace, call: Call) -> None:
     turned = {dim % call["self"].dim() for dim in call["dims"]}
     ids = trace.labels.single(call["self"])
     axes = [Axis((d,), found[::-1] if d in turned else found) for d, found in ids.items()]
     trace.labels.put(call.out, axes)
 
 
-def pad(trace: "Trace", call: Call) -> None:
+def pad(trace: Trace, call: Call) -> None:
     source, padding, axes = call["self"], call.get("pad", "padding"), []
     for dim, ids in trace.labels.single(source).items():
         place = 2 * (source.dim() - 1 - dim)
@@ -205,7 +211,7 @@ def pad(trace: "Trace", call: Call) -> None:
     trace.labels.put(call.out, axes)
 
 
-def index(trace: "Trace", call: Call) -> None:
+def index(trace: Trace, call: Call) -> None:
     """Follows x[i, :, j]: dimensions that are indexed by tensors are positions."""
     source, indices = call["self"], call["indices"]
     picked = [dim for dim, item in enumerate(indices) if item is not None]
@@ -221,18 +227,18 @@ def index(trace: "Trace", call: Call) -> None:
     trace.labels.put(call.out, axes)
 
 
-def index_select(trace: "Trace", call: Call) -> None:
+def index_select(trace: Trace, call: Call) -> None:
     dim = call["dim"] % call["self"].dim()
     ids = trace.labels.single(call["self"])
     trace.pin([ids.pop(dim)] if dim in ids else [], POSITION)
     trace.labels.put(call.out, [Axis((d,), found) for d, found in ids.items()])
 
 
-def same(trace: "Trace", call: Call) -> None:
+def same(trace: Trace, call: Call) -> None:
     if call.out.shape == call["self"].shape:
         trace.labels.put(call.out, trace.labels.axes(call["self"]))
     else:
-        trace.refuse(call)
+        trace.refuse(call.name, call.tensors(), call.outs)
 
 
 RULES: Rules = {

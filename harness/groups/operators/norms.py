@@ -1,6 +1,6 @@
 """Gives rules to norms, reductions and softmax: what takes statistics over a dimension."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -8,13 +8,11 @@ from harness.groups.ids import Ids
 from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
 from harness.groups.operators.products import FIXED
+from harness.groups.trace import Trace
 from harness.vocabulary.nested import iter_tensors
 
-if TYPE_CHECKING:
-    from harness.groups.trace import Trace
 
-
-def batch_norm(trace: "Trace", call: Call) -> None:
+def batch_norm(trace: Trace, call: Call) -> None:
     """Joins channels with scale, shift and statistics; each channel is normalised alone."""
     ids = trace.labels.single(call["input"])
     others = [found for dim, found in ids.items() if dim != 1]
@@ -23,7 +21,7 @@ def batch_norm(trace: "Trace", call: Call) -> None:
     trace.labels.put(call.out, [Axis((1,), ids[1])] if 1 in ids else [])
 
 
-def layer_norm(trace: "Trace", call: Call) -> None:
+def layer_norm(trace: Trace, call: Call) -> None:
     ids = trace.labels.single(call["input"])
     first = call["input"].dim() - len(call["normalized_shape"])
     for dim, found in ids.items():
@@ -38,7 +36,7 @@ def layer_norm(trace: "Trace", call: Call) -> None:
     trace.labels.put(call.out, [Axis((dim,), found) for dim, found in ids.items()])
 
 
-def group_norm(trace: "Trace", call: Call) -> None:
+def group_norm(trace: Trace, call: Call) -> None:
     """Makes each group of a norm one unit; one group for all is like a layer norm."""
     channels = trace.labels.single(call["input"]).get(1)
     _tie_affine(trace, call, channels, "weight", "bias")
@@ -50,13 +48,13 @@ def group_norm(trace: "Trace", call: Call) -> None:
     trace.labels.put(call.out, [Axis((1,), channels)] if channels is not None else [])
 
 
-def _tie_affine(trace: "Trace", call: Call, channels: Ids | None, *names: str) -> None:
+def _tie_affine(trace: Trace, call: Call, channels: Ids | None, *names: str) -> None:
     for name in names:
         if call.get(name) is not None:
             trace.tie(channels, trace.labels.single(call[name]).get(0), FIXED)
 
 
-def reduction(trace: "Trace", call: Call) -> None:
+def reduction(trace: Trace, call: Call) -> None:
     """Pins what is summed over or compared; a norm of the kind sum |x|^p may lose a 0."""
     source = call.get("self", "input")
     reduced, keeps = _reduced(call, source), call.out.dim() == source.dim()
@@ -77,7 +75,7 @@ def _reduced(call: Call, source: Tensor) -> set[int]:
     return {dim % source.dim() for dim in dims} if dims else set(range(source.dim()))
 
 
-def along(trace: "Trace", call: Call) -> None:
+def along(trace: Trace, call: Call) -> None:
     """Pins the dimension along which each entry depends on the others; the shape stays."""
     ids = trace.labels.single(call["self"])
     dim = call["dim"] % max(call["self"].dim(), 1)
@@ -86,7 +84,7 @@ def along(trace: "Trace", call: Call) -> None:
         trace.labels.put(out, [Axis((d,), found) for d, found in ids.items()])
 
 
-def rms_norm_module(trace: "Trace", module: nn.Module, inputs: Any, outputs: Any) -> None:
+def rms_norm_module(trace: Trace, module: nn.Module, inputs: Any, outputs: Any) -> None:
     """Follows a module that divides by the root mean square of the last dimension."""
     source, out = next(iter_tensors(inputs)), next(iter_tensors(outputs))
     ids, last = trace.labels.single(source), source.dim() - 1
@@ -103,6 +101,13 @@ def rms_norm_module(trace: "Trace", module: nn.Module, inputs: Any, outputs: Any
 # Class of a module that is followed as a whole -> its rule. Their operators differ by version.
 MODULES = {"RMSNorm": rms_norm_module}
 
+REDUCTIONS = (
+    "all", "amax", "amin", "any", "argmax", "argmin", "linalg_vector_norm", "logsumexp", "max",
+    "mean", "min", "norm", "prod", "std", "std_mean", "sum", "var", "var_mean",
+)  # fmt: skip
+ALONG = (
+    "_log_softmax", "_safe_softmax", "_softmax", "cummax", "cumprod", "cumsum", "sort", "topk",
+)  # fmt: skip
 RULES: Rules = {
     **dict.fromkeys(
         (
@@ -119,14 +124,6 @@ RULES: Rules = {
     ),
     "native_layer_norm": layer_norm,
     "native_group_norm": group_norm,
-    **dict.fromkeys(
-        """
-        all amax amin any argmax argmin linalg_vector_norm logsumexp max mean min norm prod std
-        std_mean sum var var_mean
-        """.split(),
-        reduction,
-    ),
-    **dict.fromkeys(
-        "_log_softmax _safe_softmax _softmax cummax cumprod cumsum sort topk".split(), along
-    ),
+    **dict.fromkeys(REDUCTIONS, reduction),
+    **dict.fromkeys(ALONG, along),
 }

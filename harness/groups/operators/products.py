@@ -1,20 +1,18 @@
 """Gives rules to products that sum over a dimension: matrix products and attention."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from harness.groups.ids import Ids
 from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
-
-if TYPE_CHECKING:
-    from harness.groups.trace import Trace
+from harness.groups.trace import Trace
 
 FIXED = "it meets a side of a product that has a fixed size"
 
 
-def contract(trace: "Trace", one: Ids | None, other: Ids | None) -> None:
+def contract(trace: Trace, one: Ids | None, other: Ids | None) -> None:
     """Joins the ids of the two dimensions over which a product sums."""
     for ids in (one, other):
         if ids is not None:
@@ -22,7 +20,7 @@ def contract(trace: "Trace", one: Ids | None, other: Ids | None) -> None:
     trace.tie(one, other, FIXED)
 
 
-def multiply(trace: "Trace", left: Tensor, right: Tensor, out: Tensor) -> None:
+def multiply(trace: Trace, left: Tensor, right: Tensor, out: Tensor) -> None:
     """Follows left (..., n, k) times right (..., k, m)."""
     a, b = trace.labels.single(left), trace.labels.single(right)
     last = out.dim() - 1
@@ -39,11 +37,11 @@ def multiply(trace: "Trace", left: Tensor, right: Tensor, out: Tensor) -> None:
     trace.labels.put(out, axes)
 
 
-def matrix_product(trace: "Trace", call: Call) -> None:
+def matrix_product(trace: Trace, call: Call) -> None:
     multiply(trace, call["self"], call.get("mat2", "batch2"), call.out)
 
 
-def add_matrix_product(trace: "Trace", call: Call) -> None:
+def add_matrix_product(trace: Trace, call: Call) -> None:
     left, right = call.get("mat1", "batch1"), call.get("mat2", "batch2")
     multiply(trace, left, right, call.out)
     bias, made = trace.labels.single(call["self"]), trace.labels.single(call.out)
@@ -53,7 +51,7 @@ def add_matrix_product(trace: "Trace", call: Call) -> None:
             trace.tie(made.get(dim), bias.get(dim - before), FIXED)
 
 
-def linear(trace: "Trace", call: Call) -> None:
+def linear(trace: Trace, call: Call) -> None:
     weight, inputs = trace.labels.single(call["weight"]), trace.labels.single(call["input"])
     last = call["input"].dim() - 1
     contract(trace, inputs.pop(last, None), weight.get(1))
@@ -67,7 +65,7 @@ def linear(trace: "Trace", call: Call) -> None:
     trace.labels.put(call.out, axes)
 
 
-def attention(trace: "Trace", call: Call) -> None:
+def attention(trace: Trace, call: Call) -> None:
     """Follows query, key, value (samples, heads, positions, width) to the weighted values.
 
     Where fewer key and value heads than query heads are given, each serves a block of them.
@@ -79,21 +77,20 @@ def attention(trace: "Trace", call: Call) -> None:
     for part in (query, key, value):
         trace.pin([part[2]] if 2 in part else [], "it is a position that attention weighs")
     _mask(trace, call.get("attn_mask", "attn_bias"), query)
-    made = {dim: query[dim] for dim in (0, 1) if dim in query}
-    made |= {3: value[3]} if 3 in value else {}
-    trace.labels.put(call.out, [Axis((dim,), ids) for dim, ids in made.items()])
+    axes = [Axis((dim,), query[dim]) for dim in (0, 1) if dim in query]
+    trace.labels.put(call.out, axes + ([Axis((3,), value[3])] if 3 in value else []))
     for out in call.outs[1:]:
         trace.labels.put(out, [])
 
 
-def _serve(trace: "Trace", queries: Ids | None, keys: Ids | None) -> None:
+def _serve(trace: Trace, queries: Ids | None, keys: Ids | None) -> None:
     if queries is None or keys is None or len(queries) % len(keys):
         trace.tie(queries, keys, FIXED)
         return
     trace.table.join(queries.reshape(len(keys), -1), keys[:, None])
 
 
-def _mask(trace: "Trace", mask: Any, query: dict[int, Ids]) -> None:
+def _mask(trace: Trace, mask: Any, query: dict[int, Ids]) -> None:
     if not isinstance(mask, Tensor):
         return
     ids = trace.labels.single(mask)

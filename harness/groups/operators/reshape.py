@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from harness.groups.labels import Axis, without_constant
 from harness.groups.operators.call import Call, Rules
-
-if TYPE_CHECKING:
-    from harness.groups.trace import Trace
+from harness.groups.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> Iterator[Block]:
         yield Block(tuple(range(first, i)), tuple(range(second, j)))
 
 
-def reshape(trace: "Trace", call: Call) -> None:
+def reshape(trace: Trace, call: Call) -> None:
     source, out = call["self"], call.out
     if not source.numel():
         return trace.labels.put(out, [])
@@ -63,16 +60,16 @@ def reshape(trace: "Trace", call: Call) -> None:
     return trace.labels.put(out, axes)
 
 
-def _axis_through(
-    found: list[Block], axis: Axis, source: Tensor, out: Tensor
-) -> Axis | None:
+def _axis_through(found: list[Block], axis: Axis, source: Tensor, out: Tensor) -> Axis | None:
     """Returns the axis after the reshaping, or None if it must be split for that."""
     large = [dim for dim in axis.dims if source.shape[dim] > 1]
     touched = [block for block in found if set(large) & set(block.old)]
     if len(touched) > 1:
         return _over_blocks(touched, axis, source, out)
     if not touched:
-        return axis.moved(axis.dims[:1]) if axis.dims[0] < out.dim() and axis.ids.size == 1 else None
+        return (
+            axis.moved(axis.dims[:1]) if axis.dims[0] < out.dim() and axis.ids.size == 1 else None
+        )
     block = touched[0]
     order = sorted(large)
     ids = axis.ids.reshape([source.shape[dim] for dim in axis.dims if dim in large])
@@ -83,9 +80,7 @@ def _axis_through(
     return without_constant(new, full.reshape([out.shape[dim] for dim in new]))
 
 
-def _over_blocks(
-    touched: list[Block], axis: Axis, source: Tensor, out: Tensor
-) -> Axis | None:
+def _over_blocks(touched: list[Block], axis: Axis, source: Tensor, out: Tensor) -> Axis | None:
     """Returns an axis over several blocks, in each of which it has the only large dimension."""
     if any(sum(source.shape[dim] > 1 for dim in block.old) > 1 for block in touched):
         return None
@@ -96,15 +91,14 @@ def _over_blocks(
     return without_constant(dims, axis.ids.reshape([out.shape[dim] for dim in dims]))
 
 
-def _keep_parts_equal(trace: "Trace", before: Axis, after: Axis) -> None:
+def _keep_parts_equal(trace: Trace, before: Axis, after: Axis) -> None:
     """Joins the same position of all parts where a shuffle interleaves them."""
     if list(before.dims) != sorted(before.dims) and len(after.dims) < len(before.dims):
         trace.table.join(before.ids[:1], before.ids)
 
 
-RULES: Rules = dict.fromkeys(
-    """
-    _reshape_alias _unsafe_view flatten reshape squeeze unflatten unsqueeze view view_copy
-    """.split(),
-    reshape,
-)
+RESHAPING = (
+    "_reshape_alias", "_unsafe_view", "flatten", "reshape", "squeeze", "unflatten", "unsqueeze",
+    "view", "view_copy",
+)  # fmt: skip
+RULES: Rules = {**dict.fromkeys(RESHAPING, reshape)}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from harness.groups.traceable import traceable, writable
 from harness.structure.shared.mixed_channels import MixedChannels
 from harness.structure.shared.operator_call import OperatorCall
 from harness.structure.shared.parameter_tensors import EMPTY, MOVES, ParameterTensors
@@ -20,7 +21,6 @@ from harness.structure.shared.shifts import (
     varying_dims,
 )
 from harness.structure.shared.tensor_keys import storage_key, view_key
-from harness.vocabulary.traceable import traceable, writable
 from harness.structure.shared.unit_layout import UnitLayout, output_layout, product_layout
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.tensors import fixed_mode

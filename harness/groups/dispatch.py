@@ -1,0 +1,105 @@
+"""Runs a model once and follows the ids of its parameters, operator by operator."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness.groups.ids import IdTable
+from harness.groups.operators.call import Call
+from harness.groups.operators.norms import MODULES
+from harness.groups.operators.rules import RULES
+from harness.groups.trace import Trace
+from harness.groups.traceable import traceable, writable
+from harness.vocabulary.nested import iter_tensors, map_tensors
+from harness.vocabulary.tensors import fixed_mode
+
+OUTPUT = "it is an output of the model"
+
+
+def follow(model: nn.Module, example_input: Any) -> IdTable:
+    """Runs the model once in eval mode; the model comes back as it was.
+
+    An operator without a rule pins what it reads: no unit that reaches it can be removed.
+
+    example_input: one argument, or a dict of keyword arguments; nested tensors are copied.
+    """
+    trace = Trace(model)
+    inputs = map_tensors(example_input, writable)
+    with traceable(model), fixed_mode(model, False), _following(trace, model):
+        outputs = model(**inputs) if isinstance(inputs, dict) else model(inputs)
+    trace.pin(list(iter_tensors(outputs)), OUTPUT)
+    return trace.table
+
+
+class _Dispatch(TorchDispatchMode):
+    """Applies the rule of each operator.
+
+    silent: counts calls of modules that have a rule of their own, inside which operators have none.
+    """
+
+    def __init__(self, trace: Trace):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._trace = trace
+        self.silent = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        outs = list(iter_tensors(out))
+        name = func._schema.name.rpartition("::")[2]
+        call = Call(name, _bound(func, args, kwargs or {}), outs)
+        labels = self._trace.labels
+        labels.keep_alive([*call.tensors(), *outs])
+        if self.silent:
+            return out
+        if not any(labels.axes(tensor) for tensor in call.tensors()):
+            for made in outs:
+                labels.put(made, [])
+            return out
+        rule = RULES.get(name) or RULES.get(name.rstrip("_"))
+        if rule is None:
+            self._trace.refuse(name, call.tensors(), outs)
+        else:
+            rule(self._trace, call)
+        return out
+
+
+@contextmanager
+def _following(trace: Trace, model: nn.Module) -> Iterator[None]:
+    """Follows operators, and which module calls them, inside the context."""
+    dispatch, handles = _Dispatch(trace), []
+    for name, module in model.named_modules():
+        handles += _hooks(trace, dispatch, name, module)
+    try:
+        with dispatch:
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hooks(trace: Trace, dispatch: _Dispatch, name: str, module: nn.Module) -> list[Any]:
+    rule = MODULES.get(type(module).__name__)
+
+    def enter(module: nn.Module, inputs: Any) -> None:
+        trace.modules.append((name, module))
+        dispatch.silent += rule is not None
+
+    def leave(module: nn.Module, inputs: Any, outputs: Any) -> None:
+        if rule is not None:
+            dispatch.silent -= 1
+            rule(trace, module, inputs, outputs)
+        trace.modules.pop()
+
+    return [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+
+
+def _bound(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Returns all arguments of an operator by name, its defaults included."""
+    schema = func._schema.arguments
+    given = dict(zip((argument.name for argument in schema), args, strict=False)) | kwargs
+    return {a.name: given.get(a.name, a.default_value) for a in schema}
