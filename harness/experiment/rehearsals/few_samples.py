@@ -52,6 +52,7 @@ class Rehearsal:
         context: the run's constants, made small.
         original: the model before any training; it stays as it is.
         state: with a copy of the model; its masks prune some weights once a pruning is rehearsed.
+        samples: the number of training samples of the whole run.
         latency: how latency is measured, or None.
         left_out: what is not rehearsed, or stays empty in records, and why.
     """
@@ -59,11 +60,14 @@ class Rehearsal:
     context: RunContext
     original: nn.Module
     state: RunState
+    samples: int
     latency: Latency | None = None
     left_out: list[str] = field(default_factory=list)
 
-    def leave_out(self, key: str, error: Exception) -> None:
-        self.left_out.append(f"{key} ({line_of(error)})")
+    def leave_out(self, key: str, reason: Exception | str) -> None:
+        line = f"{key} ({line_of(reason)})"
+        if line not in self.left_out:
+            self.left_out.append(line)
 
 
 class FewSamples:
@@ -133,7 +137,7 @@ def undisturbed(device: torch.device) -> Iterator[None]:
         numpy.random.set_state(numpy_state)
 
 
-def line_of(error: BaseException) -> str:
+def line_of(error: BaseException | str) -> str:
     """Returns the error's message in one line."""
     text = printable(" ".join(str(error).split()))
     return text or type(error).__name__

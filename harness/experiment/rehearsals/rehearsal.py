@@ -51,7 +51,8 @@ def rehearse(
     Model, data, the run's parts and random streams stay as they are. Every rank rehearses alone,
     on the same samples; all ranks raise the same error. Not rehearsed are: what all samples or
     trained weights bring about, the memory of whole batches, what several ranks do together,
-    updates of masks, and samples of other shapes than the first two of each split.
+    updates of masks after the first one, and samples of other shapes than the first two of each
+    split.
 
     Logs what else is not rehearsed, or stays empty in records, and why.
 
@@ -94,7 +95,8 @@ def _begin(
 ) -> Rehearsal | None:
     try:
         small, original = few_samples(context), on_one_rank(model)
-        return Rehearsal(small, original, new_state(small, original), latency, left_out)
+        state = new_state(small, original)
+        return Rehearsal(small, original, state, context.samples, latency, left_out)
     except (ValueError, *TRANSIENT) as error:
         left_out.append(f"everything ({line_of(error)})")
         return None

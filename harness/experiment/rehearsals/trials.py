@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from traceback import walk_tb
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 
 from harness.experiment import train_stage
@@ -16,13 +15,16 @@ from harness.experiment.rehearsals.few_samples import (
     RehearsalFailed,
     line_of,
 )
+from harness.experiment.rehearsals.first_update import FirstUpdate
 from harness.experiment.state import RunState
 from harness.experiment.train_hooks import StepAction, TrainHooks
 from harness.learning_rate.constant import Constant
+from harness.mask_updates.base import MaskUpdater
 from harness.metrics.size import PrunedWeightAlive, parameters_left
 from harness.model_state.whole_state import load_into, whole_state
 from harness.pruning.prunable import make_mask_store
 from harness.system.errors import NotFinite
+from harness.training.recipe_presets import steps_of
 from harness.training.trainer import Trainer
 from harness.vocabulary.step_index import START
 from harness.vocabulary.undisturbed import deepcopy_model
@@ -39,12 +41,16 @@ class Trial:
         recipe: with the optimizer to try.
         masked: pruned weights have to stay 0.
         penalised: the training has the run's penalty.
+        updater: the training updates its masks once, as this updater does at first.
+        steps: of the run's own training.
     """
 
     key: str
     recipe: Trainer
     masked: bool = True
     penalised: bool = False
+    updater: MaskUpdater | None = None
+    steps: int = 0
 
     def take_steps(self, rehearsal: Rehearsal) -> None:
         """Takes some steps on a copy of the model, at the recipe's full learning rate.
@@ -53,6 +59,8 @@ class Trial:
             RehearsalFailed: a step fails, or moves a pruned weight.
         """
         state = _copy_of(rehearsal, self.masked)
+        if self.recipe.autocast == "float16":
+            rehearsal.leave_out(f"{self.key}.autocast=float16", "its scaler may skip steps")
         try:
             hooks = _hooks(rehearsal, state, self)
             context = rehearsal.context.workload.training_context("rehearsal")
@@ -61,20 +69,31 @@ class Trial:
             small.fit(state.model, context, hooks.hooks(lambda *_: None, None))
             parameters_left(state.model, state.masks.masks)
         except NotFinite as error:
-            rehearsal.leave_out(self.key, error)
+            rehearsal.leave_out(self._subject, error)
         except PrunedWeightAlive as error:
             raise RehearsalFailed(self._moves(str(error))) from error
         except TRANSIENT:
             raise
         except Exception as error:
-            subject, hint = (self._name, "") if _is_of_optimizer(error) else (self.key, ANYWAY)
-            reason = f"{type(error).__name__}: {line_of(error)}{hint}"
-            raise RehearsalFailed(f"{subject} fails at steps of two samples: {reason}") from error
+            if self.updater and isinstance(error, ValueError):  # trained weights may do without
+                rehearsal.leave_out(self._subject, error)
+            else:
+                raise RehearsalFailed(self._fails(error)) from error
+
+    @property
+    def _subject(self) -> str:
+        """Returns the key that is tried; of mask updates, with their name."""
+        return f"mask_updates={type(self.updater).__name__}" if self.updater else self.key
 
     @property
     def _name(self) -> str:
         make = self.recipe.optimizer
         return f"{self.key}.optimizer={getattr(getattr(make, 'func', make), '__name__', make)}"
+
+    def _fails(self, error: Exception) -> str:
+        subject, hint = (self._name, "") if _is_of_optimizer(error) else (self._subject, ANYWAY)
+        reason = f"{type(error).__name__}: {line_of(error)}{hint}"
+        return f"{subject} fails at steps of two samples: {reason}"
 
     def _moves(self, message: str) -> str:
         layer, _, counts = message.partition(": ")
@@ -86,7 +105,10 @@ class Trial:
 
 
 def trials(rehearsal: Rehearsal) -> Iterator[Trial]:
-    """Yields the run's trainings: the dense one, with the penalty, and after a pruning."""
+    """Yields the run's trainings: the dense one, with the penalty, and after a pruning.
+
+    The last one comes again with an update of masks, if the run has any.
+    """
     experiment = rehearsal.context.experiment
     if experiment.starts_trained and experiment.training.epochs:
         yield Trial("training", experiment.training, masked=False)
@@ -96,6 +118,9 @@ def trials(rehearsal: Rehearsal) -> Iterator[Trial]:
     resolved = experiment.next_recipe(1.0, rehearsal.context.samples)
     if plan and resolved:
         yield Trial(plan.recipe, resolved[0])
+        if updater := experiment.mask_updater:
+            steps = steps_of(resolved, rehearsal.samples)
+            yield Trial(plan.recipe, resolved[0], updater=updater, steps=steps)
 
 
 def _is_of_optimizer(error: Exception) -> bool:
@@ -129,12 +154,13 @@ def _small(recipe: Trainer, samples: int) -> Trainer:
 
 
 def _hooks(rehearsal: Rehearsal, state: RunState, trial: Trial) -> TrainHooks:
-    """Returns the hooks of the run's own training, without mask updates."""
+    """Returns the hooks of the run's own training, at most with one update of masks."""
     context, experiment = rehearsal.context, rehearsal.context.experiment
     penalty = experiment.penalty if trial.penalised else None
     to_prune = {name: ~mask for name, mask in state.masks.masks.items()}
     teaches = experiment.distillation is not None and trial.masked and not trial.penalised
     inside = experiment.prune_at == "during_training" or experiment.mask_updates is not None
+    prunes = inside and trial.masked and not penalty and not trial.updater
     teacher = deepcopy_model(rehearsal.original).eval().requires_grad_(False) if teaches else None
     return TrainHooks(
         context,
@@ -143,7 +169,8 @@ def _hooks(rehearsal: Rehearsal, state: RunState, trial: Trial) -> TrainHooks:
         train_stage.cost_meter(context, trial.recipe, START, lambda: 1, teaches),
         steps=STEPS,
         steps_per_epoch=1,
-        events={1: _pruning(rehearsal, state)} if inside and trial.masked and not penalty else {},
+        mask_updater=FirstUpdate.of(trial.updater, trial.steps) if trial.updater else None,
+        events={1: _pruning(rehearsal, state)} if prunes else {},
         gradient_hook=penalty.make_gradient_hook(state.model, to_prune) if penalty else None,
         distillation_loss=train_stage.student(context, teacher) if teacher else None,
     )
@@ -153,15 +180,11 @@ def _pruning(rehearsal: Rehearsal, state: RunState) -> StepAction:
     """Gives the model its dense weights back, and returns the event that prunes it again."""
     masks = dict(state.masks.masks)
     state.masks.replace({name: torch.ones_like(mask) for name, mask in masks.items()})
-    load_into(state.model, whole_state(_dense(rehearsal)))
+    # Shapes are equal: neither this nor mask updates go with a compaction.
+    load_into(state.model, whole_state(rehearsal.original))
 
     def prune(hooks: TrainHooks, optimizer: Optimizer) -> None:
         state.masks.replace(masks)
         state.masks.apply_to(state.model, optimizer)
 
     return prune
-
-
-def _dense(rehearsal: Rehearsal) -> nn.Module:
-    # Neither a pruning inside a training nor mask updates go with a compaction.
-    return rehearsal.original
