@@ -1,11 +1,18 @@
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from harness.data.base import Split, Splits
-from harness.data.shared.prepare import check_integer, check_seed, normalised
-from harness.vocabulary.checks import check
+from harness.data.shared.prepare import SEED, normalised
+from harness.vocabulary.checks import check, check_declared
+
+CLASSES = "a whole number in [2, 1000000]; there is nothing to tell apart otherwise"
+FEATURES = "a whole number in [1, 1000000]; write e.g. 8"
+SAMPLES = "a whole number in [2, 100000000]; a sample per class at least"
+SPREAD = "a number in (0, 1000000]; write e.g. 1.0"
+MOST_NUMBERS = 10**8  # 0.4 GB
 
 
 @dataclass(frozen=True)
@@ -16,25 +23,28 @@ class Blobs:
     go round: 0, 1, ..., classes - 1, 0, 1, ... Shape (features,).
 
     Raises:
-        ValueError: a count is too small, spread is not a number above 0, or split_seed is
-            negative.
+        ValueError: a value is out of range, a split has no sample of some class, or all of them
+            are more than 10^8 numbers.
     """
 
-    classes: int = 4
-    features: int = 8
-    train: int = 512
-    validation: int = 128
-    test: int = 256
-    spread: float = 1.0
-    split_seed: int = 0
+    classes: Annotated[int, CLASSES] = 4
+    features: Annotated[int, FEATURES] = 8
+    train: Annotated[int, SAMPLES] = 512
+    validation: Annotated[int, SAMPLES] = 128
+    test: Annotated[int, SAMPLES] = 256
+    spread: Annotated[float, SPREAD] = 1.0
+    split_seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
-        check_integer("classes", self.classes, 2, "there is nothing to tell apart otherwise")
-        check_integer("features", self.features, 1, "write e.g. 8")
-        for name in ("train", "validation", "test"):
-            check_integer(name, getattr(self, name), self.classes, "a sample per class at least")
-        check("spread", self.spread, "above 0", "; write e.g. 1.0")
-        check_seed(self.split_seed)
+        check_declared(self)
+        sizes = {"train": self.train, "validation": self.validation, "test": self.test}
+        for name, size in sizes.items():
+            check(name, size, f"a whole number >= {self.classes}; a sample per class at least")
+        if sum(sizes.values()) * self.features > MOST_NUMBERS:
+            raise ValueError(
+                f"{' + '.join(sizes)} must be at most {MOST_NUMBERS // self.features} of "
+                f"{self.features} features, got {sum(sizes.values())}; make one of them smaller"
+            )
 
     def load(self) -> Splits:
         random = torch.Generator().manual_seed(self.split_seed)

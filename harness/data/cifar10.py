@@ -3,16 +3,18 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from harness.data.base import Split, Splits
-from harness.data.shared.prepare import check_seed, normalised, stratified
+from harness.data.shared.prepare import SEED, normalised, stratified
 from harness.extras import check_extra
-from harness.vocabulary.checks import check
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.unpickling import ARRAYS, restricted_load
 
+HELD_OUT = "a number in (0, 1); it is the fraction of the training data held out, write e.g. 0.1"
 CLASSES = 10
 PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
 PIXELS = 3 * 32 * 32
@@ -38,18 +40,16 @@ class Cifar10:
     Source: Krizhevsky 2009, Learning multiple layers of features from tiny images.
 
     Raises:
-        ValueError: validation is not in (0, 1), or split_seed is negative.
+        ValueError: a value is out of range.
     """
 
     root: str = "data"
     verify: bool = True
-    validation: float = 0.1
-    split_seed: int = 0
+    validation: Annotated[float, HELD_OUT] = 0.1
+    split_seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
-        remedy = "; it is the fraction of the training data held out, write e.g. 0.1"
-        check("validation", self.validation, "in (0, 1)", remedy)
-        check_seed(self.split_seed)
+        check_declared(self)
 
     def load(self) -> Splits:
         """Returns the splits.

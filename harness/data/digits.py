@@ -1,12 +1,15 @@
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from harness.data.base import Split, Splits
-from harness.data.shared.prepare import check_seed, check_sizes, normalised, stratified
+from harness.data.shared.prepare import SEED, check_sizes, normalised, stratified
 from harness.extras import check_extra
+from harness.vocabulary.checks import check_declared
 
 SAMPLES = 1797
+SIZE = "a whole number in [10, 1797]; a sample per class at least"
 
 
 @dataclass(frozen=True)
@@ -17,17 +20,17 @@ class Digits:
     part, as sklearn.datasets.load_digits ships it.
 
     Raises:
-        ValueError: the sizes do not fit into 1,797 samples, or split_seed is negative.
+        ValueError: a value is out of range, or the sizes do not fit into 1,797 samples.
     """
 
-    train: int = 1197
-    validation: int = 200
-    test: int = 400
-    split_seed: int = 0
+    train: Annotated[int, SIZE] = 1197
+    validation: Annotated[int, SIZE] = 200
+    test: Annotated[int, SIZE] = 400
+    split_seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
+        check_declared(self)
         check_sizes(self._sizes, SAMPLES, classes=10)
-        check_seed(self.split_seed)
 
     @property
     def _sizes(self) -> dict[str, int]:

@@ -1,15 +1,17 @@
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
 from harness.data.base import Split, Splits
-from harness.data.shared.prepare import check_seed, check_sizes, normalised, stratified
+from harness.data.shared.prepare import SEED, check_sizes, normalised, stratified
 from harness.extras import check_extra
+from harness.vocabulary.checks import check_declared
 
 SAMPLES = 5000
+SIZE = "a whole number in [10, 5000]; a sample per class at least"
 PIXELS = 28 * 28
 
 
@@ -21,19 +23,19 @@ class Mnist5k:
     They are drawn from 60,000, so accuracies are below those of papers on the whole set.
 
     Raises:
-        ValueError: the sizes do not fit into 5,000 samples, or split_seed is negative.
+        ValueError: a value is out of range, or the sizes do not fit into 5,000 samples.
     """
 
-    train: int = 3500
-    validation: int = 500
-    test: int = 1000
-    split_seed: int = 0
+    train: Annotated[int, SIZE] = 3500
+    validation: Annotated[int, SIZE] = 500
+    test: Annotated[int, SIZE] = 1000
+    split_seed: Annotated[int, SEED] = 0
 
     published_as: ClassVar[str] = "mnist5k"
 
     def __post_init__(self) -> None:
+        check_declared(self)
         check_sizes(self._sizes, SAMPLES, classes=10)
-        check_seed(self.split_seed)
 
     @property
     def _sizes(self) -> dict[str, int]:

@@ -4,14 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate, pairwise
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from harness.data.base import Split, Splits
-from harness.data.shared.prepare import check_integer
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.checks import check_declared
 
+CONTEXT = "a whole number in [1, 4096]; characters per sample, write e.g. 64"
+FRACTION = "a number in (0, 1); it is a fraction of the text, write e.g. 0.05"
 VOCABULARY = "".join(map(chr, range(32, 127))) + "\n"
 OTHER = len(VOCABULARY)  # every other character
 CLASSES = OTHER + 1
@@ -50,21 +52,19 @@ class Topics:
     3.11.
 
     Raises:
-        ValueError: context is below 1, a fraction is not in (0, 1), all three are above 1 together,
-            or python is not the version that runs.
+        ValueError: a value is out of range, the fractions are above 1 together, or python is not
+            the version that runs.
     """
 
-    context: int = 64
-    train: float = 0.9
-    validation: float = 0.05
-    test: float = 0.05
+    context: Annotated[int, CONTEXT] = 64
+    train: Annotated[float, FRACTION] = 0.9
+    validation: Annotated[float, FRACTION] = 0.05
+    test: Annotated[float, FRACTION] = 0.05
     python: str | None = None
     read: Callable[[], str] = field(default=read_topics, repr=False)
 
     def __post_init__(self) -> None:
-        check_integer("context", self.context, 1, "characters per sample, write e.g. 64")
-        remedy = "; it is a fraction of the text, write e.g. 0.05"
-        check_fields(self, "in (0, 1)", *PARTS, remedy=remedy)
+        check_declared(self)
         # 0.55 + 0.34 + 0.11 is above 1 by rounding.
         if (total := self.train + self.validation + self.test) > 1 + 1e-9:
             raise ValueError(

@@ -5,6 +5,11 @@ from typing import Protocol
 
 from torch import nn
 
+from harness.vocabulary.machine_memory import memory_bytes
+
+# In float32: a weight, its gradient, and two numbers of Adam.
+BYTES_PER_WEIGHT = 16
+
 
 class Model(Protocol):
     """Builds a model for samples of a shape and a number of classes.
@@ -36,3 +41,17 @@ def check_task(name: str, shape: Sequence[int], classes: int) -> None:
         )
     if classes < 2:
         raise ValueError(f"{name}: classes must be at least 2, got {classes}; check the data set")
+
+
+def check_weights(name: str, weights: int) -> None:
+    """Checks that a model of so many weights can be trained in the memory of this machine.
+
+    Raises:
+        ValueError: the weights, their gradients and Adam's state are larger than the memory.
+    """
+    needed, memory = BYTES_PER_WEIGHT * weights, memory_bytes()
+    if needed > memory:
+        raise ValueError(
+            f"{name}: to train {weights:.3g} weights takes {needed / 1e9:.3g} GB, and this machine "
+            f"has {memory / 1e9:.3g} GB of memory; make the model or its inputs smaller"
+        )

@@ -1,12 +1,13 @@
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from harness.models.base import check_task
-from harness.vocabulary.checks import check_fields
+from harness.models.base import check_task, check_weights
+from harness.vocabulary.checks import check_declared
 
 
 @dataclass(frozen=True)
@@ -31,24 +32,23 @@ class CharTransformer:
     dropout: of embeddings, attention and what blocks add, in [0, 1).
 
     Raises:
-        ValueError: a number is below 1, heads do not divide width, or dropout is not in [0, 1).
+        ValueError: a number is out of range, or heads do not divide width.
     """
 
-    width: int = 64
-    heads: int = 4
-    depth: int = 2
-    mlp: int = 4
-    dropout: float = 0.0
+    width: Annotated[int, "a whole number in [1, 65536]"] = 64
+    heads: Annotated[int, "a whole number in [1, 65536]; a divisor of width"] = 4
+    depth: Annotated[int, "a whole number in [1, 1000]"] = 2
+    mlp: Annotated[int, "a whole number in [1, 1000]; times width"] = 4
+    dropout: Annotated[float, "a number in [0, 1); 0 turns it off"] = 0.0
 
     def __post_init__(self) -> None:
-        check_fields(self, "an integer of at least 1", "width", "heads", "depth", "mlp")
+        check_declared(self)
         if self.width % self.heads:
             below = self.width - self.width % self.heads
             raise ValueError(
                 f"width={self.width} is shared between heads={self.heads}, which do not divide "
                 f"it; write width={below or self.heads} or width={below + self.heads}"
             )
-        check_fields(self, "in [0, 1)", "dropout", remedy="; 0 turns it off")
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         check_task("char_transformer", shape, classes)
@@ -57,6 +57,8 @@ class CharTransformer:
                 f"char_transformer needs samples of shape (context,), got {tuple(shape)}; "
                 "use data=topics, or model=lenet_5 for images"
             )
+        of_blocks = self.depth * (4 + 2 * self.mlp) * self.width**2
+        check_weights("char_transformer", of_blocks + (2 * classes + shape[0]) * self.width)
         blocks = [self._block() for _ in range(self.depth)]
         return nn.Sequential(
             OrderedDict(

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.models.base import check_task
+from harness.models.base import check_task, check_weights
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class LeNet300100:
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         check_task("lenet_300_100", shape, classes)
+        check_weights("lenet_300_100", 300 * math.prod(shape) + 300 * 100 + 100 * classes)
         return nn.Sequential(
             OrderedDict(
                 flatten=nn.Flatten(),

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from harness.models.base import check_task
+from harness.models.base import check_task, check_weights
 
 SMALLEST = 16  # 16 -> 12 -> 6 -> 2 -> 1; 15 leaves no pixel before fc1
 
@@ -38,6 +38,7 @@ class LeNet5:
             )
         channels, height, width = shape
         features = 50 * _pooled_twice(height) * _pooled_twice(width)
+        check_weights("lenet_5", 500 * channels + 25_000 + 500 * (features + classes))
         return nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(channels, 20, 5),

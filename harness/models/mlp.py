@@ -3,11 +3,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 from torch import nn
 
-from harness.models.base import check_task
-from harness.vocabulary.checks import follows
+from harness.models.base import check_task, check_weights
+from harness.vocabulary.checks import check_declared
+
+WIDTH = "a whole number in [1, 1000000]; write e.g. [32,32]"
 
 
 @dataclass(frozen=True)
@@ -18,24 +21,19 @@ class Mlp:
     classifier.
 
     Raises:
-        ValueError: hidden is not a list of integers of at least 1.
+        ValueError: hidden is not a list of whole numbers in [1, 1000000].
     """
 
-    hidden: Sequence[int] = (32, 32)
+    hidden: Sequence[Annotated[int, WIDTH]] = (32, 32)
     batch_norm: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.hidden, str) or not isinstance(self.hidden, Sequence):
-            raise ValueError(f"hidden must be a list of widths, got {self.hidden!r}; write [32,32]")
-        for width in self.hidden:
-            if not follows(width, "an integer of at least 1"):
-                raise ValueError(
-                    f"hidden must hold integers of at least 1, got {width!r}; write e.g. [32,32]"
-                )
+        check_declared(self)
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         check_task("mlp", shape, classes)
         widths = [math.prod(shape), *self.hidden, classes]
+        check_weights("mlp", sum(inputs * outputs for inputs, outputs in pairwise(widths)))
         layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
         for number, (inputs, outputs) in enumerate(pairwise(widths), start=1):
             layers[f"fc{number}"] = nn.Linear(inputs, outputs)

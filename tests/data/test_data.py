@@ -84,8 +84,8 @@ def test_stratified_does_not_touch_the_global_random_streams() -> None:
     "sizes, says",
     ({"train": 30, "test": 20}, r"train \+ test must be 40 or at most 36, got 50"),
     ({"train": 30, "test": 8}, r"train \+ test must be 40 or at most 36, got 38"),
-    ({"train": 3}, "train must be an integer of at least 4, got 3; a sample per class"),
-    ({"train": 20.0}, "train must be an integer"),
+    ({"train": 3}, "train must be a whole number >= 4, got 3; a sample per class"),
+    ({"train": 20.0}, "train must be a whole number"),
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, says) -> None:
     with pytest.raises(ValueError, match=says):
@@ -175,19 +175,21 @@ def test_blobs_lie_around_their_centres() -> None:
 @cases(
     "kind, fields, says",
     (Mnist5k, {"train": 4000}, r"train \+ validation \+ test must be 5000 or .* got 5500"),
-    (Mnist5k, {"validation": 0}, "validation must be an integer of at least 10, got 0"),
-    (Mnist5k, {"split_seed": -1}, "split_seed must be an integer of at least 0, got -1"),
-    (Mnist5k, {"split_seed": 2**32}, r"split_seed must be below 2\*\*32"),
+    (Mnist5k, {"validation": 0}, r"validation must be a whole number in \[10, 5000\], got 0"),
+    (Mnist5k, {"split_seed": -1}, r"split_seed must be .* in \[0, 4294967295\], got -1"),
+    (Mnist5k, {"split_seed": 2**32}, r"split_seed must be .*, got 4294967296"),
     (Digits, {"test": 500}, "must be 1797 or at most 1787, got 1897"),
     (Digits, {"train": 1195}, "must be 1797 or at most 1787, got 1795"),
-    (Blobs, {"classes": 1}, "classes must be an integer of at least 2"),
-    (Blobs, {"features": 0}, "features must be an integer of at least 1"),
-    (Blobs, {"test": 3}, "test must be an integer of at least 4, got 3"),
-    (Blobs, {"spread": 0}, "spread must be above 0, got 0"),
-    (Blobs, {"spread": float("nan")}, "spread must be above 0, got nan"),
-    (Cifar10, {"validation": 5000}, r"validation must be in \(0, 1\), got 5000"),
-    (Cifar10, {"validation": 0}, r"validation must be in \(0, 1\), got 0"),
-    (Cifar10, {"split_seed": True}, "split_seed must be an integer"),
+    (Blobs, {"classes": 1}, r"classes must be a whole number in \[2, 1000000\], got 1"),
+    (Blobs, {"features": 0}, r"features must be .* in \[1, 1000000\], got 0"),
+    (Blobs, {"test": 3}, "test must be a whole number >= 4, got 3; a sample"),
+    (Blobs, {"spread": 0}, r"spread must be .* in \(0, 1000000\], got 0"),
+    (Blobs, {"spread": float("nan")}, "spread must be .* got nan"),
+    (Blobs, {"train": 10**9}, r"train must be .* in \[2, 100000000\], got 1000000000"),
+    (Blobs, {"train": 10**8, "features": 8}, r"test must be at most 12500000 of 8 feat.* smaller"),
+    (Cifar10, {"validation": 5000}, r"validation must be .* in \(0, 1\), got 5000"),
+    (Cifar10, {"validation": 0}, r"validation must be .* in \(0, 1\), got 0"),
+    (Cifar10, {"split_seed": True}, "split_seed must be a whole number"),
 )
 def test_fields_that_make_no_sense_are_refused(kind, fields, says) -> None:
     with pytest.raises(ValueError, match=says):

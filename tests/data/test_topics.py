@@ -122,13 +122,16 @@ def test_the_digest_is_that_of_the_text() -> None:
 
 @cases(
     "fields, says",
-    ({"context": 0}, "context must be an integer of at least 1, got 0"),
-    ({"context": 64.0}, "context must be an integer of at least 1, got 64.0"),
-    ({"train": 5000}, r"train must be in \(0, 1\), got 5000; it is a fraction of the text"),
-    ({"validation": 0}, r"validation must be in \(0, 1\), got 0"),
-    ({"test": True}, r"test must be in \(0, 1\), got True"),
-    ({"test": float("nan")}, r"test must be in \(0, 1\), got nan"),
-    ({"test": "0.1"}, r"test must be in \(0, 1\), got '0.1'"),
+    ({"context": 0}, r"context must be a whole number in \[1, 4096\], got 0"),
+    ({"context": 64.0}, "context must be a whole number .*, got 64.0"),
+    (
+        {"train": 5000},
+        r"train must be a number in \(0, 1\), got 5000; it is a fraction of the text",
+    ),
+    ({"validation": 0}, r"validation must be a number in \(0, 1\), got 0"),
+    ({"test": True}, r"test must be a number in \(0, 1\), got True"),
+    ({"test": float("nan")}, r"test must be a number in \(0, 1\), got nan"),
+    ({"test": "0.1"}, r"test must be a number in \(0, 1\), got '0.1'"),
     ({"test": 0.2}, r"train \+ validation \+ test must be at most 1, got 1.15"),
     ({"python": "3.2.0"}, r"python=3.2.0, but this is Python .*, or write data.python=3"),
 )

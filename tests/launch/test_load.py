@@ -55,7 +55,7 @@ CONFIGS = {
     stored(evil=1): "evil: there is no such key",
     stored(_args_=[1, 2, 3]): "cannot be built (TypeError",
     stored(_recursive_="x"): "cannot be built (TypeError",
-    stored(hidden=[-3]): "(hidden must hold integers of at least 1, got -3",
+    stored(hidden=[-3]): "(hidden must be a list of whole numbers in [1, 1000000], got [-3]",
     stored(hidden="???"): "hidden",
     stored(hidden=[5]): "fc1.weight has shape (4, 3) in the stored state",
     "- a\n": "has no model",

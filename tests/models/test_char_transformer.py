@@ -194,11 +194,11 @@ def test_it_learns_what_follows_what() -> None:
     "fields, says",
     ({"width": 30}, "heads=4, which do not divide it; write width=28 or width=32"),
     ({"width": 2}, "heads=4, which do not divide it; write width=4 or width=4"),
-    ({"depth": 0}, "depth must be an integer of at least 1, got 0"),
-    ({"mlp": 2.5}, "mlp must be an integer of at least 1, got 2.5"),
-    ({"heads": True}, "heads must be an integer of at least 1, got True"),
-    ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0; 0 turns it off"),
-    ({"dropout": float("nan")}, r"dropout must be in \[0, 1\), got nan"),
+    ({"depth": 0}, r"depth must be a whole number in \[1, 1000\], got 0"),
+    ({"mlp": 2.5}, "mlp must be a whole number .*, got 2.5"),
+    ({"heads": True}, "heads must be a whole number .*, got True"),
+    ({"dropout": 1.0}, r"dropout must be a number in \[0, 1\), got 1.0; 0 turns it off"),
+    ({"dropout": float("nan")}, r"dropout must be .* in \[0, 1\), got nan"),
 )
 def test_fields_that_make_no_sense_are_refused(fields, says) -> None:
     with pytest.raises(ValueError, match=says):

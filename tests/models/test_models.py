@@ -4,6 +4,7 @@ from conftest import cases
 from torch import nn
 
 from harness.metrics.macs import macs
+from harness.models.char_transformer import CharTransformer
 from harness.models.lenet_5 import LeNet5
 from harness.models.lenet_300_100 import LeNet300100
 from harness.models.mlp import Mlp
@@ -110,7 +111,19 @@ def test_every_model_refuses_impossible_tasks(model) -> None:
         model.build((), 10)
 
 
-@cases("hidden", [0], [32, -1], [3.5], [True], ["32"], 32, "32")
+@cases("hidden", [0], [32, -1], [3.5], [True], ["32"], [10**7], 32, "32")
 def test_mlp_refuses_widths_that_are_no_positive_integers(hidden) -> None:
-    with pytest.raises(ValueError, match="hidden must"):
+    with pytest.raises(ValueError, match=r"hidden must be a list of whole numbers in \[1, 1000000"):
         Mlp(hidden=hidden)
+
+
+@cases(
+    "model, shape",
+    (Mlp(hidden=[10**6] * 3), MNIST),
+    (LeNet300100(), (10**5, 10**5)),
+    (LeNet5(), (10**12, 28, 28)),
+    (CharTransformer(width=65536, depth=1000), (64,)),
+)
+def test_a_model_that_no_memory_holds_is_refused_before_it_takes_any(model, shape) -> None:
+    with pytest.raises(ValueError, match="weights takes .* GB of memory; make the model or its in"):
+        model.build(shape, 10)

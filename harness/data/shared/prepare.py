@@ -1,4 +1,4 @@
-"""Divides data into stratified parts, normalises them, and checks fields of data sets."""
+"""Divides data into stratified parts, normalises them, and checks the sizes of parts."""
 
 from collections.abc import Mapping
 
@@ -9,6 +9,9 @@ from torch import Tensor
 from harness.data.base import Split, Splits
 from harness.extras import check_extra
 from harness.vocabulary.checks import check
+
+# The range of scikit-learn.
+SEED = "a whole number in [0, 4294967295]; write e.g. 0"
 
 
 def stratified(samples: Split, sizes: Mapping[str, int], seed: int) -> dict[str, Split]:
@@ -70,34 +73,14 @@ def check_sizes(sizes: Mapping[str, int], samples: int, classes: int) -> None:
     """Checks that the parts fit into the samples.
 
     Raises:
-        ValueError: a size is not an integer with room for one sample per class, or there are not
+        ValueError: a size is no whole number with room for one sample per class, or there are not
             so many samples, or a remainder is too small to be drawn by class.
     """
     for name, size in sizes.items():
-        check_integer(name, size, classes, "a sample per class at least")
+        check(name, size, f"a whole number >= {classes}; a sample per class at least")
     requested = sum(sizes.values())
     if requested > samples or 0 < samples - requested < classes:
         raise ValueError(
             f"{' + '.join(sizes)} must be {samples} or at most {samples - classes}, got "
             f"{requested}; make one of them smaller"
         )
-
-
-def check_integer(name: str, value: int, least: int, why: str) -> None:
-    """Checks that a value is an integer of at least `least`.
-
-    Raises:
-        ValueError: value is not an integer (True is none) of at least `least`.
-    """
-    check(name, value, f"an integer of at least {least}", f"; {why}")
-
-
-def check_seed(split_seed: int) -> None:
-    """Checks the seed of the splits.
-
-    Raises:
-        ValueError: split_seed is not an integer in [0, 2**32), the range of scikit-learn.
-    """
-    check_integer("split_seed", split_seed, 0, "write e.g. 0")
-    if split_seed >= 2**32:
-        raise ValueError(f"split_seed must be below 2**32, got {split_seed}; write e.g. 0")

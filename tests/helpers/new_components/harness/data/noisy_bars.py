@@ -1,9 +1,13 @@
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from harness.data.base import Split, Splits
-from harness.data.shared.prepare import check_integer, check_seed, normalised
+from harness.data.shared.prepare import SEED, normalised
+from harness.vocabulary.checks import check_declared
+
+COUNT = "a whole number in [2, 10000]; a sample per class at least"
 
 
 @dataclass(frozen=True)
@@ -11,22 +15,18 @@ class NoisyBars:
     """Draws images (1, side, side) of a bar through a random pixel: lying (label 0), standing (1).
 
     Raises:
-        ValueError: a count is too small, noise is below 0, or split_seed is negative.
+        ValueError: a value is out of range.
     """
 
-    side: int = 9
-    train: int = 96
-    validation: int = 32
-    test: int = 64
-    noise: float = 0.3
-    split_seed: int = 0
+    side: Annotated[int, "a whole number in [2, 100]"] = 9
+    train: Annotated[int, COUNT] = 96
+    validation: Annotated[int, COUNT] = 32
+    test: Annotated[int, COUNT] = 64
+    noise: Annotated[float, "a number >= 0"] = 0.3
+    split_seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
-        for name in ("side", "train", "validation", "test"):
-            check_integer(name, getattr(self, name), 2, "a sample per class at least")
-        if self.noise < 0:
-            raise ValueError(f"noise must be at least 0, got {self.noise!r}")
-        check_seed(self.split_seed)
+        check_declared(self)
 
     def load(self) -> Splits:
         random = torch.Generator().manual_seed(self.split_seed)

@@ -1,8 +1,10 @@
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor, nn
 
 from harness.models.base import check_task
+from harness.vocabulary.checks import check_declared
 
 
 @dataclass(frozen=True)
@@ -10,14 +12,13 @@ class ResidualCnn:
     """Classifies images: stem, residual block with BatchNorm, global pooling, linear layer.
 
     Raises:
-        ValueError: width is below 1.
+        ValueError: width is out of range.
     """
 
-    width: int = 6
+    width: Annotated[int, "a whole number in [1, 1000]"] = 6
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ValueError(f"width must be at least 1, got {self.width!r}")
+        check_declared(self)
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         check_task("residual_cnn", shape, classes)
