@@ -1,11 +1,11 @@
 """Defines what a model component is, and checks the task that it is built for."""
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from torch import nn
-
-from harness.vocabulary.machine_memory import memory_bytes
 
 # In float32: a weight, its gradient, and two numbers of Adam.
 BYTES_PER_WEIGHT = 16
@@ -49,9 +49,15 @@ def check_weights(name: str, weights: int) -> None:
     Raises:
         ValueError: the weights, their gradients and Adam's state are larger than the memory.
     """
-    needed, memory = BYTES_PER_WEIGHT * weights, memory_bytes()
+    needed, memory = BYTES_PER_WEIGHT * weights, _memory_bytes()
     if needed > memory:
         raise ValueError(
             f"{name}: to train {weights:.3g} weights takes {needed / 1e9:.3g} GB, and this machine "
             f"has {memory / 1e9:.3g} GB of memory; make the model or its inputs smaller"
         )
+
+
+def _memory_bytes() -> float:
+    with suppress(AttributeError, ValueError, OSError):  # not every system says
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return float("inf")

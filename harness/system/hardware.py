@@ -4,11 +4,8 @@ import os
 import platform
 import re
 from contextlib import suppress
-from math import isfinite
 from pathlib import Path
 from typing import Any
-
-from harness.vocabulary.machine_memory import memory_bytes
 
 CPUINFO = Path("/proc/cpuinfo")
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -46,8 +43,9 @@ def core_count() -> int:
 
 
 def memory_gib() -> float | None:
-    size = memory_bytes()
-    return round(size / GIB, 1) if isfinite(size) else None
+    with suppress(AttributeError, ValueError, OSError):
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 1)
+    return None
 
 
 def driver_version(file: Path = DRIVER) -> str | None:
