@@ -1,34 +1,48 @@
-"""Prints log messages of components on stderr, such as the memory that a saliency needs."""
+"""Shows or collects log messages of components, such as the memory that a saliency needs."""
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from harness.system.signals import is_rank_zero
 
 
-class _StderrHandler(logging.Handler):
-    """Prints every message once."""
+class _Handler(logging.Handler):
+    """Gives every message to `show`, once."""
 
-    def __init__(self) -> None:
+    def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__(logging.INFO)
-        self.printed: set[str] = set()
+        self.show, self.shown = show, set[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
-        if line not in self.printed:
-            print(f"harness: {line}", file=sys.stderr)
-        self.printed.add(line)
+        if line not in self.shown:
+            self.show(line)
+        self.shown.add(line)
 
 
 @contextmanager
 def print_log_messages(progress: str) -> Iterator[None]:
-    """Prints log messages of the harness inside, on rank 0, unless `progress` is "none"."""
+    """Prints log messages of the harness on stderr, on rank 0, unless `progress` is "none"."""
     if not is_rank_zero() or progress == "none":
         yield
         return
-    logger, handler = logging.getLogger("harness"), _StderrHandler()
+    with _handled(lambda line: print(f"harness: {line}", file=sys.stderr)):
+        yield
+
+
+@contextmanager
+def collected_log_messages() -> Iterator[list[str]]:
+    """Yields the list to which log messages of the harness inside are added."""
+    lines: list[str] = []
+    with _handled(lines.append):
+        yield lines
+
+
+@contextmanager
+def _handled(show: Callable[[str], None]) -> Iterator[None]:
+    logger, handler = logging.getLogger("harness"), _Handler(show)
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)

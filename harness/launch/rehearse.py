@@ -11,6 +11,7 @@ from harness.launch.backends.base import Verdict
 from harness.launch.digests.data import with_data_digest
 from harness.launch.error_messages import one_line
 from harness.launch.execute import build, config_part, run_of
+from harness.launch.log_handler import collected_log_messages
 from harness.launch.run_spec import RunSpec
 from harness.run_folder.identity import Config
 from harness.run_folder.stage_keys import is_ours
@@ -28,13 +29,14 @@ def rehearse_run(spec: RunSpec) -> Verdict:
                 return Verdict(skipped=f"data={spec.choices['data']} {UNREAD}")
             spec = with_data_digest(spec, experiment.data)
         options = config_part(spec.config, "ranks")
-        with ranks_of_environment(spec.values["device"], options) as ranks:
+        device = spec.values["device"]
+        with collected_log_messages() as lines, ranks_of_environment(device, options) as ranks:
             run = run_of(spec, experiment, ranks)
             context, state = prepare(experiment, ranks, Path())
             rehearse(context, state.model, run.latency, run.REHEARSED, run.parts)
     except ValueError as error:
         return Verdict(refused=one_line(error))
-    return Verdict(run.parts)
+    return Verdict(run.parts, messages=() if spec.values["progress"] == "none" else tuple(lines))
 
 
 def reads_files(config: Config, data: object) -> bool:

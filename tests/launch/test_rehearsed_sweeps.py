@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import torch
 from command import run_main
 from conftest import cases
 from grids import TINY, planned_of
@@ -22,6 +23,7 @@ from harness.launch.rehearse import reads_files, rehearse_run
 from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.rehearsed import rehearse_sets
+from harness.models.mlp import Mlp
 from harness.run_folder.overview import HOME
 
 TWO = ("seed=0,1", "method=random,snip")
@@ -136,6 +138,23 @@ def test_data_that_nobody_has_read_are_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(rehearse, "reads_files", lambda *_: True)
     found = rehearse_run(replace(run.spec, data_sha256=None))
     assert found == Verdict(skipped=f"data=blobs {rehearse.UNREAD}")
+
+
+@cases("progress, shown", ("auto", True), ("none", False))
+def test_what_weights_were_unwrapped_from_is_shown_once_in_a_sweep(
+    progress, shown, tmp_path, capsys
+) -> None:
+    model = Mlp((16,)).build((8,), 4)
+    file = tmp_path / "weights.pt"
+    torch.save({f"module.{name}": value for name, value in model.state_dict().items()}, file)
+    given = (f"weights={file}", "model.hidden=[16]", "prune_at=init", f"progress={progress}")
+    plan = plan_of(tmp_path, "saliency=random,magnitude", *given, "rescore_trained=true")
+    assert len(plan.runs) == 2
+
+    rehearse_sets(plan, Rehearsing(rehearse_run))
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"sweep: weights={file}: without the prefix module."] * shown
 
 
 def test_a_worker_rehearses_as_the_run_itself_would(tmp_path) -> None:

@@ -19,11 +19,13 @@ class Verdict:
     parts: equal for runs of equal parts in such a process; "" if they are refused or skipped.
     refused: why a run of these parts cannot be executed, or "".
     skipped: why nothing was rehearsed, or "".
+    messages: log messages of a run of these parts, such as what its weights were unwrapped from.
     """
 
     parts: str = ""
     refused: str = ""
     skipped: str = ""
+    messages: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

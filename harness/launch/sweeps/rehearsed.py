@@ -17,6 +17,8 @@ LATER = "rehearsed when they begin"
 def rehearse_sets(plan: Plan, backend: Backend, plan_only: bool = False) -> Plan:
     """Returns the plan with what was rehearsed and what is refused, which is printed too.
 
+    Log messages of runs, which workers do not print, are printed once each.
+
     Runs that differ in seeds, lengths and sizes only are rehearsed once. Runs of several ranks
     rehearse when they begin.
 
@@ -47,7 +49,8 @@ def rehearse_sets(plan: Plan, backend: Backend, plan_only: bool = False) -> Plan
     if refused and (plan_only or sum(map(len, refused.values())) == len(left)):
         raise ValueError("; ".join(_lines(refused, len(left), "refused")))
     unknown = _lines(skipped, len(left), "not rehearsed") if plan_only else []
-    for line in [*_lines(refused, len(left), "refused"), *unknown]:
+    messages = [printable(text) for each in verdicts if each for text in each.messages]
+    for line in [*dict.fromkeys(messages), *_lines(refused, len(left), "refused"), *unknown]:
         print(f"sweep: {line}", flush=True)
     reasons = {run.folder: reason for reason, runs in refused.items() for run in runs}
     marked = [_marked(run, known.get(run.folder)) for run in plan.runs]
