@@ -82,8 +82,15 @@ def every(group: str) -> pytest.MarkDecorator:
     names = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
     assert names, f"conf/{group} holds no component"
     return pytest.mark.parametrize(
-        group, [pytest.param(component(group, name), id=name) for name in names]
+        group,
+        [pytest.param(component(group, name, **narrow(group, name)), id=name) for name in names],
     )
+
+
+def narrow(group: str, name: str) -> dict[str, float]:
+    """Returns the changes that make a model of conf/ cheap, if it has a width factor."""
+    keys = OmegaConf.load(CONF / group / f"{name}.yaml")
+    return {"width_factor": 1 / 8} if "width_factor" in keys else {}
 
 
 def component(group: str, name: str, seed: int = 0, **changes: object) -> Any:
@@ -99,16 +106,18 @@ def shape_for(model: Any) -> tuple[int, ...]:
     The default data set comes first, then the others by name. The first data set counts whose
     files are present and whose shape the model does not refuse.
     """
-    names = [file.stem for file in sorted((CONF / "data").glob("*.yaml"))]
-    for shape in filter(None, map(_shape_of, sorted(names, key=_is_not_default))):
+    for shape in filter(None, map(_shape_of, _data_sets())):
         with suppress(ValueError):
             model.build(shape, 10)
             return shape
     raise AssertionError(f"no data set of conf/data suits {model}")
 
 
-def _is_not_default(data: str) -> bool:
-    return {"data": data} not in OmegaConf.load(CONF / "config.yaml").defaults
+@cache
+def _data_sets() -> list[str]:
+    defaults = OmegaConf.load(CONF / "config.yaml").defaults
+    names = sorted(file.stem for file in (CONF / "data").glob("*.yaml"))
+    return sorted(names, key=lambda name: {"data": name} not in defaults)
 
 
 @cache

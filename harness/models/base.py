@@ -43,6 +43,21 @@ def check_task(name: str, shape: Sequence[int], classes: int) -> None:
         raise ValueError(f"{name}: classes must be at least 2, got {classes}; check the data set")
 
 
+def check_images(name: str, shape: Sequence[int], classes: int, smallest: int = 1) -> None:
+    """Checks a task whose samples must be images of at least `smallest` x `smallest` pixels.
+
+    Raises:
+        ValueError: as check_task; the shape is not (channels, height, width), or too small.
+    """
+    check_task(name, shape, classes)
+    if len(shape) != 3 or min(shape[1:]) < smallest:
+        raise ValueError(
+            f"{name} needs images (channels, height, width) of at least {smallest} x {smallest} "
+            f"pixels, e.g. (1, 28, 28), got {tuple(shape)}; use data=mnist5k or "
+            "model=lenet_300_100"
+        )
+
+
 def check_weights(name: str, weights: int) -> None:
     """Checks that a model of so many weights can be trained in the memory of this machine.
 

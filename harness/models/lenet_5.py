@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from harness.models.base import check_task, check_weights
+from harness.models.base import check_images, check_weights
 
 SMALLEST = 16  # 16 -> 12 -> 6 -> 2 -> 1; 15 leaves no pixel before fc1
 
@@ -29,13 +29,7 @@ class LeNet5:
         return None if self.batch_norm else "lenet_5"
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        check_task("lenet_5", shape, classes)
-        if len(shape) != 3 or min(shape[1:]) < SMALLEST:
-            raise ValueError(
-                f"lenet_5 needs images (channels, height, width) of at least {SMALLEST} x "
-                f"{SMALLEST} pixels, e.g. (1, 28, 28), got {tuple(shape)}; use data=mnist5k or "
-                "model=lenet_300_100"
-            )
+        check_images("lenet_5", shape, classes, SMALLEST)
         channels, height, width = shape
         features = 50 * _pooled_twice(height) * _pooled_twice(width)
         check_weights("lenet_5", 500 * channels + 25_000 + 500 * (features + classes))

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
-from conftest import cases
+from conftest import cases, component
 from published_figures import SAME, mine
 from report_page import Page
 from survey_records import make, write_run
@@ -35,9 +35,16 @@ def counted(network: nn.Module, shape: tuple[int, ...]) -> list[int]:
     return [weights, parameters, macs(network, shape, whole=True)]
 
 
-def test_sizes_are_those_of_our_own_models() -> None:
-    for model, name in ((LeNet300100(), "lenet_300_100"), (LeNet5(), "lenet_5")):
-        assert counts(name, "mnist") == counted(model.build((1, 28, 28), 10), (1, 28, 28))
+@cases(
+    "model, data, shape",
+    *((model, "mnist", (1, 28, 28)) for model in ("lenet_300_100", "lenet_5")),
+    *((model, "cifar10", (3, 32, 32)) for model in ("resnet_18", "resnet_20", "vgg_16_bn")),
+)
+def test_sizes_are_those_of_our_own_models(model, data, shape) -> None:
+    part = component("model", model)
+    assert part.published_as == model
+    with torch.device("meta"):
+        assert counts(model, data) == counted(part.build(shape, 10), shape)
 
 
 def test_sizes_on_imagenet_are_those_of_torchvision() -> None:

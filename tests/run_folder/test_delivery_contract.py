@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import CONF, component, every, shape_for
+from conftest import CONF, component, every, narrow, shape_for
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -28,7 +28,7 @@ MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
 
 
 def shape_of(model: str) -> tuple[int, ...]:
-    return shape_for(component("model", model))
+    return shape_for(component("model", model, **narrow("model", model)))
 
 
 def inputs_of(model: str, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -39,7 +39,7 @@ def inputs_of(model: str, dtype: torch.dtype = torch.float32) -> Tensor:
 def pruned(model: str, structure: Structure, dtype: torch.dtype) -> tuple[nn.Module, Tensors]:
     """Returns a model in eval mode, with part of it gone, after a batch in training mode."""
     torch.manual_seed(0)
-    part: Model = component("model", model)
+    part: Model = component("model", model, **narrow("model", model))
     network = part.build(shape_of(model), CLASSES).to(dtype)
     inputs = inputs_of(model, dtype)
     network(inputs)
@@ -67,6 +67,7 @@ def test_a_delivered_network_is_loaded_as_it_was(tmp_path, model, structure, dty
     network, masks = pruned(model, structure, dtype)
     export_model(tmp_path, ExportedModel(whole_state(network), masks, shape_of(model), CLASSES))
     part = OmegaConf.load(CONF / "model" / f"{model}.yaml")
+    part.update(narrow("model", model))
     OmegaConf.save({"model": part}, tmp_path / "config.yaml")
     Status(tmp_path, "").set("finished")
 

@@ -1,0 +1,1 @@
+"""Implements what convolutional models have in common."""
