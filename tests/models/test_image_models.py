@@ -1,4 +1,4 @@
-"""The convolutional networks for small images: published sizes, and what they compute."""
+"""Checks the convolutional models for small images: published sizes, and what they compute."""
 
 from typing import Any
 
