@@ -3,7 +3,6 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.models.base import check_images
 from harness.models.shared.residual import residual_network
 from harness.models.shared.scaled_model import ScaledModel
 
@@ -31,7 +30,6 @@ class ResNet18(ScaledModel):
 
     name_in_literature: ClassVar[str] = "resnet_18"
 
-    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        check_images("resnet_18", shape, classes)
+    def network(self, inputs: int, classes: int) -> nn.Module:
         channels = [self.channels(published) for published in (64, 128, 256, 512)]
-        return residual_network(shape[0], channels, 2, classes, "projection")
+        return residual_network(inputs, channels, 2, classes, "projection")

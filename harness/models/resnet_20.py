@@ -3,7 +3,6 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.models.base import check_images
 from harness.models.shared.residual import Shortcut, residual_network
 from harness.models.shared.scaled_model import ScaledModel
 
@@ -35,7 +34,6 @@ class ResNet20(ScaledModel):
     name_in_literature: ClassVar[str] = "resnet_20"
     shortcut: Shortcut = "padding"
 
-    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        check_images("resnet_20", shape, classes)
+    def network(self, inputs: int, classes: int) -> nn.Module:
         channels = [self.channels(published) for published in (16, 32, 64)]
-        return residual_network(shape[0], channels, 3, classes, self.shortcut)
+        return residual_network(inputs, channels, 3, classes, self.shortcut)

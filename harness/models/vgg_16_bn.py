@@ -4,11 +4,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.models.base import check_images
-from harness.models.shared.scaled_model import ScaledModel, initialise_convolutions
+from harness.models.shared.scaled_model import ScaledModel
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
-SMALLEST = 16  # 16 -> 8 -> 4 -> 2 -> 1; 15 leaves no pixel for the last stage
 
 
 @dataclass(frozen=True)
@@ -34,11 +32,11 @@ class Vgg16Bn(ScaledModel):
     """
 
     name_in_literature: ClassVar[str] = "vgg_16_bn"
+    smallest: ClassVar[int] = 16  # 16 -> 8 -> 4 -> 2 -> 1; 15 leaves no pixel for the last stage
 
-    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        check_images("vgg_16_bn", shape, classes, SMALLEST)
+    def network(self, inputs: int, classes: int) -> nn.Module:
         layers = OrderedDict[str, nn.Module]()
-        before, number = shape[0], 0
+        before, number = inputs, 0
         for stage, (published, convolutions) in enumerate(STAGES, start=1):
             width = self.channels(published)
             for _ in range(convolutions):
@@ -54,6 +52,4 @@ class Vgg16Bn(ScaledModel):
             "flatten": nn.Flatten(),
             "fc": nn.Linear(before, classes),
         }
-        model = nn.Sequential(layers)
-        initialise_convolutions(model)
-        return model
+        return nn.Sequential(layers)

@@ -14,7 +14,7 @@ from harness.metrics.macs import macs
 from harness.models.resnet_18 import ResNet18
 from harness.models.resnet_20 import ResNet20
 from harness.models.shared.residual import Block
-from harness.models.vgg_16_bn import SMALLEST, Vgg16Bn
+from harness.models.vgg_16_bn import Vgg16Bn
 from harness.vocabulary.tensors import prunable_weights
 
 CIFAR = (3, 32, 32)
@@ -141,12 +141,18 @@ def test_convolutions_are_drawn_as_he_2015_from_the_seed(part) -> None:
 @cases("channels", 1, 3)
 @cases("part", *NARROW)
 def test_the_smallest_images_are_answered_and_train(part, channels) -> None:
-    side = SMALLEST if isinstance(part, Vgg16Bn) else 1
+    side = part.smallest
     model = part.build((channels, side, side), 4)
     outputs = model(torch.randn(2, channels, side, side))
     assert outputs.shape == (2, 4)
     outputs.square().sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@cases("part", ResNet20, ResNet18, Vgg16Bn)
+def test_what_no_memory_holds_is_refused_before_any_is_taken(part) -> None:
+    with pytest.raises(ValueError, match=f"^{part.name_in_literature}: to train .* weights takes"):
+        part().build(CIFAR, 10**12)
 
 
 @cases("part, side", (ResNet20(), 1), (ResNet18(), 1), (Vgg16Bn(), 16))

@@ -7,8 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from harness.models.shared.scaled_model import initialise_convolutions
-
 Shortcut = Literal["padding", "projection"]
 
 
@@ -78,6 +76,4 @@ def residual_network(
         "flatten": nn.Flatten(),
         "fc": nn.Linear(before, classes),
     }
-    model = nn.Sequential(layers)
-    initialise_convolutions(model)
-    return model
+    return nn.Sequential(layers)

@@ -1,18 +1,21 @@
-"""Scales the channel counts of published models, and draws initial weights as He et al. 2015."""
+"""Builds published models at any width, with initial weights as He et al. 2015."""
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+import torch
 from torch import nn
 
+from harness.models.base import check_images, check_weights
 from harness.vocabulary.checks import check_declared
 
 FACTOR = "a number in (0, 16]; 1.0 is the published width, 0.25 a quarter of its channels"
 
 
 @dataclass(frozen=True)
-class ScaledModel:
+class ScaledModel(ABC):
     """ceil(width_factor x published channels): the channels of each convolution, at least 1.
 
     At another width the model has no published figures.
@@ -22,6 +25,7 @@ class ScaledModel:
     """
 
     name_in_literature: ClassVar[str]
+    smallest: ClassVar[int] = 1  # rows and columns of an image
     width_factor: Annotated[float, FACTOR] = 1.0
 
     def __post_init__(self) -> None:
@@ -31,16 +35,26 @@ class ScaledModel:
     def published_as(self) -> str | None:
         return self.name_in_literature if self.width_factor == 1 else None
 
-    def channels(self, published: int) -> int:
-        """Returns the channels in place of the published ones.
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        check_images(self.name_in_literature, shape, classes, self.smallest)
+        with torch.device("meta"):
+            planned = self.network(shape[0], classes)
+        weights = sum(parameter.numel() for parameter in planned.parameters())
+        check_weights(self.name_in_literature, weights)
+        model = self.network(shape[0], classes)
+        _initialise_convolutions(model)
+        return model
 
-        >>> [ScaledModel(factor).channels(16) for factor in (1.0, 0.25, 0.3, 0.001)]
-        [16, 4, 5, 1]
-        """
+    @abstractmethod
+    def network(self, inputs: int, classes: int) -> nn.Module:
+        """Returns the model for images of so many channels, with torch's initial weights."""
+
+    def channels(self, published: int) -> int:
+        """Returns the channels in place of the published ones."""
         return math.ceil(self.width_factor * published)
 
 
-def initialise_convolutions(model: nn.Module) -> None:
+def _initialise_convolutions(model: nn.Module) -> None:
     """Draws convolutions from N(0, 2 / (filters x kernel size)), and sets their biases to 0.
 
     Source: He et al. 2015, Delving Deep into Rectifiers (arXiv:1502.01852), equation 14, as in
