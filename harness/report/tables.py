@@ -1,7 +1,7 @@
 """Prints the tables of a report in the terminal, and writes its CSV files."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,7 @@ from harness.report.console import plain_console, to_csv
 from harness.report.read import cost, layer_curves
 from harness.report.read.survey import Section, Survey
 from harness.report.significance import paired
-from harness.report.significance.summary import cell, perplexity, times
+from harness.report.significance.summary import by_compression, cell, perplexity
 from harness.system.names import printable
 
 CellText = Callable[["pd.Series[float]"], str]
@@ -69,14 +69,8 @@ def matrix(section: Section, text: CellText = cell) -> pd.DataFrame:
 
     text: another measure's text of a row, such as `perplexity`.
     """
-    return wide(section, [text(row) for _, row in section.pruned.iterrows()]).fillna("-")
-
-
-def wide(section: Section, cells: Iterable[object]) -> pd.DataFrame:
-    """Returns one value per row of the section: methods in alphabetical order x compressions."""
-    long = section.pruned.assign(cell=pd.Series(list(cells), index=section.pruned.index))
-    table = long.pivot(index="label", columns="requested_compression_ratio", values="cell")
-    return table.sort_index(key=lambda labels: labels.str.casefold()).rename(columns=times)
+    texts = [text(row) for _, row in section.pruned.iterrows()]
+    return by_compression(section.pruned, texts).fillna("-")
 
 
 def _tables(cells: pd.DataFrame, width: int) -> Iterator[Table]:

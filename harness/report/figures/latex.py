@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from harness.report.read.survey import Section, Survey
-from harness.report.significance.summary import times
+from harness.report.significance.summary import by_compression
 
 _SPECIAL = re.compile(r"[\\&%$#_{}~^\[|<>]")
 # LaTeX would read a [ at the start of a row as an argument of the row before.
@@ -59,24 +59,19 @@ def table(section: Section, measure: TableMeasure = TOP1) -> str:
     """Returns mean and std over seeds, a row per method; the best means are bold."""
     pruned = section.pruned
     best = measure.is_best(pruned)
-    cells = pruned.assign(
-        cell=[
-            _cell(row, bold, measure)
-            for (_, row), bold in zip(pruned.iterrows(), best, strict=True)
-        ]
-    )
-    wide = cells.pivot(index="label", columns="requested_compression_ratio", values="cell")
-    wide = wide.fillna("--").sort_index(key=lambda labels: labels.str.casefold())
+    pairs = zip(pruned.iterrows(), best, strict=True)
+    cells = by_compression(pruned, [_cell(row, bold, measure) for (_, row), bold in pairs])
+    cells = cells.fillna("--")
     seeds = ", ".join(map(str, sorted(set(pruned["seeds"]))))
     return "\n".join(
-        [*_head(section, wide, seeds, measure), *map(_line, wide.itertuples()), *_FOOT]
+        [*_head(section, cells, seeds, measure), *map(_line, cells.itertuples()), *_FOOT]
     )
 
 
 _FOOT = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
 
 
-def _head(section: Section, wide: pd.DataFrame, seeds: str, measure: TableMeasure) -> list[str]:
+def _head(section: Section, cells: pd.DataFrame, seeds: str, measure: TableMeasure) -> list[str]:
     dense = "; ".join(
         f"{escape(row['label'])}: {_cell(row, False, measure)}"
         for _, row in section.dense.iterrows()
@@ -88,12 +83,9 @@ def _head(section: Section, wide: pd.DataFrame, seeds: str, measure: TableMeasur
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{caption}{dense or 'Dense: not trained'}.}}",
-        rf"\begin{{tabular}}{{l{'r' * len(wide.columns)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(cells.columns)}}}",
         r"\toprule",
-        " & ".join(
-            ["Method", *(times(float(str(ratio))).replace("x", r"$\times$") for ratio in wide)]
-        )
-        + r" \\",
+        " & ".join(["Method", *(str(times).replace("x", r"$\times$") for times in cells)]) + r" \\",
         r"\midrule",
     ]
 

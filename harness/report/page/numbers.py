@@ -17,8 +17,8 @@ from harness.report.read.collapse import percent
 from harness.report.read.survey import Section, Survey
 from harness.report.significance import paired
 from harness.report.significance.pareto import front
-from harness.report.significance.summary import cell, perplexity, points, times
-from harness.report.tables import PERPLEXITY, CellText, dense_lines, matrix, wide
+from harness.report.significance.summary import by_compression, cell, perplexity, points, times
+from harness.report.tables import PERPLEXITY, CellText, dense_lines, matrix
 
 __all__ = ["dense_lines", "protocol", "tables"]
 
@@ -103,9 +103,12 @@ def _collapse(section: Section) -> Iterator[str]:
 
 def _measured(name: str, section: Section, text: CellText, measure: latex.TableMeasure) -> str:
     """Returns a table of methods x compressions; the best means are bold, as in LaTeX."""
-    cells, best = matrix(section, text), wide(section, measure.is_best(section.pruned)).eq(True)
+    cells, best = matrix(section, text), measure.is_best(section.pruned)
+    flags_by_method = by_compression(section.pruned, best).eq(True)
     rows = []
-    for (label, *texts), (_, *flags) in zip(cells.itertuples(), best.itertuples(), strict=True):
+    for (label, *texts), (_, *flags) in zip(
+        cells.itertuples(), flags_by_method.itertuples(), strict=True
+    ):
         pairs = zip(texts, flags, strict=True)
         rows.append(Row(str(label), [Cell(shown, best=bold) for shown, bold in pairs], str(label)))
     caption = f"{name}: mean ± standard deviation (seeds); the best means are bold"

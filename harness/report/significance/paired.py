@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harness.report.significance import stats
-from harness.report.significance.summary import few_seeds, spread, times
+from harness.report.significance.summary import by_compression, few_seeds, spread
 from harness.vocabulary.checks import check_known
 
 NAMES = {"t": "paired t test", "wilcoxon": "Wilcoxon's signed-rank test"}
@@ -90,10 +90,7 @@ def title(against: str) -> str:
 
 def matrix(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns cells such as "+0.12 ± 0.30 (5) *": methods x requested compressions."""
-    cells = rows.assign(cell=[_cell(row) for _, row in rows.iterrows()])
-    wide = cells.pivot(index="label", columns="requested_compression_ratio", values="cell")
-    wide = wide.sort_index(key=lambda labels: labels.str.casefold())
-    return wide.fillna("-").rename(columns=times)
+    return by_compression(rows, [_cell(row) for _, row in rows.iterrows()]).fillna("-")
 
 
 def _cell(row: "pd.Series[float]") -> str:

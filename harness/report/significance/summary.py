@@ -1,5 +1,7 @@
 """Summarises results over seeds: mean, spread and interval per setting and compression."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from harness.report.read import collapse
@@ -135,6 +137,16 @@ def times(ratio: float) -> str:
     ('16x', '2.828x', '-')
     """
     return "-" if pd.isna(ratio) else f"{ratio:.4g}x"
+
+
+def by_compression(rows: pd.DataFrame, cells: Iterable[object]) -> pd.DataFrame:
+    """Returns a cell per row: methods, in alphabetical order, x requested compressions, as "16x".
+
+    rows: of a summary, with a label and a requested_compression_ratio.
+    """
+    long = rows.assign(cell=pd.Series(list(cells), index=rows.index, dtype=object))
+    table = long.pivot(index="label", columns="requested_compression_ratio", values="cell")
+    return table.sort_index(key=lambda labels: labels.str.casefold()).rename(columns=times)
 
 
 def warnings(summary: pd.DataFrame) -> list[str]:
