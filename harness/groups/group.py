@@ -104,7 +104,8 @@ def _living(group: Group, masks: Tensors) -> Tensor:
         return torch.ones(group.units, dtype=torch.bool)
     for member in outputs:
         if member.name in masks:
-            mask = masks[member.name].movedim(member.dim, 0).flatten(1).any(1).cpu()
+            mask = masks[member.name].movedim(member.dim, 0).cpu()
+            mask = mask.reshape(len(mask), -1).any(1)
             living |= mask[member.indices].any(1)
     return living
 

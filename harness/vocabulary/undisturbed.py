@@ -2,11 +2,11 @@
 
 import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.tensors import preserve_buffers
@@ -44,17 +44,19 @@ def preserve_model(model: nn.Module) -> Iterator[None]:
                 now.update(then)
 
 
-def deepcopy_model(model: nn.Module) -> nn.Module:
+def deepcopy_model(model: nn.Module, replaced: Mapping[int, Tensor] | None = None) -> nn.Module:
     """Returns a deep copy. Activations that modules keep are copied without their graph.
 
-    copy.deepcopy refuses tensors with a graph.
+    copy.deepcopy refuses tensors with a graph. replaced: id of a parameter or buffer -> what stands
+    in its place in the copy, under each of its names.
 
     Raises:
         ValueError: The model holds something else that cannot be copied.
     """
     kept = (t for m in model.modules() for t in iter_tensors(vars(m)) if not t.is_leaf)
+    memo = {id(tensor): tensor.detach().clone() for tensor in kept}
     try:
-        return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in kept})
+        return copy.deepcopy(model, {**memo, **(replaced or {})})
     except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"{type(model).__name__} cannot be copied ({str(error).splitlines()[0]}); let its "

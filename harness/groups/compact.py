@@ -1,0 +1,78 @@
+"""Compacts a masked model: finds the units that are left, removes the others, proves the result."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.groups.attributes import Attributes, changes_below
+from harness.groups.group import Group, KeptIndices, kept_indices, living_units
+from harness.groups.proof import Proof, prove
+from harness.groups.removal import Norms, Removed, remove, slice_tensor
+from harness.vocabulary.tensors import Tensors, all_tensors
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """Holds a model without its removed units, what a later load repeats, and the proof.
+
+    Args:
+        model: of the same class, with the same tensor names.
+        kept_indices: which entries of the dense tensors are left; a tensor not named is whole.
+        attributes: "module.attribute" -> (dense value, value here).
+        scales: weight of an RMSNorm -> the factor by which its kept entries were multiplied.
+        norms: "exact", or "living" if the masked network must take statistics over kept units.
+        proof: worst relative errors; None if nothing was removed.
+    """
+
+    model: nn.Module
+    kept_indices: KeptIndices
+    attributes: Attributes
+    scales: dict[str, float]
+    norms: Norms
+    proof: Proof | None
+
+
+def compact_model(
+    model: nn.Module,
+    masks: Tensors,
+    groups: Sequence[Group],
+    example_input: Any,
+    norms: Norms = "exact",
+) -> Compacted:
+    """Returns the model without units whose masks are 0 throughout, proven to be the masked one.
+
+    A unit is removed if the masks cover all that computes it and its group is not pinned. Single
+    pruned weights, and pinned units, stay as zeros. The given model does not change.
+
+    Args:
+        masks: parameter name -> bool of its shape, True stays.
+        groups: those of the model.
+        example_input: as of `prove`.
+        norms: as of `remove`.
+
+    Raises:
+        ValueError: the masks leave a group without units, or as of `remove` and `prove`.
+    """
+    free = [group for group in groups if not group.pinned]
+    kept = {name: left for name, left in living_units(free, masks).items() if not left.all()}
+    cut = kept_indices(free, kept, all_tensors(model))
+    removed = remove(model, cut, free, kept, norms)
+    _apply_masks(removed, masks)
+    proof = None
+    if cut:
+        partial = [group for group in free if group.name in kept]
+        changes = changes_below(model, cut, partial, kept)
+        proof = prove(model, masks, removed, free, example_input, changes)
+    scales = dict(removed.scales)
+    return Compacted(removed.model, cut, removed.attributes, scales, norms, proof)
+
+
+@torch.no_grad()
+def _apply_masks(removed: Removed, masks: Tensors) -> None:
+    parameters = dict(removed.model.named_parameters())
+    for name, mask in masks.items():
+        left = slice_tensor(mask, removed.kept_indices.get(name, ()))
+        parameters[name].mul_(left.to(parameters[name].device))

@@ -1,0 +1,1 @@
+"""Says what torch's layers and norms need when their units are removed."""

@@ -1,0 +1,140 @@
+"""Proves that a network without the removed units computes what the masked one computes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from harness.groups.attributes import Change, adapt
+from harness.groups.group import Group
+from harness.groups.proving.differences import Difference, relative_error
+from harness.groups.proving.pair import Pair, open_pair
+from harness.groups.proving.search import search_attributes
+from harness.groups.removal import Removed
+from harness.vocabulary.tensors import Tensors, all_tensors
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Holds the worst relative errors max|removed - masked| / max|masked| of a proof.
+
+    Args:
+        randomised_eval, randomised_train: with random weights and statistics, in either mode.
+        eval, train: with the network's own.
+        tolerance: what they are below.
+        dtype: in which the networks were compared.
+    """
+
+    randomised_eval: float
+    randomised_train: float
+    eval: float
+    train: float
+    tolerance: float
+    dtype: str
+
+
+def prove(
+    model: nn.Module,
+    masks: Tensors,
+    removed: Removed,
+    groups: Sequence[Group],
+    example_input: Any,
+    changes: Mapping[str, Sequence[Change]] | None = None,
+) -> Proof:
+    """Returns the errors between the masked network and the one without the removed units.
+
+    Compares, on copies, what each leaf module returns, the network's output, and all buffers after
+    the pass: with random weights and statistics, then with the network's own; in eval mode and in
+    train mode, with every random draw off. The model and its random streams stay as they are.
+
+    Args:
+        model: in dense shapes.
+        masks: parameter name -> bool, True stays; they are applied to the copy.
+        removed: what `remove` returned.
+        example_input: what the model is called with: a tensor, several in a tuple, or a dictionary
+            of keyword arguments. Floats get noise, so that an input of 0 proves as much.
+        changes: sizes for attributes. Where the smaller network fails, they are searched; those
+            that help are set in `removed.model` and noted in `removed.attributes`.
+
+    Raises:
+        ValueError: the networks differ; the first module that does is named. Or the model refuses
+            the example input.
+    """
+    pair = open_pair(model, masks, removed, groups, example_input)
+    errors: list[float] = []
+    for training in (False, True):
+        if changes:
+            _search(pair, model, removed, changes, training)
+        errors.append(_error(pair, training, "random weights"))
+    pair.load(all_tensors(model))
+    _check_stored(pair, removed)
+    errors += [_error(pair, training, "its own weights") for training in (False, True)]
+    return Proof(*errors, pair.tolerance, str(pair.dtype).removeprefix("torch."))
+
+
+def _search(
+    pair: Pair,
+    model: nn.Module,
+    removed: Removed,
+    changes: Mapping[str, Sequence[Change]],
+    training: bool,
+) -> None:
+    order = [call.module for call in _recorded(pair, training)[0]]
+    trial = partial(_trial, pair, training)
+    found, _ = search_attributes(pair.smaller, model, changes, trial, order)
+    adapt(removed.model, found)
+    removed.attributes.update(found)
+    for name in [name for name, (old, new) in removed.attributes.items() if old == new]:
+        del removed.attributes[name]
+
+
+def _trial(pair: Pair, training: bool) -> Difference | None:
+    try:
+        pair.compare(training)
+    except Difference as difference:
+        return difference
+    return None
+
+
+def _recorded(pair: Pair, training: bool) -> Any:
+    try:
+        return pair.record(training)
+    except (RuntimeError, TypeError, ValueError, LookupError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"example_input: the model refuses it in train mode ({line}); give a batch of at least "
+            "two inputs as in training"
+        ) from error
+
+
+def _error(pair: Pair, training: bool, weights: str) -> float:
+    _recorded(pair, training)
+    try:
+        return pair.compare(training)
+    except Difference as difference:
+        mode = "train" if training else "eval"
+        raise ValueError(_described(difference, f"{weights}, {mode} mode", pair)) from difference
+
+
+def _described(difference: Difference, when: str, pair: Pair) -> str:
+    where = difference.module or type(pair.masked).__name__
+    if difference.problem:
+        return (
+            f"module={where}: the network without the removed units fails there "
+            f"({difference.problem}; {when}); keep the groups around it whole"
+        )
+    return (
+        f"module={where}: its {difference.where} without the removed units differs from the masked "
+        f"one by {difference.error:.1e} (relative; {when}; at most {pair.tolerance:.0e} is "
+        "rounding); keep the groups around it whole"
+    )
+
+
+def _check_stored(pair: Pair, removed: Removed) -> None:
+    """Checks that the smaller model has the entries of the masked one, bit for bit."""
+    proven = all_tensors(pair.smaller)
+    for name, tensor in all_tensors(removed.model).items():
+        if relative_error(tensor, proven[name].to(tensor.dtype)):
+            raise ValueError(f"{name}: the smaller model has other values than the masked one")

@@ -1,0 +1,1 @@
+"""Runs a masked and a removed network beside each other, and compares them call by call."""

@@ -1,0 +1,120 @@
+"""Records what the modules of a network return, and compares another network call by call."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from harness.groups.layers.sizes import LAYERS
+from harness.groups.proving.differences import Difference, Layouts
+from harness.vocabulary.nested import iter_tensors
+
+OUTPUT = "the network's output"
+
+
+class Call(NamedTuple):
+    """One call of a leaf module, and the tensors that it returned."""
+
+    module: str
+    outputs: list[Tensor]
+
+
+class Position:
+    """Counts the calls that were equal, and knows the modules that run at the moment."""
+
+    def __init__(self) -> None:
+        self.seen, self.equal, self.worst = 0, 0, 0.0
+        self.running: list[str] = []
+
+
+def record_calls(model: nn.Module, run: Callable[[nn.Module], Any]) -> list[Call]:
+    """Returns the calls of the leaf modules in one pass, and the network's output as the last."""
+    calls: list[Call] = []
+
+    def note(name: str, output: Any) -> None:
+        calls.append(Call(name, [t.detach().clone() for t in iter_tensors(output)]))
+
+    with _watched(model, note):
+        output = run(model)
+    note(OUTPUT, output)
+    return calls
+
+
+def compare_calls(
+    model: nn.Module,
+    run: Callable[[nn.Module], Any],
+    calls: list[Call],
+    layouts: Layouts,
+    tolerance: float,
+) -> float:
+    """Returns the worst relative error of the calls of a network that has lost units.
+
+    Raises:
+        Difference: the first call that differs by more than the tolerance, or that fails.
+    """
+    at = Position()
+
+    def check(name: str, output: Any) -> None:
+        call = calls[at.seen] if at.seen < len(calls) else Call("", [])
+        small = [t.detach() for t in iter_tensors(output)]
+        if call.module != name or len(small) != len(call.outputs):
+            raise Difference(at.equal, name, float("inf"), "its calls are others")
+        at.seen += 1
+        for one, masked in zip(small, call.outputs, strict=True):
+            error = layouts.error(one, masked)
+            if error is None and name == OUTPUT:
+                error = float("inf")
+            if error is not None and error > tolerance:
+                raise Difference(at.equal, name, error)
+            if error is not None:
+                at.equal, at.worst = at.seen, max(at.worst, error)
+
+    with _watched(model, check, at.running):
+        try:
+            output = run(model)
+        except Difference:
+            raise
+        except Exception as error:
+            line = (str(error).splitlines() or [type(error).__name__])[0]
+            where = at.running[-1] if at.running else ""
+            raise Difference(at.equal, where, float("inf"), line) from error
+    check(OUTPUT, output)
+    return at.worst
+
+
+@contextmanager
+def _watched(
+    model: nn.Module, note: Callable[[str, Any], None], running: list[str] | None = None
+) -> Iterator[None]:
+    """Calls note(name, output) after each call of a leaf; `running` holds the open calls."""
+    handles = []
+    for name, module in model.named_modules():
+        if running is not None:
+            handles.append(module.register_forward_pre_hook(_opening(running, name)))
+            handles.append(module.register_forward_hook(_closing(running)))
+        if isinstance(module, LAYERS) or not any(True for _ in module.children()):
+            handles.append(module.register_forward_hook(_noting(note, name)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _opening(running: list[str], name: str) -> Callable[..., None]:
+    return lambda module, args: running.append(name)
+
+
+def _closing(running: list[str]) -> Callable[..., None]:
+    def close(module: nn.Module, args: Any, output: Any) -> None:
+        running.pop()
+
+    return close
+
+
+def _noting(note: Callable[[str, Any], None], name: str) -> Callable[..., None]:
+    def call(module: nn.Module, args: Any, output: Any) -> None:
+        note(name, output)
+
+    return call

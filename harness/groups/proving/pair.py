@@ -1,0 +1,184 @@
+"""Holds copies of a masked network and of the smaller one, and runs them beside each other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.groups.group import Group
+from harness.groups.layers.norms import epsilon_name
+from harness.groups.living import add_living_norms, living_indices, remove_living_norms
+from harness.groups.proving.calls import Call, compare_calls, record_calls
+from harness.groups.proving.differences import Difference, Layouts
+from harness.groups.proving.draws import RandomOff
+from harness.groups.proving.values import random_inputs, random_values, widened
+from harness.groups.removal import Removed, copy_model, slice_tensor
+from harness.vocabulary.nested import map_tensors
+from harness.vocabulary.tensors import Tensors, all_tensors, clone_tensors
+from harness.vocabulary.undisturbed import preserve_model, uncompiled
+
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+def open_pair(
+    model: nn.Module,
+    masks: Tensors,
+    removed: Removed,
+    groups: Sequence[Group],
+    example_input: Any,
+) -> "Pair":
+    """Returns both networks with the same random values, in float64 or, where that fails, float32.
+
+    Raises:
+        ValueError: the model cannot be called with the example input.
+    """
+    problem = ""
+    for dtype in TOLERANCES:
+        try:
+            pair = _make_pair(model, masks, removed, groups, example_input, dtype)
+            pair.load(random_values(model))
+            pair.record(training=False)
+            return pair
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+            problem = (str(error).splitlines() or [type(error).__name__])[0]
+    raise ValueError(
+        f"example_input: {type(model).__name__} refuses it ({problem}); give a batch of inputs as "
+        "in training"
+    )
+
+
+@dataclass
+class Pair:
+    """Compares two networks in one dtype.
+
+    Args:
+        masked, smaller: copies in the dtype, which `load` gives the same values.
+        removed: what `remove` returned.
+        masks: of the masked network.
+        inputs: what both are called with.
+        narrows: True if the model computes in a narrower dtype inside.
+    """
+
+    masked: nn.Module
+    smaller: nn.Module
+    removed: Removed
+    masks: Tensors
+    layouts: Layouts
+    inputs: Any
+    dtype: torch.dtype
+    narrows: bool = False
+    recorded: dict[bool, tuple[list[Call], Tensors]] = field(default_factory=dict)
+
+    @property
+    def tolerance(self) -> float:
+        """The relative error that rounding may cause: that of the narrowest dtype in a pass."""
+        return TOLERANCES[torch.float32 if self.narrows else self.dtype]
+
+    @torch.no_grad()
+    def load(self, values: Tensors) -> None:
+        """Gives both networks these values: masked here, the kept entries of them there."""
+        self.recorded.clear()
+        small = all_tensors(self.smaller)
+        for name, tensor in all_tensors(self.masked).items():
+            if name in values:
+                tensor.copy_(values[name])
+            if name in self.masks:
+                tensor.mul_(self.masks[name].to(tensor.device))
+            kept = slice_tensor(tensor, self.removed.kept_indices.get(name, ()))
+            small[name].copy_(kept * self.removed.scales.get(name, 1))
+
+    def compare(self, training: bool) -> float:
+        """Returns the worst relative error of outputs and of buffers after one pass.
+
+        Raises:
+            Difference: what differs first.
+        """
+        calls, buffers = self.record(training)
+        with preserve_model(self.smaller):
+            self.smaller.train(training)
+            error = compare_calls(self.smaller, self._run, calls, self.layouts, self.tolerance)
+            return max(error, self._compare_buffers(len(calls), buffers))
+
+    def record(self, training: bool) -> tuple[list[Call], Tensors]:
+        """Returns calls and buffers of the masked network, from one pass after each `load`."""
+        if training not in self.recorded:
+            with preserve_model(self.masked):
+                self.masked.train(training)
+                calls = self._recorded_calls()
+                self.recorded[training] = calls, clone_tensors(dict(self.masked.named_buffers()))
+        return self.recorded[training]
+
+    def _recorded_calls(self) -> list[Call]:
+        try:
+            return record_calls(self.masked, self._run)
+        except ValueError:  # of BatchNorm, whose statistics need two samples
+            wider = widened(self.inputs) if self.masked.training else None
+            if wider is None:
+                raise
+            self.inputs = wider
+            self.recorded.clear()
+            return record_calls(self.masked, self._run)
+
+    def _compare_buffers(self, position: int, masked: Tensors) -> float:
+        worst = 0.0
+        for name, buffer in self.smaller.named_buffers():
+            error = self.layouts.error(buffer, masked[name]) if name in masked else None
+            if error is None or error > self.tolerance:
+                module, _, leaf = name.rpartition(".")
+                worse = float("inf") if error is None else error
+                raise Difference(position, module, worse, where=f"buffer {leaf}")
+            worst = max(worst, error)
+        return worst
+
+    def _run(self, model: nn.Module) -> Any:
+        off = RandomOff()
+        with torch.enable_grad(), off, uncompiled():
+            output = call_model(model, self.inputs)
+        self.narrows |= off.narrows and self.dtype == torch.float64
+        return output
+
+
+def call_model(model: nn.Module, inputs: Any) -> Any:
+    """Calls a model with a tensor, with several in a tuple or list, or with keyword arguments."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
+
+
+def _make_pair(
+    model: nn.Module,
+    masks: Tensors,
+    removed: Removed,
+    groups: Sequence[Group],
+    example_input: Any,
+    dtype: torch.dtype,
+) -> Pair:
+    def cast(_: str, tensor: Tensor) -> Tensor:
+        return tensor.to(dtype, copy=True) if tensor.is_floating_point() else tensor.clone()
+
+    masked, smaller = copy_model(model, cast), copy_model(removed.model, cast)
+    _fix_epsilons(masked, model, removed)
+    for network in (masked, smaller):
+        remove_living_norms(network)
+        for parameter in network.parameters():
+            # Fused inference kernels skip modules where no parameter has a gradient.
+            parameter.requires_grad_(parameter.is_floating_point())
+    kept_units = removed.kept_units
+    if removed.norms == "living":
+        add_living_norms(masked, living_indices(model, removed.kept_indices, groups, kept_units))
+    layouts = Layouts(removed.kept_indices, kept_units.values())
+    for name, tensor in all_tensors(model).items():
+        layouts.add_tensor(name, tensor.shape)
+    inputs = random_inputs(map_tensors(example_input, lambda t: cast("", t.detach())))
+    return Pair(masked, smaller, removed, masks, layouts, inputs, dtype)
+
+
+def _fix_epsilons(masked: nn.Module, model: nn.Module, removed: Removed) -> None:
+    """Sets an RMSNorm's epsilon that is None to that of the dtype in which the model computes."""
+    for weight in removed.scales:
+        norm = masked.get_submodule(weight.rpartition(".")[0])
+        name = epsilon_name(norm)
+        if name is not None and getattr(norm, name) is None:
+            setattr(norm, name, torch.finfo(model.get_parameter(weight).dtype).eps)

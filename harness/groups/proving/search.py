@@ -1,0 +1,143 @@
+"""Searches attributes that restate a size where the smaller network fails."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, product
+from typing import NamedTuple
+
+from torch import nn
+
+from harness.groups.attributes import Attributes, Change, Option, options, size_attributes
+from harness.groups.proving.differences import Difference
+
+TRIES = 400
+MOST_PER_MODULE = 120
+
+# Compares the networks: None if they are equal, else what differs first.
+Trial = Callable[[], Difference | None]
+
+
+class Attempt(NamedTuple):
+    """Values of a module's attributes with which more calls are equal than before."""
+
+    module: str
+    chosen: dict[str, Option]
+    failure: Difference | None
+
+
+def search_attributes(
+    model: nn.Module,
+    dense: nn.Module,
+    changes: Mapping[str, Sequence[Change]],
+    trial: Trial,
+    order: Sequence[str],
+) -> tuple[Attributes, Difference | None]:
+    """Sets attributes so that more calls are equal, until all are; returns them and what is left.
+
+    Looks in the module that fails, then in those that contain it, then in those called before.
+    What helps in one module is set in all modules of its class.
+
+    Args:
+        model: the smaller network, which is changed.
+        dense: the network before the removal.
+        changes: sizes that differ, by module.
+        order: names of modules in the order of their calls.
+    """
+    found: Attributes = {}
+    failure, tries = trial(), 0
+    while failure is not None and tries < TRIES:
+        better = None
+        for path in _near(failure, order, model):
+            for attempt in _attempts(model, dense, path, changes, trial):
+                tries += 1
+                if attempt.failure is None or attempt.failure.position > failure.position:
+                    better = attempt
+                    break
+            if better is not None or tries >= TRIES:
+                break
+        if better is None:
+            return found, failure
+        found |= _set_in_class(model, dense, better, changes)
+        failure = trial()
+    return found, failure
+
+
+def _near(failure: Difference, order: Sequence[str], model: nn.Module) -> Iterator[str]:
+    """Yields the failing module, what contains it, and what ran before without tensors."""
+    path = failure.module if failure.module in dict(model.named_modules()) else ""
+    seen = dict.fromkeys(_upwards(path))
+    for name in reversed(order[: failure.position + 2]):
+        seen |= dict.fromkeys(_upwards(name))
+    inner = [name for name in seen if name]
+    yield from [*inner, ""]
+
+
+def _upwards(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+
+
+def _attempts(
+    model: nn.Module,
+    dense: nn.Module,
+    path: str,
+    changes: Mapping[str, Sequence[Change]],
+    trial: Trial,
+) -> Iterator[Attempt]:
+    """Yields trials with other values of the module's attributes; the values are put back."""
+    module = model.get_submodule(path)
+    now = dict(size_attributes(module))
+    choices = _choices(dense, path, changes)
+    for chosen in islice(_by_distance(choices, now), MOST_PER_MODULE):
+        for name, option in chosen.items():
+            setattr(module, name, option.value)
+        failure = trial()
+        for name in chosen:
+            setattr(module, name, now[name])
+        yield Attempt(path, chosen, failure)
+
+
+def _choices(
+    dense: nn.Module, path: str, changes: Mapping[str, Sequence[Change]]
+) -> dict[str, list[Option]]:
+    """Returns the values of each attribute; a module without changed tensors takes those around."""
+    around = next((p for p in (*_upwards(path), "") if p in changes), None)
+    known = changes[around] if around is not None else ()
+    every = size_attributes(dense.get_submodule(path))
+    found = {name: options(old, name, known) for name, old in every}
+    return {name: several for name, several in found.items() if len(several) > 1}
+
+
+def _by_distance(
+    choices: Mapping[str, list[Option]], now: Mapping[str, object]
+) -> Iterator[dict[str, Option]]:
+    """Yields combinations of other values; those that change few attributes come first."""
+    every = islice(product(*choices.values()), 20 * MOST_PER_MODULE)
+    combined = [dict(zip(choices, chosen, strict=True)) for chosen in every]
+    changed = [
+        {name: option for name, option in chosen.items() if option.value != now[name]}
+        for chosen in combined
+    ]
+    yield from sorted((chosen for chosen in changed if chosen), key=len)
+
+
+def _set_in_class(
+    model: nn.Module, dense: nn.Module, better: Attempt, changes: Mapping[str, Sequence[Change]]
+) -> Attributes:
+    kind = type(model.get_submodule(better.module))
+    found: Attributes = {}
+    for path, module in model.named_modules():
+        if type(module) is not kind:
+            continue
+        choices = _choices(dense, path, changes)
+        for name, option in better.chosen.items():
+            same = option if path == better.module else _same_role(option, choices.get(name, []))
+            if same is not None:
+                setattr(module, name, same.value)
+                old = getattr(dense.get_submodule(path), name)
+                found[f"{path}.{name}".removeprefix(".")] = (old, same.value)
+    return found
+
+
+def _same_role(option: Option, others: Sequence[Option]) -> Option | None:
+    return next((other for other in others if other.role == option.role), None)
