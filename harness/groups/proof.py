@@ -7,13 +7,16 @@ from typing import Any
 
 from torch import nn
 
-from harness.groups.attributes import Change, adapt
+from harness.groups.attributes import Attributes, Change, adapt
 from harness.groups.group import Group
+from harness.groups.proving.calls import Call
 from harness.groups.proving.differences import Difference, relative_error
 from harness.groups.proving.pair import Pair, open_pair
-from harness.groups.proving.search import search_attributes
+from harness.groups.proving.search import Outcome, search_attributes
 from harness.groups.removal import Removed
 from harness.vocabulary.tensors import Tensors, all_tensors
+
+MODES = (False, True)  # eval, train
 
 
 @dataclass(frozen=True)
@@ -63,59 +66,57 @@ def prove(
             the example input.
     """
     pair = open_pair(model, masks, removed, groups, example_input)
-    errors: list[float] = []
-    for training in (False, True):
-        if changes:
-            _search(pair, model, removed, changes, training)
-        errors.append(_error(pair, training, "random weights"))
+    errors = [_error(pair, "random weights", training, model, changes or {}) for training in MODES]
     pair.load(all_tensors(model))
     _check_stored(pair, removed)
-    errors += [_error(pair, training, "its own weights") for training in (False, True)]
-    return Proof(*errors, pair.tolerance, str(pair.dtype).removeprefix("torch."))
+    errors += [_error(pair, "its own weights", training, model, {}) for training in MODES]
+    dtype = str(pair.dtype).removeprefix("torch.")
+    return Proof(errors[0], errors[1], errors[2], errors[3], pair.tolerance, dtype)
 
 
-def _search(
+def _error(
     pair: Pair,
-    model: nn.Module,
-    removed: Removed,
-    changes: Mapping[str, Sequence[Change]],
+    weights: str,
     training: bool,
-) -> None:
-    order = [call.module for call in _recorded(pair, training)[0]]
-    trial = partial(_trial, pair, training)
-    found, _ = search_attributes(pair.smaller, model, changes, trial, order)
+    model: nn.Module,
+    changes: Mapping[str, Sequence[Change]],
+) -> float:
+    """Returns the error in a mode, after a search of attributes where the networks differ."""
+    mode = "train" if training else "eval"
+    order = [call.module for call in _record(pair, training)]
+    outcome = _outcome(pair, training)
+    if isinstance(outcome, Difference) and changes:
+        trial = partial(_outcome, pair, training)
+        found, outcome = search_attributes(pair.smaller, model, changes, trial, outcome, order)
+        _adopt(pair.removed, found)
+    if isinstance(outcome, Difference):
+        raise ValueError(_described(outcome, f"{weights}, {mode} mode", pair)) from outcome
+    return outcome
+
+
+def _outcome(pair: Pair, training: bool) -> Outcome:
+    try:
+        return pair.compare(training)
+    except Difference as difference:
+        return difference
+
+
+def _adopt(removed: Removed, found: Attributes) -> None:
     adapt(removed.model, found)
     removed.attributes.update(found)
     for name in [name for name, (old, new) in removed.attributes.items() if old == new]:
         del removed.attributes[name]
 
 
-def _trial(pair: Pair, training: bool) -> Difference | None:
+def _record(pair: Pair, training: bool) -> list[Call]:
     try:
-        pair.compare(training)
-    except Difference as difference:
-        return difference
-    return None
-
-
-def _recorded(pair: Pair, training: bool) -> Any:
-    try:
-        return pair.record(training)
+        return pair.record(training)[0]
     except (RuntimeError, TypeError, ValueError, LookupError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"example_input: the model refuses it in train mode ({line}); give a batch of at least "
             "two inputs as in training"
         ) from error
-
-
-def _error(pair: Pair, training: bool, weights: str) -> float:
-    _recorded(pair, training)
-    try:
-        return pair.compare(training)
-    except Difference as difference:
-        mode = "train" if training else "eval"
-        raise ValueError(_described(difference, f"{weights}, {mode} mode", pair)) from difference
 
 
 def _described(difference: Difference, when: str, pair: Pair) -> str:

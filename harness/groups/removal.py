@@ -93,11 +93,11 @@ def slice_model(model: nn.Module, cut: KeptIndices) -> nn.Module:
 
 
 def slice_tensor(tensor: Tensor, kept: Sequence[Tensor | None]) -> Tensor:
-    """Returns the entries at these indices of each dimension, with memory of their own."""
+    """Returns the entries at these indices of each dimension; None stands for all."""
     for dim, indices in enumerate(kept):
         if indices is not None:
             tensor = tensor.index_select(dim, indices.to(tensor.device))
-    return tensor.clone() if all(indices is None for indices in kept) else tensor
+    return tensor
 
 
 def copy_model(model: nn.Module, change: Callable[[str, Tensor], Tensor]) -> nn.Module:

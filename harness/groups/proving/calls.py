@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from harness.groups.layers.sizes import LAYERS
 from harness.groups.proving.differences import Difference, Layouts
@@ -62,7 +63,7 @@ def compare_calls(
             raise Difference(at.equal, name, float("inf"), "its calls are others")
         at.seen += 1
         for one, masked in zip(small, call.outputs, strict=True):
-            error = layouts.error(one, masked)
+            error = layouts.error(one, masked, name)
             if error is None and name == OUTPUT:
                 error = float("inf")
             if error is not None and error > tolerance:
@@ -115,6 +116,7 @@ def _closing(running: list[str]) -> Callable[..., None]:
 
 def _noting(note: Callable[[str, Any], None], name: str) -> Callable[..., None]:
     def call(module: nn.Module, args: Any, output: Any) -> None:
-        note(name, output)
+        with _disable_current_modes():
+            note(name, output)
 
     return call

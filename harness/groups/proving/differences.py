@@ -1,12 +1,13 @@
 """Compares tensors of a masked network with those of the network without the removed units."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, product
 
 import torch
 from torch import Tensor
 
 from harness.groups.group import KeptIndices
+from harness.groups.removal import slice_tensor
 
 # Below this magnitude a tensor counts as rounding noise, as a constant channel after BatchNorm.
 NOISE = 1e-3
@@ -37,49 +38,62 @@ class Difference(Exception):
 class Layouts:
     """Knows which indices may be left of a dimension, by its size before and after."""
 
-    def __init__(self, cut: KeptIndices, kept_units: Iterable[Tensor]):
+    def __init__(self, cut: KeptIndices, kept_units: Iterable[Tensor], tolerance: float):
         self._known: dict[Sizes, list[Tensor]] = {}
-        self._own: Mapping[str, tuple[Tensor | None, ...]] = cut
+        self._own: dict[tuple[str, Sizes], list[Tensor]] = {}
+        self._cut = cut
+        self._tolerance = tolerance
         for flags in kept_units:
             self._add(len(flags), flags.nonzero().flatten().cpu())
 
     def add_tensor(self, name: str, shape: torch.Size) -> None:
         """Adds the indices that are left of a dense tensor of this shape."""
-        for dim, kept in enumerate(self._own.get(name, ())):
+        for dim, kept in enumerate(self._cut.get(name, ())):
             if kept is not None:
-                self._add(shape[dim], kept.cpu())
+                sizes = self._add(shape[dim], kept.cpu())
+                module = name.rpartition(".")[0]
+                self._own.setdefault((module, sizes), []).append(kept.cpu())
 
-    def error(self, small: Tensor, masked: Tensor) -> float | None:
-        """Returns the relative error on kept indices, at the layout that fits best.
+    def error(self, small: Tensor, masked: Tensor, module: str) -> float | None:
+        """Returns the relative error on kept indices, at the layout that fits, or fits best.
 
-        None if no known indices are left of a dimension of another size.
+        None if no known indices are left of a dimension of another size. Tries the indices of the
+        module's own tensors first, then those that fitted last.
         """
         if small.dim() != masked.dim():
             return None
-        errors = (relative_error(small, part) for part in self._parts(small, masked))
         best = None
-        for error in errors:
+        for chosen in self._layouts(small, masked, module):
+            error = relative_error(small, slice_tensor(masked, chosen))
             best = error if best is None else min(best, error)
-            if best < 1e-12:
+            if best <= self._tolerance:
+                self._prefer(masked.shape, chosen)
                 break
         return best
 
-    def _parts(self, small: Tensor, masked: Tensor) -> Iterator[Tensor]:
-        choices = [
-            [None] if old == new else self._known.get((old, new), [])
+    def _layouts(
+        self, small: Tensor, masked: Tensor, module: str
+    ) -> Iterator[tuple[Tensor | None, ...]]:
+        choices: list[Sequence[Tensor | None]] = [
+            [None]
+            if old == new
+            else [*self._own.get((module, (old, new)), ()), *self._known.get((old, new), ())]
             for old, new in zip(masked.shape, small.shape, strict=True)
         ]
-        for chosen in islice(product(*choices), MOST_LAYOUTS):
-            part = masked
-            for dim, indices in enumerate(chosen):
-                if indices is not None:
-                    part = part.index_select(dim, indices.to(part.device))
-            yield part
+        yield from islice(product(*choices), MOST_LAYOUTS)
 
-    def _add(self, size: int, kept: Tensor) -> None:
+    def _prefer(self, shape: torch.Size, chosen: tuple[Tensor | None, ...]) -> None:
+        """Lets the next tensor try these indices first: activations follow their layer."""
+        for size, indices in zip(shape, chosen, strict=True):
+            if indices is not None:
+                known = self._known[size, len(indices)]
+                known[:] = [indices, *(other for other in known if not torch.equal(other, indices))]
+
+    def _add(self, size: int, kept: Tensor) -> Sizes:
         known = self._known.setdefault((size, len(kept)), [])
         if len(kept) < size and not any(torch.equal(kept, other) for other in known):
             known.append(kept)
+        return size, len(kept)
 
 
 def relative_error(small: Tensor, masked: Tensor) -> float:

@@ -19,7 +19,7 @@ class RandomOff(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.narrows = False
 
     def __torch_dispatch__(

@@ -124,9 +124,9 @@ class Pair:
     def _compare_buffers(self, position: int, masked: Tensors) -> float:
         worst = 0.0
         for name, buffer in self.smaller.named_buffers():
-            error = self.layouts.error(buffer, masked[name]) if name in masked else None
+            module, _, leaf = name.rpartition(".")
+            error = self.layouts.error(buffer, masked[name], module) if name in masked else None
             if error is None or error > self.tolerance:
-                module, _, leaf = name.rpartition(".")
                 worse = float("inf") if error is None else error
                 raise Difference(position, module, worse, where=f"buffer {leaf}")
             worst = max(worst, error)
@@ -168,7 +168,7 @@ def _make_pair(
     kept_units = removed.kept_units
     if removed.norms == "living":
         add_living_norms(masked, living_indices(model, removed.kept_indices, groups, kept_units))
-    layouts = Layouts(removed.kept_indices, kept_units.values())
+    layouts = Layouts(removed.kept_indices, kept_units.values(), TOLERANCES[dtype])
     for name, tensor in all_tensors(model).items():
         layouts.add_tensor(name, tensor.shape)
     inputs = random_inputs(map_tensors(example_input, lambda t: cast("", t.detach())))

@@ -12,8 +12,9 @@ from harness.groups.proving.differences import Difference
 TRIES = 400
 MOST_PER_MODULE = 120
 
-# Compares the networks: None if they are equal, else what differs first.
-Trial = Callable[[], Difference | None]
+# What a comparison of the networks gives: their worst error, or what differs first.
+Outcome = float | Difference
+Trial = Callable[[], Outcome]
 
 
 class Attempt(NamedTuple):
@@ -21,7 +22,7 @@ class Attempt(NamedTuple):
 
     module: str
     chosen: dict[str, Option]
-    failure: Difference | None
+    outcome: Outcome
 
 
 def search_attributes(
@@ -29,9 +30,10 @@ def search_attributes(
     dense: nn.Module,
     changes: Mapping[str, Sequence[Change]],
     trial: Trial,
+    outcome: Outcome,
     order: Sequence[str],
-) -> tuple[Attributes, Difference | None]:
-    """Sets attributes so that more calls are equal, until all are; returns them and what is left.
+) -> tuple[Attributes, Outcome]:
+    """Sets attributes so that more calls are equal, until all are; returns them and the outcome.
 
     Looks in the module that fails, then in those that contain it, then in those called before.
     What helps in one module is set in all modules of its class.
@@ -40,25 +42,29 @@ def search_attributes(
         model: the smaller network, which is changed.
         dense: the network before the removal.
         changes: sizes that differ, by module.
+        outcome: of the trial before.
         order: names of modules in the order of their calls.
     """
     found: Attributes = {}
-    failure, tries = trial(), 0
-    while failure is not None and tries < TRIES:
-        better = None
-        for path in _near(failure, order, model):
-            for attempt in _attempts(model, dense, path, changes, trial):
-                tries += 1
-                if attempt.failure is None or attempt.failure.position > failure.position:
-                    better = attempt
-                    break
-            if better is not None or tries >= TRIES:
-                break
+    tries = iter(range(TRIES))
+    while isinstance(outcome, Difference):
+        attempts = (
+            attempt
+            for path in _near(outcome, order, model)
+            for attempt in _attempts(model, dense, path, changes, trial)
+        )
+        position = outcome.position
+        tried = (attempt for attempt, _ in zip(attempts, tries, strict=False))
+        better = next((a for a in tried if _position(a.outcome) > position), None)
         if better is None:
-            return found, failure
+            break
         found |= _set_in_class(model, dense, better, changes)
-        failure = trial()
-    return found, failure
+        outcome = trial()
+    return found, outcome
+
+
+def _position(outcome: Outcome) -> float:
+    return outcome.position if isinstance(outcome, Difference) else float("inf")
 
 
 def _near(failure: Difference, order: Sequence[str], model: nn.Module) -> Iterator[str]:
@@ -91,10 +97,10 @@ def _attempts(
     for chosen in islice(_by_distance(choices, now), MOST_PER_MODULE):
         for name, option in chosen.items():
             setattr(module, name, option.value)
-        failure = trial()
+        outcome = trial()
         for name in chosen:
             setattr(module, name, now[name])
-        yield Attempt(path, chosen, failure)
+        yield Attempt(path, chosen, outcome)
 
 
 def _choices(

@@ -1,0 +1,79 @@
+"""Makes a pruned model physically smaller."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from harness.groups.compact import Compacted, compact_model
+from harness.groups.find import groups_of
+from harness.groups.removal import Norms
+from harness.model_state.usable import check_usable
+from harness.pruning.prunable import first_names
+from harness.vocabulary.checks import check_either
+from harness.vocabulary.given.masks import as_bool
+from harness.vocabulary.tensors import Tensors
+
+
+def compact(
+    model: nn.Module, masks: dict[str, Tensor], example_input: Any, norms: Norms = "exact"
+) -> nn.Module:
+    """Returns the model without its pruned units: compact(model)(x) = (model x masks)(x).
+
+    The result is a module of the same class with smaller tensors of the same names: it trains, is
+    saved and is exported as any other. A unit (neuron, filter, attention head) goes if the masks
+    are 0 on all that computes it, in each layer that must keep the same units; single pruned
+    weights stay as zeros. The given model does not change.
+
+    Equality is proven before the model is returned, on copies in float64 where possible: with
+    random weights and with its own, in eval and train mode, random draws off, for the output of
+    each layer and all buffers.
+
+    Args:
+        masks: parameter name -> tensor of its shape, True or 1 where a weight stays
+        example_input: a batch of at least two inputs; a tuple of positional arguments or a
+            dictionary of keyword arguments for a model with several
+        norms: "exact" refuses to remove units over which a LayerNorm takes its statistics; "living"
+            removes them: the masked model must then take its statistics over the units left
+
+    >>> import harness, torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> inputs = torch.randn(5, 4)
+    >>> masks = harness.prune(model, 0.5, structure="neuron", example_input=inputs)
+    >>> small = harness.compact(model, masks, inputs)
+    >>> small[0].out_features, small[2].in_features
+    (4, 4)
+    >>> torch.allclose(small(inputs), model(inputs), atol=1e-6)
+    True
+
+    Raises:
+        ValueError: the masks are of another model or leave a group of units empty, the model cannot
+            be traced or refuses the example input, or the smaller model is another function; the
+            first module that differs is named.
+    """
+    return compact_with_proof(model, masks, example_input, norms).model
+
+
+def compact_with_proof(
+    model: nn.Module, masks: dict[str, Tensor], example_input: Any, norms: Norms = "exact"
+) -> Compacted:
+    """Returns what `compact` returns, with the kept indices, adapted attributes and errors.
+
+    Raises:
+        ValueError: as of `compact`.
+    """
+    check_usable(model)
+    check_either("norms", norms, ("exact", "living"))
+    given = first_names(model, as_bool(masks))
+    _check_shapes(model, given)
+    return compact_model(model, given, groups_of(model, example_input), example_input, norms)
+
+
+def _check_shapes(model: nn.Module, masks: Tensors) -> None:
+    for name, mask in masks.items():
+        shape = tuple(model.get_parameter(name).shape)
+        if mask.shape != shape:
+            raise ValueError(
+                f"masks[{name!r}] has shape {tuple(mask.shape)}, its parameter {shape}; give the "
+                "masks of this model in its dense shapes"
+            )
