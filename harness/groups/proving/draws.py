@@ -33,20 +33,20 @@ class RandomOff(TorchDispatchMode):
         self.narrows |= name == "_to_copy" and _is_narrower(args[0], output)
         if torch.Tag.nondeterministic_seeded in func.tags and "dropout_p" not in str(func._schema):
             for drawn in iter_tensors(output):
-                _replace(name, drawn, args)
+                _replace(func, drawn, args)
         return output
 
 
-def _replace(name: str, drawn: Tensor, args: tuple[Any, ...]) -> None:
-    if not name.startswith("bernoulli"):
-        if drawn.is_floating_point() and name not in KNOWN:
-            drawn.fill_(0.5)
-    elif len(args) < 2:  # bernoulli(p): the first argument is p
-        drawn.copy_(args[0])
-    elif isinstance(args[1], Tensor):
-        drawn.copy_(args[1])
-    elif drawn.is_floating_point():
-        drawn.fill_(args[1])
+def _replace(func: Any, drawn: Tensor, args: tuple[Any, ...]) -> None:
+    name = func._schema.name.removeprefix("aten::")
+    if not drawn.is_floating_point() or name in KNOWN:
+        return
+    mean: Any = 0.5
+    if name.startswith("bernoulli"):
+        # Arguments that have their default are left out; bernoulli(p) has p as its first.
+        defaults = {argument.name: argument.default_value for argument in func._schema.arguments}
+        mean = args[1] if len(args) > 1 else defaults.get("p", args[0])
+    drawn.copy_(mean) if isinstance(mean, Tensor) else drawn.fill_(mean)
 
 
 KNOWN = ("rrelu_with_noise", "rrelu_with_noise_", "lstm", "gru", "_cudnn_rnn")

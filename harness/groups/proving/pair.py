@@ -104,22 +104,21 @@ class Pair:
     def record(self, training: bool) -> tuple[list[Call], Tensors]:
         """Returns calls and buffers of the masked network, from one pass after each `load`."""
         if training not in self.recorded:
-            with preserve_model(self.masked):
-                self.masked.train(training)
-                calls = self._recorded_calls()
-                self.recorded[training] = calls, clone_tensors(dict(self.masked.named_buffers()))
+            try:
+                self.recorded[training] = self._pass(training)
+            except ValueError:  # of BatchNorm, whose statistics need two samples
+                wider = widened(self.inputs) if training else None
+                if wider is None:
+                    raise
+                self.inputs = wider
+                self.recorded = {training: self._pass(training)}
         return self.recorded[training]
 
-    def _recorded_calls(self) -> list[Call]:
-        try:
-            return record_calls(self.masked, self._run)
-        except ValueError:  # of BatchNorm, whose statistics need two samples
-            wider = widened(self.inputs) if self.masked.training else None
-            if wider is None:
-                raise
-            self.inputs = wider
-            self.recorded.clear()
-            return record_calls(self.masked, self._run)
+    def _pass(self, training: bool) -> tuple[list[Call], Tensors]:
+        with preserve_model(self.masked):
+            self.masked.train(training)
+            calls = record_calls(self.masked, self._run)
+            return calls, clone_tensors(dict(self.masked.named_buffers()))
 
     def _compare_buffers(self, position: int, masked: Tensors) -> float:
         worst = 0.0
