@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from harness.groups.compact import Compacted, compact_model
 from harness.groups.find import groups_of
+from harness.groups.group import Group
+from harness.groups.proving.pair import REFUSALS, refused_input
 from harness.groups.removal import Norms
 from harness.model_state.usable import check_usable
 from harness.pruning.prunable import first_names
@@ -30,8 +32,7 @@ def compact(
 
     Args:
         masks: parameter name -> tensor of its shape, True or 1 where a weight stays
-        example_input: a batch of at least two inputs; a tuple of positional arguments or a
-            dictionary of keyword arguments for a model with several
+        example_input: a batch of at least two inputs, or a dictionary of keyword arguments
         norms: "exact" refuses to remove units over which a LayerNorm takes its statistics; "living"
             removes them: the masked model must then take its statistics over the units left
 
@@ -66,7 +67,15 @@ def compact_with_proof(
     check_either("norms", norms, ("exact", "living"))
     given = first_names(model, as_bool(masks))
     _check_shapes(model, given)
-    return compact_model(model, given, groups_of(model, example_input), example_input, norms)
+    groups = _groups(model, example_input)
+    return compact_model(model, given, groups, example_input, norms)
+
+
+def _groups(model: nn.Module, example_input: Any) -> tuple[Group, ...]:
+    try:
+        return groups_of(model, example_input)
+    except REFUSALS as error:
+        raise ValueError(refused_input(model, error)) from error
 
 
 def _check_shapes(model: nn.Module, masks: Tensors) -> None:

@@ -11,7 +11,7 @@ from harness.groups.attributes import Attributes, Change, adapt
 from harness.groups.group import Group
 from harness.groups.proving.calls import Call
 from harness.groups.proving.differences import Difference, relative_error
-from harness.groups.proving.pair import Pair, open_pair
+from harness.groups.proving.pair import REFUSALS, Pair, open_pair, refused_input
 from harness.groups.proving.search import Outcome, search_attributes
 from harness.groups.removal import Removed
 from harness.vocabulary.tensors import Tensors, all_tensors
@@ -56,8 +56,8 @@ def prove(
         model: in dense shapes.
         masks: parameter name -> bool, True stays; they are applied to the copy.
         removed: what `remove` returned.
-        example_input: what the model is called with: a tensor, several in a tuple, or a dictionary
-            of keyword arguments. Floats get noise, so that an input of 0 proves as much.
+        example_input: one argument of the model, or a dictionary of keyword arguments. Floats get
+            noise, so that an input of 0 proves as much.
         changes: sizes for attributes. Where the smaller network fails, they are searched; those
             that help are set in `removed.model` and noted in `removed.attributes`.
 
@@ -111,12 +111,9 @@ def _adopt(removed: Removed, found: Attributes) -> None:
 def _record(pair: Pair, training: bool) -> list[Call]:
     try:
         return pair.record(training)[0]
-    except (RuntimeError, TypeError, ValueError, LookupError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"example_input: the model refuses it in train mode ({line}); give a batch of at least "
-            "two inputs as in training"
-        ) from error
+    except REFUSALS as error:
+        mode = "train" if training else "eval"
+        raise ValueError(refused_input(pair.masked, error, mode)) from error
 
 
 def _described(difference: Difference, when: str, pair: Pair) -> str:

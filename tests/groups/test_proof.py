@@ -120,7 +120,9 @@ def test_one_sample_is_enough_and_the_model_stays(training) -> None:
 
 def test_an_example_input_that_the_model_refuses_is_told() -> None:
     removed, masks = removed_from(Residual(), GROUPS, {"inside": "1010"})
-    with pytest.raises(ValueError, match="example_input: Residual refuses it .*channels"):
+    with pytest.raises(
+        ValueError, match="example_input: Residual fails with it in eval mode .*channels"
+    ):
         prove(Residual(), masks, removed, GROUPS, torch.zeros(2, 5, 4, 4))
 
 

@@ -3,7 +3,7 @@
 | norm | without removed units |
 | --- | --- |
 | BatchNorm, InstanceNorm; whole groups of GroupNorm | the same function |
-| RMSNorm over C units of which C' stay | the same with weight x sqrt(C / C') and eps x C' / C |
+| RMSNorm over C units of which C' stay | the same with weight x sqrt(C / C') and eps x C / C' |
 | LayerNorm, GroupNorm of one group | another one, unless its statistics are of the units left |
 | any other | refused |
 

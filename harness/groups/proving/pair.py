@@ -19,6 +19,8 @@ from harness.vocabulary.nested import map_tensors
 from harness.vocabulary.tensors import Tensors, all_tensors, clone_tensors
 from harness.vocabulary.undisturbed import preserve_model, uncompiled
 
+# What a model raises that is called with other inputs than it expects.
+REFUSALS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError)
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
@@ -34,18 +36,24 @@ def open_pair(
     Raises:
         ValueError: the model cannot be called with the example input.
     """
-    problem = ""
+    problem: Exception | None = None
     for dtype in TOLERANCES:
         try:
             pair = _make_pair(model, masks, removed, groups, example_input, dtype)
             pair.load(random_values(model))
             pair.record(training=False)
             return pair
-        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
-            problem = (str(error).splitlines() or [type(error).__name__])[0]
-    raise ValueError(
-        f"example_input: {type(model).__name__} refuses it ({problem}); give a batch of inputs as "
-        "in training"
+        except REFUSALS as error:
+            problem = error
+    raise ValueError(refused_input(model, problem))
+
+
+def refused_input(model: nn.Module, error: Exception | None, mode: str = "eval") -> str:
+    """Returns the message for an example input with which a model fails."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        f"example_input: {type(model).__name__} fails with it in {mode} mode ({line}); give a "
+        "batch of at least two inputs as in training"
     )
 
 
@@ -140,10 +148,8 @@ class Pair:
 
 
 def call_model(model: nn.Module, inputs: Any) -> Any:
-    """Calls a model with a tensor, with several in a tuple or list, or with keyword arguments."""
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
+    """Calls a model with one argument, or with a dictionary of keyword arguments."""
+    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 
 
 def _make_pair(
