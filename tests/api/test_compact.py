@@ -1,4 +1,4 @@
-"""harness.compact: from masks to a smaller module."""
+"""Makes pruned models smaller from their masks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Attributes that restate a size: heads, widths, shapes of views."""
+"""Adapts attributes that restate a size: heads, widths, shapes of views."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ FUSED = (PAIRS[:, None] + torch.arange(3)[:, None] * 6).flatten(1)
 
 
 class MultiHead(nn.Module):
-    """A width of 6 with 3 heads; heads and width go together."""
+    """Has a width of 6 and 3 heads, which go together."""
 
     def __init__(self, kdim: int | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Norms over removed units: rescaled, of the units left, or refused."""
+"""Rescales norms over removed units, gives them those left, or refuses them."""
 
 import copy
 

@@ -39,7 +39,7 @@ GROUPS = [
 
 
 def broken(model: nn.Module, change: dict) -> None:
-    """Proves a removal with wrong kept indices of some tensors."""
+    """Checks a removal with wrong kept indices of some tensors."""
     removed, masks = removed_from(model, GROUPS, {"inside": "1010"})
     cut = {**removed.kept_indices, **change}
     plan = remove(model, cut, GROUPS, removed.kept_units)

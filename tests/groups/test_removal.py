@@ -1,4 +1,4 @@
-"""What is left of a model when units are removed: tensors, sizes, ties, names."""
+"""Checks what is left of a model without some units: tensors, sizes, ties, names."""
 
 import copy
 import pickle
@@ -43,7 +43,7 @@ def test_a_removed_filter_takes_its_bias_norm_statistics_and_columns() -> None:
 
 
 def grouped() -> tuple:
-    """Whole convolution groups, of two channels each."""
+    """Returns a network with whole convolution groups, of two channels each."""
     model = nn.Sequential(
         nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, groups=3), nn.GroupNorm(3, 6), nn.Conv2d(6, 2, 1)
     )

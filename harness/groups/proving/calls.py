@@ -15,13 +15,13 @@ OUTPUT = "the network's output"
 
 
 class Call(NamedTuple):
-    """One call of a leaf module, and the tensors that it returned."""
+    """Holds one call of a leaf module, and the tensors that it returned."""
 
     module: str
     outputs: list[Tensor]
 
 
-class Position:
+class Progress:
     """Counts the calls that were equal, and knows the modules that run at the moment."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ def compare_calls(
     Raises:
         Difference: the first call that differs by more than the tolerance, or that fails.
     """
-    at = Position()
+    at = Progress()
 
     def check(name: str, output: Any) -> None:
         call = calls[at.seen] if at.seen < len(calls) else Call("", [])

@@ -81,7 +81,7 @@ class Pair:
 
     @property
     def tolerance(self) -> float:
-        """The relative error that rounding may cause: that of the narrowest dtype in a pass."""
+        """Returns the relative error that rounding may cause in the narrowest dtype of a pass."""
         return TOLERANCES[torch.float32 if self.narrows else self.dtype]
 
     @torch.no_grad()
