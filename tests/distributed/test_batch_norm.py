@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from batch_norm_cases import BATCH, CASES, all_cases, network
+from batch_norm_cases import BATCH, CASES, MODELS, SMALL, all_cases, network
+from conftest import cases
 from forked_ranks import on_ranks
 from torch import Tensor, nn
 
@@ -76,16 +77,15 @@ def test_running_statistics_are_equal_bit_for_bit_on_all_ranks(results, count) -
                 assert torch.equal(tensor, other["training"][dtype][name]), (dtype, name)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("count", [2, 4])
-def test_ten_steps_of_training_are_those_of_one_process(results, count, dtype) -> None:
-    wanted = results[1][0]["training"][f"torch.{dtype}"]
-    found = results[count][0]["training"][f"torch.{dtype}"]
+@cases("count, name, dtype", *((2, *case) for case in [*SMALL, *MODELS]), *((4, *c) for c in SMALL))
+def test_ten_steps_of_training_are_those_of_one_process(results, count, name, dtype) -> None:
+    wanted = results[1][0]["training"][f"{name} {dtype}"]
+    found = results[count][0]["training"][f"{name} {dtype}"]
 
     assert found.keys() == wanted.keys()
-    assert int(wanted["1.num_batches_tracked"]) == 10
-    for name in wanted:
-        close(found[name], wanted[name], dtype)
+    assert {int(n) for key, n in wanted.items() if key.endswith("num_batches_tracked")} == {10}
+    for key in wanted:
+        close(found[key], wanted[key], str(dtype).removeprefix("torch."))
 
 
 @pytest.mark.parametrize("count", [2, 4])

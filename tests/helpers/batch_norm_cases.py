@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import SyncedBatchNorm, convert_batch_norm
+from harness.models.resnet_18 import ResNet18
+from harness.models.resnet_20 import ResNet20
+from harness.models.vgg_16_bn import Vgg16Bn
 from harness.training.batching import micro_batches
 
 Found = dict[str, Tensor]
@@ -68,15 +72,29 @@ def network() -> nn.Module:
     )  # fmt: skip
 
 
+# Network -> how it is made, rows and columns of its images.
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "small": (network, 5),
+    **{
+        part.name_in_literature: (partial(part.build, (2, 16, 16), 3), 16)
+        for part in (ResNet20(0.125), ResNet18(0.03), Vgg16Bn(0.06))
+    },
+}
+SMALL = [("small", dtype) for dtype in (torch.float32, torch.float64)]
+MODELS = [(name, torch.float64) for name in NETWORKS if name != "small"]  # on two ranks at most
+
+
 def training(ranks: Ranks) -> dict[str, Found]:
-    """Returns the state after ten DDP steps, per dtype, with momentum and partial last batches."""
-    return {str(dtype): trained(dtype, ranks) for dtype in (torch.float32, torch.float64)}
+    """Returns the state after ten DDP steps, with momentum and partial last batches."""
+    chosen = SMALL if ranks.world_size > 2 else [*SMALL, *MODELS]
+    return {f"{name} {dtype}": trained(name, dtype, ranks) for name, dtype in chosen}
 
 
-def trained(dtype: torch.dtype, ranks: Ranks) -> Found:
+def trained(name: str, dtype: torch.dtype, ranks: Ranks) -> Found:
     torch.manual_seed(0)
-    model = convert_batch_norm(network().to(dtype), ranks)
-    images = torch.randn(57, 2, 5, 5, dtype=dtype) * 2 + 1
+    make, side = NETWORKS[name]
+    model = convert_batch_norm(make().to(dtype), ranks)
+    images = torch.randn(57, 2, side, side, dtype=dtype) * 2 + 1
     labels = torch.arange(57) % 3
     loss = nn.CrossEntropyLoss(reduction="sum")
     replica = ranks.wrap(model, lambda wrapped: loss(wrapped(images[:2]), labels[:2]))
