@@ -10,6 +10,7 @@ from given_runs import last_record, of, prepared
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
+from harness.groups.find import groups_of
 from harness.metrics.macs import macs
 from harness.models.resnet_18 import ResNet18
 from harness.models.resnet_20 import ResNet20
@@ -17,7 +18,7 @@ from harness.models.shared.residual import Block
 from harness.models.vgg_16_bn import Vgg16Bn
 from harness.vocabulary.tensors import prunable_weights
 
-CIFAR = (3, 32, 32)
+CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
 PROJECTED = ResNet20(shortcut="projection")
 NARROW = ResNet20(0.125), ResNet20(0.125, "projection"), ResNet18(0.125), Vgg16Bn(0.125)
 
@@ -147,6 +148,20 @@ def test_the_smallest_images_are_answered_and_train(part, channels) -> None:
     assert outputs.shape == (2, 4)
     outputs.square().sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_streams_that_are_added_lose_the_same_channels_and_padding_pins_none() -> None:
+    groups = groups_of(ResNet20(0.25).build(MNIST, 10), torch.randn(2, *MNIST))
+    assert [group.name for group in groups if group.pinned] == ["fc"]
+    streams = {g.name: g.units for g in groups if any("bn2" in m.name for m in g.members)}
+    # 4 channels of all stages, 4 more of the last two, 8 more of the last one.
+    assert streams == {"conv1": 4, "layer2.0.conv2": 4, "layer3.0.conv2": 8}
+
+
+@cases("part", ResNet18(0.125), Vgg16Bn(0.125), ResNet20(0.125, "projection"))
+def test_every_channel_before_the_classifier_can_go(part) -> None:
+    groups = groups_of(part.build(CIFAR, 10), torch.randn(2, *CIFAR))
+    assert [group.name for group in groups if group.pinned] == ["fc"]
 
 
 @cases("part", ResNet20, ResNet18, Vgg16Bn)
