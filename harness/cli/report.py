@@ -207,7 +207,8 @@ def _add_paper(parser: Parser) -> None:
         metavar="LABELS",
         action="append",
         default=[],
-        help="methods in figures and LaTeX tables, in this order, with commas between them",
+        help="methods to show in figures, tables and page, in this order, with commas between; "
+        "average ranks, corrections and CSV files are of all methods",
     )
     of_print.add_argument(
         "--font", metavar="POINTS", help="size of all type in figures, 7 or more (default: 9)"

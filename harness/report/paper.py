@@ -18,7 +18,7 @@ class Paper:
     Args:
         width: Width of a figure in inches; None: a width per panel.
         panels: Some of PANELS, in this order; None: all that were measured.
-        methods: Labels of the methods that are drawn, in this order; None: all.
+        methods: Labels of the methods that are shown, in this order; None: all.
         font: Size of all type in points.
         words: The options that the user gave, for the command of the page.
     """

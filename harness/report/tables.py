@@ -65,7 +65,7 @@ def dense_lines(section: Section, text: CellText = cell) -> list[str]:
 
 
 def matrix(section: Section, text: CellText = cell) -> pd.DataFrame:
-    """Returns top-1 as texts: methods in alphabetical order x requested compressions.
+    """Returns top-1 as texts: methods x requested compressions.
 
     text: another measure's text of a row, such as `perplexity`.
     """

@@ -1,10 +1,12 @@
 """Figures as a paper prints them: their width, type and panels; nothing is cut or overlaps."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pdf_type
 import pytest
 from conftest import cases
@@ -15,10 +17,11 @@ from harness.report.figures import draw, lines
 from harness.report.figures import sheet as sheet_module
 from harness.report.figures.latex import write_latex
 from harness.report.figures.sheet import Sheet
-from harness.report.page import charts, document
+from harness.report.page import charts, document, numbers
 from harness.report.paper import FONTS, Paper, chosen_methods
 from harness.report.read.load import load
 from harness.report.read.survey import Survey
+from harness.report.tables import print_tables, write_csv
 
 LONG = "A method whose authors gave it a name that no column of a paper is wide enough for"
 METHODS = ("SNIP", "Global Magnitude", "Layerwise Gradient", LONG)
@@ -147,6 +150,34 @@ def test_the_latex_table_has_the_methods_that_are_chosen(survey, tmp_path) -> No
     (file,) = write_latex(replace(survey, paper=Paper(methods=("SNIP",))), tmp_path)
     text = file.read_text()
     assert "SNIP & " in text and "Global Magnitude" not in text
+
+
+def test_tables_and_page_show_what_is_chosen_and_statistics_are_of_all(
+    survey, tmp_path, capsys
+) -> None:
+    chosen, hidden = ("SNIP", "Global Magnitude"), "Layerwise Gradient"
+    found = load(survey.runs, against=hidden, paper=Paper(methods=chosen))
+    print_tables(found)
+    write_csv(found, tmp_path)
+
+    printed = capsys.readouterr().out
+    tables = printed.partition("average rank over")[0]
+    assert not re.findall(rf"^(A method|{hidden})", tables, re.MULTILINE)
+    rows = re.findall(r"^(SNIP|Global Magnitude)  ", tables, re.MULTILINE)
+    assert rows == [*chosen, *chosen]  # top-1, and the differences
+    assert "Note: --methods shows 2 of 4 methods; average ranks" in printed
+
+    (page,) = document._page_sections(found)
+    assert tuple(page.styles) == chosen == tuple(dict.fromkeys(page.section.paired["label"]))
+    for name in ("rows", "runs"):
+        rows = page.data["runs"] if name == "runs" else page.data["rows"]["points"]
+        assert {row["label"] for row in rows} == set(chosen)
+    shown = "".join(numbers.tables(page.section, None))
+    assert "SNIP" in shown and hidden not in shown and LONG not in shown
+
+    (ranks,) = found.ranks
+    assert set(ranks.mean) == set(METHODS)
+    assert set(pd.read_csv(tmp_path / "summary.csv")["label"]) > set(METHODS)
 
 
 @cases(

@@ -56,12 +56,10 @@ def write_figures(survey: Survey, out: Path) -> list[Path]:
     """
     paper, styles = survey.paper, method_styles(survey.labels())
     shown = {label: styles[label] for label in paper.methods or styles}
-    sections = [section.only(paper.methods) for section in survey.sections()]
     with matplotlib.rc_context({**_SETTINGS, "font.size": paper.font}):
         return [
             path
-            for section in sections
-            if len(section.pruned)
+            for section in survey.sections()
             for draw in (_accuracy, _change, _ranks)
             for path in draw(section, shown, paper, out)
         ]

@@ -43,8 +43,7 @@ PERPLEXITY = TableMeasure("perplexity", 1, "min", r"Test perplexity, $\exp(\math
 
 
 def write_latex(survey: Survey, out: Path) -> list[Path]:
-    sections = [section.only(survey.paper.methods) for section in survey.sections()]
-    return [path for section in sections if len(section.pruned) for path in _write(section, out)]
+    return [path for section in survey.sections() for path in _write(section, out)]
 
 
 def _write(section: Section, out: Path) -> Iterator[Path]:

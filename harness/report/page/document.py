@@ -66,8 +66,11 @@ def _page_sections(survey: Survey) -> Iterator[PageSection]:
     learned = curves(survey.records, survey.results) if len(survey.results) else pd.DataFrame()
     for number, section in enumerate(survey.sections()):
         labels = set(section.pruned["label"])
-        own = {label: style for label, style in styles.items() if label in labels}
-        yield PageSection(number, section, own, of_section(learned, section.model, section.data))
+        own = {label: styles[label] for label in survey.paper.methods or styles if label in labels}
+        drawn = of_section(learned, section.model, section.data)
+        if not drawn.empty:
+            drawn = drawn[drawn["label"].isin(labels)]
+        yield PageSection(number, section, own, drawn)
 
 
 def _read(name: str) -> str:

@@ -47,7 +47,7 @@ def costs(dense: pd.DataFrame, pruned: pd.DataFrame) -> pd.DataFrame:
             rows, lambda row: row[_FLOPS] / reference if reference else np.nan
         ),
     }
-    ordered = [*sorted(set(dense["label"])), *sorted(set(pruned["label"]), key=str.casefold)]
+    ordered = [*sorted(set(dense["label"])), *pruned["label"].unique()]
     return pd.DataFrame(texts).loc[ordered]
 
 

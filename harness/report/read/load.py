@@ -138,7 +138,13 @@ def _fitting(paper: Paper | None, survey: Survey) -> Paper:
             raise ValueError(f"--panels {panel}: no result has measured it; use {', '.join(names)}")
     if paper.methods is None:
         return paper
-    return replace(paper, methods=chosen_methods(paper.methods, survey.labels()))
+    methods, labels = chosen_methods(paper.methods, survey.labels()), survey.labels()
+    if len(methods) < len(labels):
+        survey.notes.append(
+            f"--methods shows {len(methods)} of {len(labels)} methods; average ranks, Holm's "
+            "correction, the protocol, these notes and the CSV files are of all"
+        )
+    return replace(paper, methods=methods)
 
 
 def _published(survey: Survey) -> pd.DataFrame:

@@ -6,7 +6,7 @@ It imports little: processes that only draw need neither scipy nor the readers o
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -86,19 +86,26 @@ class Survey:
     paper: Paper = field(default_factory=Paper)
 
     def sections(self) -> Iterator["Section"]:
-        """Yields a section per model and data set; sections share no table and no figure."""
-        slugs = set[str]()
+        """Yields a section per model and data set; sections share no table and no figure.
+
+        A section has the methods of `paper` in their order, or else all in alphabetical order. Its
+        average ranks are of all methods.
+        """
+        slugs, methods = set[str](), self.paper.methods or self.labels()
         for (model, data), rows in self.summary.groupby(["model", "data"]):
-            pruned, title = rows["level"] > 0, title_of(model, data)
-            if pruned.any():
+            dense, title = rows["level"] == 0, title_of(model, data)
+            pruned = _of_methods(rows[~dense], methods)
+            results = of_section(self.results, model, data)
+            overlap = of_section(self.overlap, model, data)
+            if len(pruned):
                 yield Section(
                     str(model),
                     str(data),
-                    rows[pruned],
-                    rows[~pruned],
-                    of_section(self.paired, model, data),
-                    of_section(self.results, model, data),
-                    of_section(self.overlap, model, data),
+                    pruned,
+                    rows[dense],
+                    _of_methods(of_section(self.paired, model, data), methods),
+                    results[(results["level"] == 0) | results["label"].isin(methods)],
+                    _of_methods(_of_methods(overlap, methods, "second"), methods, "first"),
                     of_section(self.published, model, data),
                     next((ranks for ranks in self.ranks if ranks.title == title), None),
                     _slug(title, slugs),
@@ -150,12 +157,6 @@ class Section:
         """Returns what was pruned, as in "pruned: weights, without fc3"."""
         return f"pruned: {'; '.join(sorted(set(self.pruned['density_of'])))}"
 
-    def only(self, methods: Sequence[str] | None) -> "Section":
-        """Returns the same with the rows of these methods alone, which None leaves as they are."""
-        if methods is None:
-            return self
-        return replace(self, pruned=self.pruned[self.pruned["label"].isin(methods)])
-
     def published_labels(self) -> list[str]:
         return sorted(set(self.published["label"])) if len(self.published) else []
 
@@ -180,6 +181,14 @@ def title_of(model: object, data: object) -> str:
 
 def of_section(rows: pd.DataFrame, model: object, data: object) -> pd.DataFrame:
     return rows[(rows["model"] == model) & (rows["data"] == data)]
+
+
+def _of_methods(rows: pd.DataFrame, methods: Sequence[str], column: str = "label") -> pd.DataFrame:
+    """Returns the rows of these methods, in the order of the methods."""
+    if rows.empty:
+        return rows
+    shown = rows[rows[column].isin(methods)]
+    return shown.sort_values(column, key=lambda labels: labels.map(methods.index), kind="stable")
 
 
 def _empty() -> pd.DataFrame:

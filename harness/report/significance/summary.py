@@ -140,13 +140,13 @@ def times(ratio: float) -> str:
 
 
 def by_compression(rows: pd.DataFrame, cells: Iterable[object]) -> pd.DataFrame:
-    """Returns a cell per row: methods, in alphabetical order, x requested compressions, as "16x".
+    """Returns a cell per row: methods, in the order of the rows, x requested compressions as "16x".
 
     rows: of a summary, with a label and a requested_compression_ratio.
     """
     long = rows.assign(cell=pd.Series(list(cells), index=rows.index, dtype=object))
     table = long.pivot(index="label", columns="requested_compression_ratio", values="cell")
-    return table.sort_index(key=lambda labels: labels.str.casefold()).rename(columns=times)
+    return table.loc[rows["label"].unique()].rename(columns=times)
 
 
 def warnings(summary: pd.DataFrame) -> list[str]:
