@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from harness.launch.config.check import check_plugins
 from harness.launch.error_messages import exit_on_expected_errors
 from harness.launch.execute_lazy import executor, try_execute
 from harness.launch.paths import CONF
@@ -23,6 +24,7 @@ def _task(command: str) -> Callable[[], Any]:
     def task(cfg: DictConfig) -> Outcome:
         in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # started by another Hydra launcher
         with exit_on_expected_errors():
+            check_plugins(HydraConfig.get())
             spec = build_run_spec(cfg, HydraConfig.get(), command)
             if not in_sweep:
                 _check_action(cfg.launch.action)

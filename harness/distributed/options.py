@@ -25,7 +25,7 @@ class Options:
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     gradient_exchange: Literal["dense", "sparse"] = "dense"
     compare_weights_every: Annotated[int, "a whole number >= 1"] = 1
-    timeout_s: Annotated[float, "a number of seconds above 0"] = 300.0
+    timeout_s: Annotated[float, "a number of seconds in (0, 31536000]; a year at most"] = 300.0
 
     def __post_init__(self) -> None:
         check_declared(self)

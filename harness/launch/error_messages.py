@@ -102,7 +102,8 @@ def _unknown_key(key: str, config: DictConfig | None) -> str:
     if key in keys:
         return f"{key}: another override removes this key, or what holds it; leave one of them out"
     last = key.rpartition(".")[2]
-    same = [each for each in keys if each.startswith(f"{group}.") and each.endswith(f".{last}")]
+    inside = "" if key == group else f"{group}."
+    same = [each for each in keys if each.startswith(inside) and each.endswith(f".{last}")][:3]
     near = same or get_close_matches(key, keys, n=3)
     near = near or get_close_matches(last, keys, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else "--cfg job lists all keys"

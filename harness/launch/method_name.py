@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from harness.launch.compose import config_folders
 from harness.launch.paths import CONF
@@ -171,17 +171,22 @@ def _unnamed_method(actual: dict[str, Any]) -> Method:
 @cache
 def _read_method(file: Path) -> Method:
     loaded = OmegaConf.load(file)
-    assert isinstance(loaded, DictConfig)
     content = OmegaConf.to_container(loaded)
-    assert isinstance(content, dict)
-    own = {str(key): value for key, value in content.items()}
+    own = {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
+    label, defaults = OmegaConf.select(loaded, "method.label"), own.pop("defaults", None)
+    if label is None or not isinstance(defaults, list):
+        raise ValueError(
+            f"{file}: a method chooses parts and has a label; write defaults: [override /saliency: "
+            "NAME], and method: {label: NAME}"
+        )
+    del own["method"]
+    entries = [entry for entry in defaults if isinstance(entry, dict)]
     parts = {
         str(key).removeprefix("override /"): choice
-        for entry in own.pop("defaults")
+        for entry in entries
         for key, choice in entry.items()
     }
-    label = str(own.pop("method")["label"])
-    return Method(file.stem, label, {"prune_at": "after_training", **parts, **_flatten(own)})
+    return Method(file.stem, str(label), {"prune_at": "after_training", **parts, **_flatten(own)})
 
 
 def _method_files(hydra: HydraConf) -> Iterator[Path]:

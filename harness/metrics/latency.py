@@ -21,9 +21,9 @@ class Latency:
         ValueError: a value is no count.
     """
 
-    batch_size: Annotated[int, "a whole number >= 1"] | None = None
-    repeats: Annotated[int, "a whole number >= 1"] = 50
-    warm_up: Annotated[int, "a whole number >= 0"] = 5
+    batch_size: Annotated[int, "a whole number in [1, 1000000]"] | None = None
+    repeats: Annotated[int, "a whole number in [1, 1000000]"] = 50
+    warm_up: Annotated[int, "a whole number in [0, 1000000]"] = 5
 
     def __post_init__(self) -> None:
         check_declared(self)

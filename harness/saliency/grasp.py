@@ -16,7 +16,7 @@ from harness.vocabulary.checks import check_declared
 from harness.vocabulary.nested import iter_tensors, map_tensors
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
-TEMPERATURE = "a finite number above 0; 1 leaves the outputs as they are"
+TEMPERATURE = "a number above 0; 1 leaves the outputs as they are"
 
 
 @dataclass(frozen=True)

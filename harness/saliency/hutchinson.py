@@ -45,7 +45,7 @@ class Hutchinson(Saliency):
     """
 
     seed: int
-    probes: Annotated[int, "a whole number >= 1"] = 100
+    probes: Annotated[int, "a whole number in [1, 1000000]"] = 100
     negative: Literal["signed", "absolute", "subtract_min"] = "signed"
     memory_limit_gb: Annotated[float, LIMIT] = 8.0
 

@@ -28,8 +28,8 @@ class Movement(Saliency):
         ValueError: steps is not a whole number of at least 1, or lr not a finite number above 0.
     """
 
-    steps: Annotated[int, "a whole number of at least 1"] = 10
-    lr: Annotated[float, "a finite number above 0; e.g. 0.1"] = 0.1
+    steps: Annotated[int, "a whole number in [1, 1000000]"] = 10
+    lr: Annotated[float, "a number above 0; e.g. 0.1"] = 0.1
 
     signed: ClassVar[bool] = True
     needs_loss: ClassVar[bool] = True

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
-from harness.schedule.base import ROUNDS, Unit, check_size
+from harness.schedule.base import ROUNDS, SIZE, Unit, check_size
 from harness.vocabulary.checks import check_declared
 
 
@@ -21,7 +21,7 @@ class Explicit:
             than the level before, or the unit is unknown.
     """
 
-    values: Sequence[float] = (0.5, 0.25, 0.125)
+    values: Annotated[Sequence[Annotated[float, SIZE]], "not empty"] = (0.5, 0.25, 0.125)
     unit: Unit = "density"
     rounds: Annotated[int, ROUNDS] | None = None
 
@@ -29,8 +29,6 @@ class Explicit:
 
     def __post_init__(self) -> None:
         check_declared(self)
-        if not self.values:
-            raise ValueError("values must name at least one level, got []; write values=[0.05]")
         for level, value in enumerate(self.values):
             check_size(f"values[{level}]", value, self.unit)
         self._check_never_rises()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from harness.schedule.shared.interpolation import Interpolation
 
-RATE = "a finite number above 0; with 5 half of the removal is done after a seventh of the way"
+RATE = "a number above 0; with 5 half of the removal is done after a seventh of the way"
 
 
 @dataclass(frozen=True)

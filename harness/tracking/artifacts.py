@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import safetensors.numpy
@@ -17,7 +17,8 @@ from harness.tracking.run_lock import is_first
 if TYPE_CHECKING:
     import wandb
 
-KINDS = ("dense", "masks", "records")
+Kind = Literal["dense", "masks", "records"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 PACKED = "masks.npz"
 SHAPE = "//shape"
 RECORDS = ("records.jsonl", "config.yaml", "environment.json")

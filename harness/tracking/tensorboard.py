@@ -16,6 +16,7 @@ from harness.tracking.error_guard import ErrorGuard, print_error
 from harness.tracking.none import NullSink
 from harness.tracking.rows import Epoch, EpochCounter, compression_step, in_order, key, row
 from harness.tracking.sent_rows import SentRows
+from harness.vocabulary.checks import check_declared
 
 FOLDER = "tensorboard"
 PLAIN = (bool, int, float, str)
@@ -34,6 +35,7 @@ class TensorBoard:
     layers: bool = True  # the density of every layer, beside that of the model
 
     def __post_init__(self) -> None:
+        check_declared(self)
         check_extra("tensorboard", "tracking=tensorboard")
 
     @contextmanager

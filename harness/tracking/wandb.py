@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from harness.run_folder.sinks import Sink
 from harness.system.locks import Busy, locked
 from harness.system.redaction import has_reference
 from harness.system.signals import INTERRUPTED, Stopped
-from harness.tracking.artifacts import KINDS, ArtifactLogger
+from harness.tracking.artifacts import KINDS, ArtifactLogger, Kind
 from harness.tracking.base import RunInfo
 from harness.tracking.error_guard import print_error
 from harness.tracking.none import NullSink
@@ -21,13 +20,16 @@ from harness.tracking.rows import AXES
 from harness.tracking.run_lock import SHARED
 from harness.tracking.sink import RunSink
 from harness.tracking.wandb_settings import check_environment, check_writable, free_id, settings
-from harness.vocabulary.checks import check_fields, check_known
+from harness.vocabulary.checks import check_declared
 
 if TYPE_CHECKING:
     import wandb
 
-MODES = ("online", "offline", "disabled")
 TAG_LENGTH = 64
+TAG = "text of 1 to 64 characters"
+TEXT = "text; quote a number twice"
+PROJECT = "text of 1 to 128 characters; set a team as entity"
+TIMEOUT = "a number of seconds in (0, 86400] or inf; to use no server, set mode=offline"
 
 # True for the whole process: a sweep of 126 runs must not wait for a dead server 126 times.
 _online_failed = False
@@ -54,35 +56,26 @@ class Wandb:
         ValueError: W&B would refuse a field, or a variable of the environment, later.
     """
 
-    project: str = "pruning-harness"
-    mode: str = "offline"
-    entity: str | None = None
-    tags: tuple[str, ...] = ()
-    notes: str | None = None
-    init_timeout_s: Annotated[float, "a number of seconds above 0 or inf"] = 20
+    project: Annotated[str, PROJECT] = "pruning-harness"
+    mode: Literal["online", "offline", "disabled"] = "offline"
+    entity: Annotated[str, TEXT] | None = None
+    tags: tuple[Annotated[str, TAG], ...] = ()
+    notes: Annotated[str, TEXT] | None = None
+    init_timeout_s: Annotated[float, TIMEOUT] = 20
     system_metrics: bool = True
     histograms: bool = True
-    artifacts: tuple[str, ...] = KINDS
+    artifacts: tuple[Kind, ...] = KINDS
     dense_weights: bool = False
 
     def __post_init__(self) -> None:
-        _check_kinds(self)
-        check_known("mode", self.mode, MODES, "; for no tracking, set tracking=none")
-        if not 0 < len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
+        check_declared(self)
+        if set(self.project) & set("/\\#?%:"):
             raise ValueError(
-                f"project must have 1 to 128 characters, none of /\\#?%:, got {self.project!r}: "
-                "set a team as entity"
-            )
-        if not self.init_timeout_s > 0:
-            raise ValueError(
-                f"init_timeout_s must be above 0 seconds, got {self.init_timeout_s}: "
-                "to use no server, set mode=offline"
+                f"project must have none of /\\#?%:, got {self.project!r}; set a team as entity"
             )
         if self.mode != "disabled":
             check_extra("wandb", "tracking=wandb", remedy=", or write tracking=none")
             check_environment()
-        _check_tags(self.tags)
-        _check_artifacts(self.artifacts)
 
     @contextmanager
     def open(self, info: RunInfo) -> Iterator[Sink]:
@@ -191,30 +184,3 @@ def _exit_code(error: BaseException) -> int:
     if isinstance(error, Stopped):
         return error.status
     return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
-
-
-def _check_kinds(tracker: Wandb) -> None:
-    for name in ("project", "entity", "notes"):
-        if not isinstance(value := getattr(tracker, name), str) and (
-            value is not None or name == "project"
-        ):
-            raise ValueError(f"{name} must be a text, got {value!r}: quote a number twice")
-    check_fields(tracker, "true or false", "histograms", "dense_weights")
-    if tracker.init_timeout_s != math.inf:
-        check_fields(tracker, "a number", "init_timeout_s")
-
-
-def _check_tags(tags: tuple[str, ...]) -> None:
-    if isinstance(tags, str):
-        raise ValueError(f"tags must be a list, got the text {tags!r}: write [{tags}]")
-    for tag in tags:
-        if not isinstance(tag, str) or not 0 < len(tag) <= TAG_LENGTH:
-            raise ValueError(f"tags must be texts of 1 to {TAG_LENGTH} characters, got {tag!r}")
-
-
-def _check_artifacts(kinds: tuple[str, ...]) -> None:
-    if isinstance(kinds, str) or any(kind not in KINDS for kind in kinds):
-        raise ValueError(
-            f"artifacts must be a list with any of {', '.join(KINDS)}, got {kinds!r}: "
-            "write [] for none"
-        )

@@ -83,26 +83,6 @@ def check(key: str, value: object, rule: str, remedy: str = "") -> None:
         raise ValueError(f"{key} must be {words}, got {_shown(value)}{semicolon}{advice}{remedy}")
 
 
-def check_fields(part: object, rule: str, *keys: str, remedy: str = "", where: str = "") -> None:
-    """Checks the component's attributes of these names. Messages begin with `where`.
-
-    Raises:
-        ValueError: An attribute does not follow the rule.
-    """
-    for key in keys:
-        check(where + key, getattr(part, key), rule, remedy)
-
-
-def check_either(key: str, value: object, known: Collection[str]) -> None:
-    """Raises ValueError if the value is none of these few.
-
-    Raises:
-        ValueError: The value of this key is not in `known`.
-    """
-    if value not in list(known):
-        raise ValueError(f"{key} must be {' or '.join(known)}, got {_shown(value)}")
-
-
 def check_known(key: str, value: object, known: Collection[object], remedy: str = "") -> None:
     """Raises ValueError if the value is not in `known`.
 
@@ -119,15 +99,17 @@ class Part:
     """Stands for a class whose objects a config builds: in a config, a mapping with `_target_`."""
 
 
-def check_declared(part: Any) -> None:
+def check_declared(part: Any, where: str = "") -> None:
     """Checks the fields of a dataclass object against their declarations.
+
+    where: comes before the name of a field in messages.
 
     Raises:
         ValueError: a field is not what it declares.
     """
     for name, hint in _declared(part.__class__).items():
         if problem := problem_of(getattr(part, name), hint):
-            raise ValueError(f"{name} {problem}")
+            raise ValueError(f"{where}{name} {problem}")
 
 
 @cache
@@ -244,7 +226,7 @@ def _joined(rules: list[str]) -> str:
 def _plural(hint: Any) -> str:
     """Returns the rule for several values: "a number in (0, 1]" becomes "numbers in (0, 1]"."""
     rule = rule_of(hint)
-    for one in ("a whole number", "a number"):
+    for one in ("a whole number", "a finite number", "a number"):
         if rule.startswith(one):
             return f"{one.removeprefix('a ')}s{rule.removeprefix(one)}"
     return rule

@@ -3,21 +3,19 @@
 import ast
 import copy
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
+from typing import get_args, get_origin
 
 from harness.launch.config.declarations import (
     annotations,
     bases_of,
     class_of,
     declared_fields,
-    imported,
-    parsed,
     text_of,
 )
-from harness.vocabulary.checks import choices_of, matches, rule_of
+from harness.vocabulary.checks import LISTS, choices_of, matches, rule_of
 
-CHOICES = ("check_either", "check_known")  # (key, value, what it may be)
 COMMENT = re.compile(r"^\s*# ?(.*)")
 
 
@@ -25,7 +23,7 @@ COMMENT = re.compile(r"^\s*# ?(.*)")
 class Field:
     """Describes one field of a dataclass.
 
-    rule: the values that its class allows, in the words of the check; "" where none is written.
+    rule: the values that its class declares, in words; "" where it declares its type alone.
     comment: the comment lines above it and the one beside it.
     """
 
@@ -41,23 +39,21 @@ def fields_of(target: str) -> dict[str, Field]:
     if (found := class_of(target)) is None:
         return {}
     fields: dict[str, Field] = {}
-    rules: dict[str, str] = {}
     declared = declared_fields(target)
     for module, node in reversed(bases_of(*found)):
-        rules |= _rules(module, node)
         comments = _comments(module)
         for name, item in annotations(node):
             hint = declared[name].hint
             kind = _kind(item.annotation, hint)
             fields[name] = Field(name, kind, _default(item), _rule(hint), _beside(item, comments))
-    return {
-        name: replace(each, rule=each.rule or rules.get(name, "")) for name, each in fields.items()
-    }
+    return fields
 
 
 def _kind(annotation: ast.expr, hint: object) -> str:
     if choices_of(hint):
         return "text or null" if matches(None, hint) else "text"
+    if get_origin(hint) in LISTS and choices_of(get_args(hint)[0]):
+        return "list of text"
     return spoken(ast.unparse(_Bare().visit(copy.deepcopy(annotation))))
 
 
@@ -74,7 +70,8 @@ def _rule(hint: object) -> str:
     """Returns what a hint says of values beyond their type."""
     if choices := choices_of(hint):
         return " / ".join(choices)
-    return rule_of(hint).partition(";")[0] if "Annotated" in repr(hint) else ""
+    is_ruled = any(word in repr(hint) for word in ("Annotated", "Literal"))
+    return rule_of(hint).partition(";")[0] if is_ruled else ""
 
 
 def spoken(kind: str) -> str:
@@ -99,51 +96,6 @@ def _default(item: ast.AnnAssign) -> str | None:
         return None
     made = isinstance(item.value, ast.Call) and ast.unparse(item.value.func) == "field"
     return "" if made else ast.unparse(item.value)
-
-
-def _rules(module: str, node: ast.ClassDef) -> dict[str, str]:
-    """Returns key -> rule, of the calls of `check...` in a class that have both in plain words."""
-    rules: dict[str, str] = {}
-    for call in ast.walk(node):
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-            continue
-        words = [a.value if isinstance(a, ast.Constant) else None for a in call.args]
-        plain = [word for word in words if isinstance(word, str)]
-        if call.func.id == "check_fields" and len(plain) > 1:
-            rules |= dict.fromkeys(plain[1:], plain[0])
-        elif call.func.id == "check" and len(plain) > 1:
-            rules[plain[0]] = plain[1]
-        elif call.func.id in CHOICES and plain and (known := _known(module, call.args[2])):
-            rules[plain[0]] = " / ".join(map(str, known))
-        elif plain and (rule := _rule_of(module, call.func.id)):
-            rules[plain[0]] = rule
-    return {key: rule.partition(";")[0] for key, rule in rules.items()}
-
-
-@cache
-def _rule_of(module: str, function: str) -> str:
-    """Returns the rule in plain words with which a function of the harness calls `check`, or ""."""
-    for node in parsed(module).body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            for call in ast.walk(node):
-                if isinstance(call, ast.Call) and ast.unparse(call.func) == "check":
-                    rule = call.args[2]
-                    return str(rule.value) if isinstance(rule, ast.Constant) else ""
-        if function in imported(node) and str(getattr(node, "module", "")).startswith("harness."):
-            return _rule_of(str(getattr(node, "module", "")), function)
-    return ""
-
-
-def _known(module: str, value: ast.expr) -> list[object]:
-    """Returns the choices that a constant of the module, or an expression, lists."""
-    if isinstance(value, ast.Name):
-        for node in parsed(module).body:
-            targets = node.targets if isinstance(node, ast.Assign) else ()
-            if any(isinstance(t, ast.Name) and t.id == value.id for t in targets):
-                return _known(module, node.value)  # type: ignore[attr-defined]
-        return []
-    items = value.keys if isinstance(value, ast.Dict) else getattr(value, "elts", [])
-    return [item.value for item in items if isinstance(item, ast.Constant)]
 
 
 @cache

@@ -114,7 +114,9 @@ def test_there_are_as_many_workers_as_places_and_no_more() -> None:
     with pytest.raises(ValueError, match="n_jobs=5, but devices 0, 1 have 4 slots; raise"):
         LocalBackend(5, two)
     for wrong in (0, -2, True, 1.0, "2"):
-        with pytest.raises(ValueError, match="n_jobs must be a whole number >= 1 or -1"):
+        with pytest.raises(
+            ValueError, match=r"n_jobs must be a whole number in \[1, 1024\] or -1, got"
+        ):
             LocalBackend(wrong, Devices())  # type: ignore[arg-type]
 
 

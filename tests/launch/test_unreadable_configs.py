@@ -5,7 +5,7 @@ from command import TINY
 from conftest import cases
 
 from harness.launch.compose import nulls_as_deletions
-from harness.launch.config.own_files import fault_of_configs
+from harness.launch.config.own_files import check_headers, fault_of_configs
 
 pytest_plugins = ["refusals"]
 
@@ -46,12 +46,47 @@ def test_a_command_ends_with_this_line(content, tmp_path_factory, refused) -> No
     assert "own.yaml" in refused(given, "saliency=own")
 
 
+@cases("group", "method", "experiment", "sweep")
+def test_a_file_of_the_whole_config_begins_by_saying_so(group, tmp_path_factory, refused) -> None:
+    folder = tmp_path_factory.mktemp("configs")
+    file = folder / group / "mine.yaml"
+    file.parent.mkdir()
+    parts = "defaults:\n  - override /saliency: random\nmethod: {label: Mine}\n"
+    file.write_text(f"# Mine.\n{parts}# @package _global_\n")
+    said = refused(f"--config-dir={folder}", f"{group}=mine", *TINY)
+    assert f"{file}: without its first line it would set keys inside of {group}; write" in said
+    assert said.endswith("write as the first line: # @package _global_")
+    file.write_text(f"# @package _global_\n# Mine.\n{parts}")
+    check_headers([folder])
+
+
+@cases("content", "defaults: [override /saliency: random]\nmethod: {}\n", "method: {label: Mine}\n")
+def test_a_method_without_parts_or_label_is_told_with_its_file(
+    content, tmp_path_factory, refused
+) -> None:
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "method").mkdir()
+    (folder / "method" / "mine.yaml").write_text(f"# @package _global_\n{content}")
+    said = refused(f"--config-dir={folder}", "method=mine", *TINY)
+    assert "mine.yaml: a method chooses parts and has a label; write defaults: [override " in said
+
+
 @cases(
     "wrong, says",
     ("~training", "training.epochs: another override removes this key, or what holds it"),
     ("~model", "model is missing; give it a value, and leave out what removes it"),
     ("retraining=sgd", "retraining must be a mapping with _target_, got 'sgd'; write training@r"),
     ("training.lr=0.1", "training.lr: there is no such key; did you mean training.optimizer.lr?"),
+    ("lr=abc", "lr: there is no such key; did you mean training.optimizer.lr or retraining.optim"),
+    (
+        "hydra.launcher.n_jobs=abc",
+        "hydra.launcher.n_jobs must be a whole number in [1, 1024] or -1",
+    ),
+    ("hydra/launcher=slurm hydra.launcher.nodes=0", "hydra.launcher.nodes must be a whole number"),
+    (
+        "output_dir=",
+        "output_dir must be text of 1 to 4096 characters, got ''; write a folder, e.g.",
+    ),
     ("schedule.final=${nope}", "schedule.final: Interpolation key 'nope' not found"),
     ("saliency._target_=5", "saliency._target_ must be text, got 5; write the path of a class"),
     ("model.hidden=[] structure=row", "structure=row has nothing to prune"),

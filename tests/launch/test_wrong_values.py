@@ -54,7 +54,8 @@ def test_a_count_is_a_whole_number_of_at_least_1(key, wrong, problem) -> None:
 
 @cases(
     "key, wrong, says",
-    ("output_dir", None, "output_dir must be text, got None"),
+    ("output_dir", None, "output_dir must be text of 1 to 4096 characters, got None"),
+    ("output_dir", "", "output_dir must be text of 1 to 4096 characters, got ''; write a folder"),
     ("weights", 5, "weights must be text or null, got 5"),
     ("threads", 100000, "threads must be a whole number in [1, 1024], got 100000"),
     ("schedule.levels", 10**9, "schedule.levels must be a whole number in [1, 10000], got"),
@@ -65,8 +66,8 @@ def test_a_count_is_a_whole_number_of_at_least_1(key, wrong, problem) -> None:
     ("exclude", None, "exclude must be a list of text, got None"),
     ("exclude", "fc1", "exclude must be a list of text, got 'fc1'; write it as a list: [fc1]"),
     ("launch", None, "launch must hold keys and values, got None; see conf/config.yaml"),
-    ("launch.retries", -1, "launch.retries must be a whole number >= 0, got -1"),
-    ("launch.retries", 1.0, "launch.retries must be a whole number >= 0, got 1.0"),
+    ("launch.retries", -1, "launch.retries must be a whole number in [0, 1000], got -1"),
+    ("launch.retries", 1.0, "launch.retries must be a whole number in [0, 1000], got 1.0"),
     ("launch.share_stages", "maybe", "launch.share_stages must be true or false, got 'maybe'"),
     ("launch.action", "al", "launch.action must be one of run, plan, retry_failed, got 'al'"),
     ("launch.devices", 0, "launch.devices must be a list of text or a whole number or null, got 0"),

@@ -189,7 +189,7 @@ def test_every_kind_of_prunable_weight_is_scored_frozen_ones_too() -> None:
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("inf"), float("nan"), True, "hot"])
 def test_a_temperature_that_is_no_positive_number_is_refused(temperature) -> None:
-    with pytest.raises(ValueError, match="temperature must be a finite number above 0"):
+    with pytest.raises(ValueError, match="temperature must be a number above 0"):
         GraSP(temperature=temperature)
 
 

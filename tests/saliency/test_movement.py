@@ -124,11 +124,11 @@ def test_steps_that_diverge_are_refused_with_the_way_out() -> None:
 
 @pytest.mark.parametrize("steps", [0, -1, 2.0, True, "10"])
 def test_steps_must_be_a_whole_number(steps) -> None:
-    with pytest.raises(ValueError, match="steps must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match=r"steps must be a whole number in \[1, 1000000\], got"):
         Movement(steps=steps)
 
 
 @pytest.mark.parametrize("lr", [0, -0.1, float("inf"), float("nan"), True, "fast"])
 def test_a_step_must_have_a_size(lr) -> None:
-    with pytest.raises(ValueError, match="lr must be a finite number above 0"):
+    with pytest.raises(ValueError, match="lr must be a number above 0"):
         Movement(lr=lr)

@@ -165,14 +165,14 @@ def test_rounds_below_1_are_refused(kind) -> None:
 
 @cases(
     "values, unit, says",
-    ([], "density", "at least one level"),
+    ([], "density", "must be a list of finite numbers, not empty, got"),
     (0.5, "density", "must be a list"),
     ("0.5", "density", "must be a list"),
     ([0.5, 0.6], "density", "must not rise when unit is density, got 0.6 after 0.5"),
     ([4, 2], "compression", "must not fall when unit is compression, got 2 after 4"),
     ([4, 2], "speedup", "must not fall when unit is speedup, got 2 after 4"),
     ([0.5, 20], "density", r"values\[1\] must be in .* write 0.2"),
-    ([0.5, math.nan], "density", r"values must be a list of numbers, got \[0.5, nan\]"),
+    ([0.5, math.nan], "density", r"values must be a list of finite .*, got \[0.5, nan\]"),
 )
 def test_explicit_values_that_make_no_sense_are_refused(values, unit, says) -> None:
     with pytest.raises(ValueError, match=says):

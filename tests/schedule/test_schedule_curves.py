@@ -65,7 +65,7 @@ def test_half_of_one_cycle_is_done_at_its_steepest_point() -> None:
 
 @cases("rate", 0, -1.0, math.nan, math.inf, True, "5")
 def test_a_rate_that_does_not_slow_down_is_refused(rate) -> None:
-    with pytest.raises(ValueError, match="rate must be a finite number above 0, got"):
+    with pytest.raises(ValueError, match="rate must be a number above 0, got"):
         Exponential(rate=rate)
 
 

@@ -1,9 +1,10 @@
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 
-from harness.vocabulary.checks import check, check_fields, check_known, follows
+from harness.vocabulary.checks import check, check_declared, check_known, follows, problem_of
 
 
 @pytest.mark.parametrize(
@@ -33,13 +34,39 @@ def test_a_rule_in_words_that_are_not_known_is_no_rule() -> None:
 
 @dataclass
 class Cut:
-    every: object = 0
+    every: Annotated[int, "a whole number >= 1"] = 0
 
 
 def test_who_breaks_a_rule_reads_key_rule_value_and_way_out() -> None:
     with pytest.raises(ValueError, match=r"^a must be in \[0, 1\], got 5; is it a percentage\?$"):
         check("a", 5, "in [0, 1]", "; is it a percentage?")
     with pytest.raises(ValueError, match=r"^cut\.every must be a whole number >= 1, got 0$"):
-        check_fields(Cut(), "a whole number >= 1", "every", where="cut.")
+        check_declared(Cut(), "cut.")
     with pytest.raises(ValueError, match=r"^mode must be one of on, off, got \[\]$"):
         check_known("mode", [], ("on", "off"))
+
+
+EPOCHS = Annotated[list[Annotated[int, "a whole number >= 0; write [1]"]], "not empty"]
+
+
+@pytest.mark.parametrize(
+    "hint, right, wrong, says",
+    [
+        (EPOCHS, ([0], (1, 2)), ([], [-1], 1, "1"), "a list of whole numbers >= 0, not empty, got"),
+        (
+            Annotated[str, "text of 1 to 3 characters"],
+            ("a", "abc"),
+            ("", "abcd", 2, None),
+            "text of",
+        ),
+        (
+            dict[str, Annotated[float, "a number in [0, 1]"]],
+            ({}, {"a": 1}),
+            ({"a": 2}, [1]),
+            "a map",
+        ),
+    ],
+)
+def test_a_declaration_says_how_long_a_value_is_and_what_it_holds(hint, right, wrong, says) -> None:
+    assert [problem_of(value, hint) for value in right] == [None] * len(right)
+    assert all(str(problem_of(value, hint)).startswith(f"must be {says}") for value in wrong)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from harness.launch.backends import worker
 from harness.launch.backends.base import Backend, Verdict, process_has_died
@@ -18,7 +18,7 @@ from harness.launch.sweeps.run_cost import RunCost
 from harness.run_folder.outcome import Outcome
 from harness.system.hardware import core_count
 from harness.system.signals import SIGNALS
-from harness.vocabulary.checks import check
+from harness.vocabulary.checks import check_declared
 
 _prestarted: list[Any] = []  # executors whose workers import while runs are planned
 LOST = "its worker process was killed (out of memory?)"
@@ -32,14 +32,13 @@ class LocalBackend(Backend):
     n_jobs: worker processes; -1: as many as there are slots on devices, or cores without devices.
     """
 
-    n_jobs: int
+    n_jobs: Annotated[int, "a whole number in [1, 1024]"] | Literal[-1]
     devices: Devices
 
     in_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.n_jobs != -1:
-            check("hydra.launcher.n_jobs", self.n_jobs, "a whole number >= 1 or -1")
+        check_declared(self, "hydra.launcher.")
         slots = self.devices.slots
         if slots and self.n_jobs > slots:
             raise ValueError(

@@ -2,17 +2,17 @@
 
 import re
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
 from harness.system.names import check_line
 from harness.system.redaction import REFERENCE, has_reference
-from harness.vocabulary.checks import check_fields, follows
+from harness.vocabulary.checks import check_declared
 
 # Names shared with submitit; it has all other options under "slurm_" and their own name.
 SHARED = ("nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
 PLAIN = (*SHARED, "partition", "account", "qos", "setup")
-COUNTS = ("nodes", "tasks_per_node", "cpus_per_task", "timeout_min", "parallel", "array")
-COUNTS_OR_ZERO = ("signal_delay_s", "restarts")
+COUNT = "a whole number >= 1"
+COUNT_OR_ZERO = "a whole number >= 0"
 TEXTS = ("partition", "account", "qos")
 WHERE = "hydra.launcher"
 
@@ -43,35 +43,25 @@ class SlurmOptions:
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    nodes: int = 1
-    tasks_per_node: int = 1
-    gpus_per_node: int | None = None
-    cpus_per_task: int = 1
-    mem_gb: float | None = None
-    timeout_min: int = 60
-    signal_delay_s: int = 120
+    nodes: Annotated[int, COUNT] = 1
+    tasks_per_node: Annotated[int, COUNT] = 1
+    gpus_per_node: Annotated[int, COUNT_OR_ZERO] | None = None
+    cpus_per_task: Annotated[int, COUNT] = 1
+    mem_gb: Annotated[float, "a number above 0"] | None = None
+    timeout_min: Annotated[int, COUNT] = 60
+    signal_delay_s: Annotated[int, COUNT_OR_ZERO] = 120
     requeue: bool = True
-    restarts: int = 20
-    parallel: int = 256
-    array: int = 1000
+    restarts: Annotated[int, COUNT_OR_ZERO] = 20
+    parallel: Annotated[int, COUNT] = 256
+    array: Annotated[int, COUNT] = 1000
     setup: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        where = f"{WHERE}."
-        check_fields(self, "a whole number >= 1", *COUNTS, where=where)
-        check_fields(self, "a whole number >= 0", *COUNTS_OR_ZERO, where=where)
-        for key in TEXTS:
-            self._need(key, isinstance(getattr(self, key), str | None), "text or null")
-            check_line(f"{WHERE}.{key}", getattr(self, key))
-        gpus = self.gpus_per_node
-        count = gpus is None or follows(gpus, "a whole number >= 0")
-        self._need("gpus_per_node", count, "a whole number or null")
-        check_fields(self, "above 0 or null", "mem_gb", where=where)
-        check_fields(self, "true or false", "requeue", where=where)
-        lines = isinstance(self.setup, list) and all(isinstance(line, str) for line in self.setup)
-        self._need("setup", lines, "a list of shell lines")
         self._need("extra", _are_options(self.extra), "options of sbatch, {constraint: a100}")
+        check_declared(self, f"{WHERE}.")
+        for key in TEXTS:
+            check_line(f"{WHERE}.{key}", getattr(self, key))
         for key, value in self.extra.items():
             check_line(f"{WHERE}.extra.{key}", value)
         # Otherwise every start of the job would receive the signal at once.

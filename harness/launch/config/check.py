@@ -4,6 +4,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hydra.conf import HydraConf
+from omegaconf import OmegaConf
+
 from harness.launch.config.declarations import Declared, declared_fields
 from harness.launch.paths import CONF
 from harness.launch.trust.targets import components
@@ -15,6 +18,12 @@ EXPERIMENT = "harness.experiment.experiment.Experiment"
 OPTIONS = "harness.launch.config.run_options"
 RUN_OPTIONS = f"{OPTIONS}.RunOptions"
 MISSING = "???"  # a sweep gives it
+# What declares the keys of a launcher or sweeper of this project.
+PLUGINS = {
+    "Local": "harness.launch.backends.local.LocalBackend",
+    "Slurm": "harness.launch.backends.slurm_options.SlurmOptions",
+    "Search": "harness.launch.sweeps.optuna_search.Search",
+}
 
 
 def check_config(config: Config, choices: Mapping[str, object]) -> None:
@@ -31,6 +40,22 @@ def check_config(config: Config, choices: Mapping[str, object]) -> None:
             raise ValueError(problem + _choose(problem, config, choices))
     for key in ("run_name", "sweep_name"):
         check_name(key, config[key])
+
+
+def check_plugins(hydra: HydraConf) -> None:
+    """Checks the values of the launcher and the sweeper, where these are this project's.
+
+    Raises:
+        ValueError: a value is not what its plugin declares.
+    """
+    for key, plugin in {"launcher": hydra.launcher, "sweeper": hydra.sweeper}.items():
+        node: Any = OmegaConf.to_container(plugin, resolve=False)
+        name = str(node.get("_target_")).removeprefix("hydra_plugins.pruning_harness.")
+        known = {each: value for each, value in node.items() if "${" not in str(value)}
+        fields = declared_fields(PLUGINS.get(name, ""))
+        given = {each: fields[each] for each in fields.keys() & known.keys()}
+        for problem in _of_fields(f"hydra.{key}.", known, given):
+            raise ValueError(problem)
 
 
 def _of_fields(path: str, node: Config, fields: Mapping[str, Declared]) -> Iterator[str]:

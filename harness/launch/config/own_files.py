@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,39 @@ from omegaconf import OmegaConf
 
 from harness.launch.compose import config_dirs
 
+# Groups whose files set keys of the whole config.
+GLOBAL = ("method", "experiment", "sweep")
+HEADER = re.compile(r"#\s*@package\s+_global_\s*$")
 SEARCHED = re.compile(r"file://([^\s,\]'\"]+)")
 UNREADABLE = (OSError, RecursionError, UnicodeDecodeError, yaml.YAMLError)  # raised by Hydra
 
 
+def own_folders(arguments: Sequence[str]) -> list[Path]:
+    """Returns the folders of configs that a command line adds."""
+    searched = [Path(found) for text in arguments for found in SEARCHED.findall(text)]
+    return [*config_dirs(arguments), *searched]
+
+
+def check_headers(folders: Iterable[Path]) -> None:
+    """Checks that files of methods, experiments and sweeps say that they set the whole config.
+
+    Raises:
+        ValueError: a file does not begin with `# @package _global_`.
+    """
+    for folder in folders:
+        for file in sorted(each for group in GLOBAL for each in folder.glob(f"{group}/*.yaml")):
+            lines = file.read_text(errors="replace").splitlines()
+            comments = takewhile(lambda line: not line.strip() or line.startswith("#"), lines)
+            if not any(map(HEADER.match, comments)):
+                raise ValueError(
+                    f"{file}: without its first line it would set keys inside of "
+                    f"{file.parent.name}; write as the first line: # @package _global_"
+                )
+
+
 def fault_of_configs(arguments: Sequence[str]) -> str | None:
     """Returns the first fault of the config files that a command line adds, with file and line."""
-    searched = [Path(found) for text in arguments for found in SEARCHED.findall(text)]
-    for folder in [*config_dirs(arguments), *searched]:
+    for folder in own_folders(arguments):
         files = sorted(folder.rglob("*.yaml"))
         for found in (filter(None, map(_fault, files)), _circles(folder, files)):
             for fault in found:

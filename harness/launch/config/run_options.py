@@ -11,18 +11,21 @@ if TYPE_CHECKING:
 
 # Where a thread more costs memory, and from some number on the process.
 THREADS = "a whole number in [1, 1024]"
+# Each is a process.
+PROCESSES = "a whole number in [1, 1024]"
+PATH = "text of 1 to 4096 characters; write a folder, e.g. runs"
 
 
 @dataclass(frozen=True)
 class LaunchOptions:
     """Declares how a run becomes processes, and how a sweep runs."""
 
-    ranks_per_run: Annotated[int, "a whole number >= 1"]
+    ranks_per_run: Annotated[int, PROCESSES]
     action: Literal["run", "plan", "retry_failed"]
     share_stages: bool
-    retries: Annotated[int, "a whole number >= 0"]
+    retries: Annotated[int, "a whole number in [0, 1000]"]
     devices: list[str | int] | None
-    runs_per_gpu: Annotated[int, "a whole number >= 1"]
+    runs_per_gpu: Annotated[int, PROCESSES]
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class RunOptions:
     """Declares the keys of conf/config.yaml that are no fields of an experiment."""
 
     run_name: Any  # a name, as sweep_name: harness.system.names
-    output_dir: str
+    output_dir: Annotated[str, PATH]
     sweep_name: Any
     rerun: Literal["never", "changed", "always"]
     device: str

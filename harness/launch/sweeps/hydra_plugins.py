@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from harness.launch.backends.base import Backend
 from harness.launch.backends.hydra_launcher import HydraLauncherBackend
 from harness.launch.compose import check_config_names, config_folders, nulls_as_deletions
-from harness.launch.config.check import check_config
+from harness.launch.config.check import check_config, check_plugins
 from harness.launch.digests.data import DigestOf, cached_digest, with_data_digests
 from harness.launch.error_messages import exit_on_expected_errors
 from harness.launch.run_spec import RunSpec, sweep_folder
@@ -53,6 +53,7 @@ class Grid(Sweeper):
         self.loader, self.master, self.values = hydra_context.config_loader, config, plain(config)
         self.command = task_function.__name__  # of harness/cli/hydra_main.py
         with exit_on_expected_errors():
+            check_plugins(config.hydra)
             check_config(self.values, config.hydra.runtime.choices)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config

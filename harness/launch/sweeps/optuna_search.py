@@ -6,13 +6,13 @@ same values, skips their finished runs and continues after them.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 
 from harness.extras import check_extra
 from harness.run_folder.outcome import Outcome
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.checks import check_declared
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -46,15 +46,13 @@ class Search:
         ValueError: a value is out of range.
     """
 
-    trials: int
-    batch_size: int
-    seed: int
+    trials: Annotated[int, "a whole number in [1, 1000000]"]
+    batch_size: Annotated[int, "a whole number in [1, 1000000]"]
+    seed: Annotated[int, "a whole number in [0, 4294967295]"]
     done: list[Trial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        where = "hydra.sweeper."
-        check_fields(self, "a whole number >= 1", "trials", "batch_size", where=where)
-        check_fields(self, "a whole number >= 0", "seed", where=where)
+        check_declared(self, "hydra.sweeper.")
 
     def batches(
         self, overrides: Sequence[Override], execute: Callable[[list[list[str]]], list[Outcome]]
