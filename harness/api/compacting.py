@@ -11,7 +11,7 @@ from harness.groups.proving.pair import REFUSALS, refused_input
 from harness.groups.removal import Norms
 from harness.model_state.usable import check_usable
 from harness.pruning.prunable import first_names
-from harness.vocabulary.checks import check_either
+from harness.vocabulary.checks import problem_of
 from harness.vocabulary.given.masks import as_bool
 from harness.vocabulary.tensors import Tensors
 
@@ -64,7 +64,8 @@ def compact_with_proof(
         ValueError: as of `compact`.
     """
     check_usable(model)
-    check_either("norms", norms, ("exact", "living"))
+    if problem := problem_of(norms, Norms):
+        raise ValueError(f"norms {problem}")
     given = first_names(model, as_bool(masks))
     _check_shapes(model, given)
     groups = _groups(model, example_input)
