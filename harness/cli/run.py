@@ -92,7 +92,7 @@ def _import_hydra_main() -> ModuleType:
         nulls_as_deletions,
         options_first,
     )
-    from harness.launch.config.own_files import check_headers, own_folders
+    from harness.launch.config.own_files import check_headers, given_folders
     from harness.launch.sweeps.hydra_plugins import register
 
     check_overrides(sys.argv[1:])
@@ -101,7 +101,7 @@ def _import_hydra_main() -> ModuleType:
     stop_on_signals()
     # Before Hydra reads configs, so that --cfg and --info are covered too.
     check_config_names(config_dirs(sys.argv[1:]))
-    check_headers(own_folders(sys.argv[1:]))
+    check_headers(given_folders(sys.argv[1:]))
     return hydra_main
 
 

@@ -19,7 +19,7 @@ SEARCHED = re.compile(r"file://([^\s,\]'\"]+)")
 UNREADABLE = (OSError, RecursionError, UnicodeDecodeError, yaml.YAMLError)  # raised by Hydra
 
 
-def own_folders(arguments: Sequence[str]) -> list[Path]:
+def given_folders(arguments: Sequence[str]) -> list[Path]:
     """Returns the folders of configs that a command line adds."""
     searched = [Path(found) for text in arguments for found in SEARCHED.findall(text)]
     return [*config_dirs(arguments), *searched]
@@ -44,7 +44,7 @@ def check_headers(folders: Iterable[Path]) -> None:
 
 def fault_of_configs(arguments: Sequence[str]) -> str | None:
     """Returns the first fault of the config files that a command line adds, with file and line."""
-    for folder in own_folders(arguments):
+    for folder in given_folders(arguments):
         files = sorted(folder.rglob("*.yaml"))
         for found in (filter(None, map(_fault, files)), _circles(folder, files)):
             for fault in found:
