@@ -7,6 +7,9 @@ from typing import Any
 import pandas as pd
 from survey_records import dense, make, pruned, write_run
 
+from harness.report.page.run_details import details
+from harness.report.protocol import lint
+from harness.report.read import folders
 from harness.report.read.load import load
 from harness.report.read.setting_names import endings_of, without_shared_ending
 from harness.report.significance.compare import cells
@@ -34,6 +37,25 @@ def test_two_settings_of_one_model_are_two_sections_named_by_what_differs(tmp_pa
     assert titles(tmp_path) == ["mlp (hidden=[32, 32]) on digits", "mlp (hidden=[64]) on digits"]
     assert survey.labels() == ["SNIP"] and set(survey.results["label"]) == {"Dense", "SNIP"}
     assert any(note.startswith("model=mlp ran with several settings: ") for note in survey.notes)
+
+
+def test_an_unchanged_identity_is_read_once(tmp_path, monkeypatch) -> None:
+    write(tmp_path / "a", "aaaa1", {})
+    write(tmp_path / "b", "bbbb1", {"model": {**MLP, "hidden": [64]}})
+    files, read = list[Path](), folders._read
+    monkeypatch.setattr(folders, "_read", lambda file: files.append(file) or read(file))
+    for _ in range(2):
+        survey = load(tmp_path)
+        lint.check(survey)
+        made = details(tmp_path, tmp_path / "report", survey.results["folder"].unique())
+        assert made["runs"]["b"]["own"]["model.hidden"] == "[64]"
+    assert sorted(file for file in files if file.name == "identity.json") == [
+        tmp_path / "a/identity.json", tmp_path / "b/identity.json",
+    ]  # fmt: skip
+
+    changed = {"hashed_config": {**CONFIG, "model": {**MLP, "hidden": [128]}}}
+    (tmp_path / "b/identity.json").write_text(json.dumps(changed))
+    assert "mlp (hidden=[128]) on digits" in titles(tmp_path)
 
 
 def test_equal_names_of_other_bytes_or_classes_are_other_data(tmp_path) -> None:

@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harness.report.figures.sheet import letters, plain
 from harness.report.paper import Paper
 from harness.report.read.survey import Ranks
 
@@ -76,8 +77,8 @@ def _texts(ranks: Ranks, paper: Paper) -> dict[str, str]:
     side, half = _side(ranks, paper), ceil(len(ranks.mean) / 2)
     pairs = enumerate(ranks.mean.items())
     if side < _wanted(ranks, paper):
-        letters = max(4, int((side / paper.em - _GAP) / _LETTER))
-        return {name: f"{fill(name, letters)}\n{rank:.2f}" for _, (name, rank) in pairs}
+        count = letters(side - _GAP * paper.em, paper, _LETTER, least=4)
+        return {name: f"{fill(name, count)}\n{rank:.2f}" for _, (name, rank) in pairs}
     return {
         name: f"{name}  {rank:.2f}" if index < half else f"{rank:.2f}  {name}"
         for index, (name, rank) in pairs
@@ -117,8 +118,7 @@ def _names(axes: Axes, ranks: Ranks, ends: tuple[float, float], paper: Paper) ->
         row = top - distance * ((index if first else len(ranks.mean) - 1 - index) + 0.5)
         end, align = (ends[0], "right") if first else (ends[1], "left")
         _line(axes, [rank, rank, end], [0, row, row])
-        # matplotlib reads $...$ as a formula.
-        text = "\n".join(f" {line} " for line in texts[name].replace("$", r"\$").split("\n"))
+        text = "\n".join(f" {line} " for line in plain(texts[name]).split("\n"))
         _text(axes, end, row, text, align, "center")
 
 

@@ -98,9 +98,9 @@ def width_of(paper: Paper, panels: int) -> float:
     return paper.width or (_PANEL * panels if panels > 1 else 1.5 * _PANEL)
 
 
-def letters(inches: float, paper: Paper) -> int:
-    """Returns how many letters fit into so many inches."""
-    return max(8, int(inches / (LETTER * paper.em)))
+def letters(inches: float, paper: Paper, letter: float = LETTER, least: int = 8) -> int:
+    """Returns how many letters, each so many em wide, fit into so many inches; `least` at least."""
+    return max(least, int(inches / (letter * paper.em)))
 
 
 def legend_columns(labels: list[str], width: float, em: float) -> int:

@@ -1,6 +1,7 @@
 """Reads the files of a run folder beside its records; what is missing or damaged is empty."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,21 @@ Facts = dict[str, Any]
 
 
 def hashed_config(folder: Path) -> Facts:
-    """Returns the run's resolved config that names it, from identity.json."""
-    return inside(_read(folder / "identity.json"), "hashed_config")
+    """Returns the run's resolved config that names it, from identity.json; not to be changed.
+
+    An unchanged file is read once.
+    """
+    file = folder / "identity.json"
+    try:
+        state = file.stat()
+    except OSError:
+        return {}
+    return _hashed_config(file, state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@cache
+def _hashed_config(file: Path, *state: int) -> Facts:
+    return inside(_read(file), "hashed_config")
 
 
 def environment(folder: Path) -> Facts:

@@ -67,7 +67,11 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Survey:
-    """Holds the tables of a report."""
+    """Holds the tables of a report.
+
+    model, data and label are names that tell settings apart. recorded_model, recorded_data and
+    recorded_label (of `results`; `label` of `records`) are those that the run recorded.
+    """
 
     runs: Path
     records: pd.DataFrame
