@@ -3,13 +3,17 @@
 import json
 import signal
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from sharing import STEPS_PER_EPOCH, Point, command, folder_of, left, start, steps_on_ranks
+from forked_ranks import results
+from sharing import STEPS_PER_EPOCH, Point, folder_of, left, start, started, steps_on_ranks
 from sharing_points import DEEP, KEEP, MARKS, REWIND, stages
 
 from harness.system.locks import locked
+from harness.system.processes import is_process_suspended
 
 DEADLINE_S = 120.0
 
@@ -21,25 +25,26 @@ def fixture_alone(tmp_path_factory) -> dict[Point, dict[str, bytes]]:
 
 
 def test_several_processes_at_once_compute_each_stage_once(tmp_path, alone) -> None:
-    runs = [command(tmp_path, point, MARKS) for point in (DEEP, KEEP, REWIND)]
-    steps = 0
-    for run in runs:
-        out, err = run.communicate(timeout=DEADLINE_S)
-        assert run.returncode == 0, err
-        steps += int(out.split()[-1])
+    with ExitStack() as stack:
+        points = (DEEP, KEEP, REWIND)
+        runs = [stack.enter_context(started(tmp_path, point, MARKS)) for point in points]
+        steps = sum(results(runs))
 
     assert {p: left(folder_of(tmp_path, p)) for p in alone} == alone
     # Three levels of keep and three of weight_rewind, an epoch each.
     assert steps == 6 * STEPS_PER_EPOCH
 
 
-@pytest.mark.parametrize("step", [10, 14])
-def test_sigkill_of_who_computes_frees_who_waits(tmp_path, alone, step) -> None:
-    killed = command(tmp_path, KEEP, MARKS, victim=f"{step}:SIGKILL")
-    waiting = command(tmp_path, DEEP, MARKS)
-    for run in (killed, waiting):
-        run.communicate(timeout=DEADLINE_S)
-    assert waiting.returncode == 0
+# In the training of a level, and how many records a run has that waits for it.
+@pytest.mark.parametrize(("step", "lines"), [(10, 1), (14, 3)])
+def test_sigkill_of_who_computes_frees_who_waits(tmp_path, alone, step, lines) -> None:
+    with started(tmp_path, KEEP, MARKS, victim=f"{step}:SIGSTOP") as computing:
+        until(lambda: is_process_suspended(computing.pid), "the run has not come to its step")
+        with started(tmp_path, DEEP, MARKS) as waiting:
+            wait_for(folder_of_started(tmp_path, DEEP) / "records.jsonl", lines)
+            computing.send(signal.SIGKILL)
+            ends = [run.ends(time.monotonic() + DEADLINE_S) for run in (computing, waiting)]
+    assert ends == [-signal.SIGKILL, 0]
     start(tmp_path, KEEP, MARKS)
 
     assert {p: left(folder_of(tmp_path, p)) for p in (KEEP, DEEP)} == {
@@ -52,12 +57,10 @@ def test_a_signal_is_heard_while_another_computes(tmp_path, alone, name, status)
     start(tmp_path, KEEP, MARKS)
     level_2 = max(stages(tmp_path), key=lambda file: file.stat().st_mtime_ns)
     level_2.unlink()
-    with locked(level_2.parent):
-        run = command(tmp_path, DEEP, MARKS)
+    with locked(level_2.parent), started(tmp_path, DEEP, MARKS) as run:
         wait_for(folder_of_started(tmp_path, DEEP) / "records.jsonl", lines=3)
-        run.send_signal(signal.Signals[name])
-        run.communicate(timeout=DEADLINE_S)
-    assert run.returncode == status
+        run.send(signal.Signals[name])
+        assert run.ends(time.monotonic() + DEADLINE_S) == status
 
     assert left(start(tmp_path, DEEP, MARKS)) == alone[DEEP]
 
@@ -73,9 +76,16 @@ def folder_of_started(runs: Path, point: Point) -> Path:
 
 
 def wait_for(file: Path, lines: int) -> None:
+    def there() -> bool:
+        return file.exists() and len(file.read_text().splitlines()) >= lines
+
+    until(there, f"{file} has not come to {lines} lines")
+
+
+def until(there: Callable[[], bool], else_say: str) -> None:
     deadline = time.monotonic() + DEADLINE_S
-    while not file.exists() or len(file.read_text().splitlines()) < lines:
-        assert time.monotonic() < deadline, f"{file} has not come to {lines} lines"
+    while not there():
+        assert time.monotonic() < deadline, else_say
         time.sleep(0.05)
 
 

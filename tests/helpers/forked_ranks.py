@@ -78,6 +78,15 @@ class Rank:
         """Returns what the process wrote to stdout (1) or stderr (2)."""
         return Path(f"{self._log}-{number}").read_text()
 
+    @property
+    def pid(self) -> int:
+        assert self._process.pid
+        return self._process.pid
+
+    def send(self, number: int) -> None:
+        """Sends a signal to the process."""
+        os.kill(self.pid, number)
+
     def end(self) -> None:
         self._process.kill()
         self._process.join()

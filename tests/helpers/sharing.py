@@ -1,9 +1,7 @@
-"""Runs that share stages, in this process, or as commands: sharing.py MARKED.json -- ARGUMENTS."""
+"""Runs that share stages, in this process or in others."""
 
-import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,9 +12,9 @@ from typing import Any
 
 import pytest
 import safetensors.torch
-from command import TINY, environment, run_main
+from command import TINY, run_main
 from cutting import rehearses
-from forked_ranks import forked, results
+from forked_ranks import Rank, forked, results
 from grids import content_of
 from omegaconf import DictConfig
 
@@ -111,34 +109,26 @@ def left(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def command(
-    runs: Path, point: Point, marks: Iterable[str], victim: str = ""
-) -> "subprocess.Popen[str]":
-    """Runs the same as a process.
+@contextmanager
+def started(runs: Path, point: Point, marks: Iterable[str], victim: str = "") -> Iterator[Rank]:
+    """Yields a process that runs the same, whose result is its steps after dense training.
 
     victim: STEP:SIGNAL, which it sends to itself before that step.
     """
-    runs.mkdir(exist_ok=True)
-    file = runs / "marked.json"
-    file.write_text(json.dumps(sorted(marks)))
-    return subprocess.Popen(
-        [sys.executable, __file__, str(file), "--", *point, f"output_dir={runs}"],
-        env={**environment(), "VICTIM": victim},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    given = (victim, sorted(marks), *point, f"output_dir={runs}")
+    with forked(1, _steps, *given, group=False) as (process,):
+        yield process
 
 
 def steps_on_ranks(count: int, runs: Path, point: Point, marks: Iterable[str]) -> list[int]:
     """Runs the same on several ranks; returns the steps after dense training that each made."""
-    with forked(count, _steps, sorted(marks), *point, f"output_dir={runs}") as ranks:
+    with forked(count, _steps, "", sorted(marks), *point, f"output_dir={runs}") as ranks:
         return results(ranks)
 
 
-def _steps(marks: list[str], *arguments: str) -> int:
+def _steps(victim: str, marks: list[str], *arguments: str) -> int:
     harness.cli.hydra_main.build_run_spec = partial(marking, marks)  # type: ignore[assignment]
-    trained, update, (step, _, name) = [], Loop._update, os.environ.get("VICTIM", "").partition(":")
+    trained, update, (step, _, name) = [], Loop._update, victim.partition(":")
 
     def counted(loop: Loop) -> None:
         if not rehearses():
@@ -151,8 +141,3 @@ def _steps(marks: list[str], *arguments: str) -> int:
     sys.argv = ["harness", *arguments]
     main()
     return sum(level != 0 for level in trained)
-
-
-if __name__ == "__main__":
-    file, _, *given = sys.argv[1:]
-    print("steps", _steps(json.loads(Path(file).read_text()), *given))
