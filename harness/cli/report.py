@@ -5,12 +5,11 @@ beyond seed noise), 2 wrong input, 130 after Ctrl-C.
 """
 
 import argparse
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.system.collector import without_collection
 from harness.system.command_line import Parser, run_command
 from harness.system.deletion import check_no_link
 
@@ -81,19 +80,7 @@ def _claims(runs: Path, out: Path) -> int:
     return 0
 
 
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Disables the cyclic garbage collector, which takes a tenth of the time and frees little."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-@_without_garbage_collection()
+@without_collection()
 def _report(options: argparse.Namespace, out: Path) -> int:
     from harness.report.published import parse_published_for
     from harness.report.read.load import load

@@ -15,6 +15,7 @@ from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import LOG
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import write_atomic
+from harness.system.collector import without_collection
 from harness.system.deletion import ELSEWHERE, check_no_link
 from harness.system.errors import LeaseLost
 from harness.system.loaded_sources import watch_imports
@@ -46,7 +47,7 @@ def execute_spec(spec: RunSpec) -> Outcome:
 def import_execute() -> None:
     """Imports harness.launch.execute, and torch with it, which takes seconds."""
     watch_imports()
-    with exiting_on_signals():
+    with exiting_on_signals(), without_collection():
         import harness.launch.execute  # noqa: F401
 
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from harness.augmentation.base import Augmentation
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
+from harness.system.collector import without_collection
 from harness.training.batching import steps_per_epoch
 from harness.vocabulary.checks import check, check_declared, follows, problem_of
 
@@ -118,7 +119,8 @@ def _refusal(make: MakeOptimizer) -> Exception | None:
     errors = []
     for shape in ((1, 1), (1,)):
         try:
-            make([nn.Parameter(torch.zeros(shape))])
+            with without_collection():  # the first optimizer imports torch._dynamo
+                make([nn.Parameter(torch.zeros(shape))])
         except Exception as error:
             errors.append(error)
         else:
