@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import TINY, environment, harness, records_of, run_folders
+from command import ONE_WORKER, TINY, environment, harness, records_of, run_folders
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from harness.launch.sweeps.grid import shape
@@ -22,9 +22,9 @@ GRID = ("-m", *TINY, "schedule.unit=compression", "schedule.final=2,4", "sweep_n
 
 
 def test_a_sweep_runs_every_point_and_a_second_start_skips_them(tmp_path) -> None:
-    first = harness(*GRID, "seed=0,1", f"output_dir={tmp_path}")
+    first = harness(*GRID, "seed=0,1", ONE_WORKER, f"output_dir={tmp_path}")
     before = {f: (f / "records.jsonl").stat().st_mtime_ns for f in run_folders(tmp_path, "grid")}
-    second = harness(*GRID, "seed=0,1,2", f"output_dir={tmp_path}")
+    second = harness(*GRID, "seed=0,1,2", ONE_WORKER, f"output_dir={tmp_path}")
 
     assert first.returncode == second.returncode == 0, first.stderr
     assert "sweep: 4 runs: 4 finished, 0 skipped, 0 failed" in first.stdout
@@ -46,9 +46,8 @@ def test_methods_of_a_sweep_start_from_the_same_dense_weights_trained_once(tmp_p
 
 
 def test_one_failing_point_does_not_stop_the_others_and_is_listed_with_its_reason(tmp_path) -> None:
-    done = harness(
-        *GRID, "saliency=gradient", "calibration.samples=64,9999", f"output_dir={tmp_path}"
-    )
+    samples = "calibration.samples=64,9999"
+    done = harness(*GRID, "saliency=gradient", samples, ONE_WORKER, f"output_dir={tmp_path}")
 
     assert done.returncode == 1
     assert "sweep: 4 runs: 2 finished, 0 skipped, 2 failed" in done.stdout
@@ -63,7 +62,7 @@ def test_one_failing_point_does_not_stop_the_others_and_is_listed_with_its_reaso
 
 
 def test_a_misspelt_value_in_a_grid_is_told_before_any_run(tmp_path) -> None:
-    done = harness(*GRID, "method=random,globl_magnitude", f"output_dir={tmp_path}")
+    done = harness(*GRID, "method=random,globl_magnitude", ONE_WORKER, f"output_dir={tmp_path}")
 
     assert done.returncode == 2
     assert "harness: method=globl_magnitude: there is no such method; did you mean" in done.stderr
@@ -88,7 +87,7 @@ def test_a_signal_stops_a_sweep_and_the_same_command_goes_on(tmp_path, number, s
     # Ends when the last process that holds the pipes has ended.
     _, said = sweep.communicate(timeout=60)
 
-    done = harness(*points)
+    done = harness(*points, ONE_WORKER)
 
     assert sweep.returncode == status
     assert f"{number.name}; the same command resumes" in said
@@ -119,7 +118,7 @@ def test_a_grid_is_composed_once_for_every_combination_of_group_choices() -> Non
 
 
 def test_a_misspelt_key_in_a_grid_is_told_before_any_run(tmp_path) -> None:
-    done = harness(*GRID, "sed=0,1", f"output_dir={tmp_path}")
+    done = harness(*GRID, "sed=0,1", ONE_WORKER, f"output_dir={tmp_path}")
 
     assert done.returncode == 2
     assert "sed: there is no such key; did you mean seed" in done.stderr

@@ -19,6 +19,8 @@ TINY = (
     "data=blobs", "model=mlp", "training.epochs=2", "retraining.epochs=1",
     "calibration.samples=64", "tracking=none", "schedule=one_shot",
 )  # fmt: skip
+# Where it does not matter how many work on a sweep: each takes seconds to start.
+ONE_WORKER = "hydra.launcher.n_jobs=1"
 
 
 def harness(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import TINY, harness, records_of
+from command import ONE_WORKER, TINY, harness, records_of
 from conftest import cases
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -124,7 +124,7 @@ def test_a_second_start_of_a_search_trains_nothing_again(tmp_path) -> None:
         "-m", "hydra/sweeper=finetune_lr", *TINY, "retraining.epochs=2", "seed=3",
         "saliency=gradient", "calibration.samples=64,9999", "hydra.sweeper.trials=4",
         "hydra.sweeper.batch_size=2", "hydra.sweeper.seed=2", "sweep_name=rates",
-        f"output_dir={tmp_path}",
+        f"output_dir={tmp_path}", ONE_WORKER,
     )  # fmt: skip
     first = harness(*command)
     file = tmp_path / "rates" / "search.json"
@@ -147,7 +147,8 @@ def test_a_second_start_of_a_search_trains_nothing_again(tmp_path) -> None:
 
 def test_only_runs_are_searched(tmp_path) -> None:
     done = harness(
-        "-m", "hydra/sweeper=finetune_lr", *TINY, "launch.action=plan", f"output_dir={tmp_path}"
+        "-m", "hydra/sweeper=finetune_lr", *TINY, "launch.action=plan", ONE_WORKER,
+        f"output_dir={tmp_path}",
     )  # fmt: skip
 
     assert done.returncode == 2

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from command import TINY, environment, harness, only_run, records_of, run_folders
 from conftest import cases
+from forked_ranks import harness_on_ranks
 
 from harness.launch.backends.local_ranks import rank_count
 from harness.launch.backends.rank_results import read_result
@@ -27,9 +29,9 @@ SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
 
 @pytest.fixture(scope="module", name="whole")
 def fixture_whole(tmp_path_factory) -> bytes:
-    """Returns the records of LONG under torchrun with two ranks."""
+    """Returns the records of LONG on two ranks of a launcher."""
     runs = tmp_path_factory.mktemp("whole")
-    done = harness(*LONG, f"output_dir={runs}", ranks=2)
+    done = harness_on_ranks(2, *LONG, f"output_dir={runs}")
     assert done.returncode == 0, done.stderr
     return (only_run(runs) / "records.jsonl").read_bytes()
 
@@ -52,7 +54,7 @@ def started(*arguments: str) -> "subprocess.Popen[str]":
 
 def wait_for_checkpoint(runs: Path) -> None:
     deadline = time.monotonic() + 120
-    while not list(runs.glob("single/*/*/checkpoints/*.step")):
+    while not list(runs.glob("*/*/*/checkpoints/*.step")):
         assert time.monotonic() < deadline, "no checkpoint in two minutes"
         time.sleep(0.01)
 
@@ -70,6 +72,10 @@ def ranks_of(starter: int) -> dict[int, int]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def assert_none_is_left(ranks: dict[int, int], temporary: Path) -> None:
     for pid in ranks.values():
         with pytest.raises(ProcessLookupError):
@@ -77,7 +83,7 @@ def assert_none_is_left(ranks: dict[int, int], temporary: Path) -> None:
     assert not list(temporary.glob("pruning-harness-*"))
 
 
-def test_two_runs_at_once_have_the_records_of_torchrun_byte_for_byte(tmp_path, whole, temporary):
+def test_two_runs_at_once_have_the_records_of_launched_ranks(tmp_path, whole, temporary):
     both = [started(*LONG, TWO, f"output_dir={tmp_path}/{name}") for name in ("a", "b")]
     said = [run.communicate(timeout=240) for run in both]
 
@@ -90,17 +96,6 @@ def test_two_runs_at_once_have_the_records_of_torchrun_byte_for_byte(tmp_path, w
         assert out.splitlines()[-1] == f"finished: {folder}"
         assert errors == ""
     assert_none_is_left({}, temporary)
-
-
-def test_every_point_of_a_sweep_has_its_ranks_and_a_second_start_skips_it(tmp_path) -> None:
-    sweep = ("-m", *TINY, TWO, "seed=0,1", "sweep_name=two", f"output_dir={tmp_path}")
-    first, second = harness(*sweep), harness(*sweep)
-
-    assert "sweep: 2 runs: 2 finished, 0 skipped, 0 failed" in first.stdout, first.stderr
-    assert "sweep: 2 runs: 0 finished, 2 skipped, 0 failed" in second.stdout, second.stderr
-    folders = run_folders(tmp_path, "two")
-    assert [len(records_of(folder)) for folder in folders] == [3, 3]
-    assert all('"world_size": 2' in (f / "environment.json").read_text() for f in folders)
 
 
 @cases("name, to_all", ("SIGINT", True), ("SIGUSR1", False))
@@ -119,22 +114,24 @@ def test_a_signal_saves_all_ranks_and_the_same_command_goes_on(
     assert_none_is_left(ranks, temporary)
     folder = only_run(tmp_path)
     assert Status(folder, "").read()["state"] == "interrupted"
-    assert harness(*LONG, TWO, f"output_dir={tmp_path}").returncode == 0
+    # Ranks of a launcher go on with it too.
+    again = (TWO,) if to_all else ()
+    start = harness if to_all else partial(harness_on_ranks, 2)
+    assert start(*LONG, *again, f"output_dir={tmp_path}").returncode == 0
     assert (folder / "records.jsonl").read_bytes() == whole
     assert '"event": "resumed"' in (folder / "timings.jsonl").read_text()
 
 
-@cases("victim", 0, 1)
-def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(tmp_path, temporary, victim) -> None:
+def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(tmp_path, temporary) -> None:
     run = started(*LONG, TWO, f"output_dir={tmp_path}")
     wait_for_checkpoint(tmp_path)
     ranks = ranks_of(run.pid)
-    os.kill(ranks[victim], signal.SIGKILL)
+    os.kill(ranks[1], signal.SIGKILL)
     _, errors = run.communicate(timeout=120)
 
     assert run.returncode == 1
     assert errors.splitlines() == [
-        f"harness: rank {victim} (pid {ranks[victim]}) was killed by SIGKILL (out of memory?); "
+        f"harness: rank 1 (pid {ranks[1]}) was killed by SIGKILL (out of memory?); "
         "the same command resumes from the last checkpoint"
     ]
     assert_none_is_left(ranks, temporary)
@@ -155,19 +152,28 @@ def test_ranks_save_themselves_when_their_starter_is_killed(tmp_path, temporary)
         time.sleep(0.05)
 
 
-def test_a_point_whose_rank_is_killed_fails_alone(tmp_path) -> None:
-    sweep = started(
-        "-m", *LONG, TWO, "seed=0,1", "hydra.launcher.n_jobs=1", f"output_dir={tmp_path}"
-    )  # fmt: skip
+def test_a_point_whose_rank_0_is_killed_fails_alone_and_a_second_start_runs_it_alone(
+    tmp_path, temporary
+) -> None:
+    points = ("-m", *LONG, TWO, "seed=0,1", "sweep_name=two", f"output_dir={tmp_path}")
+    sweep = started(*points, "hydra.launcher.n_jobs=1")
     wait_for_checkpoint(tmp_path)
-    rank_0 = Status(only_run(tmp_path), "").read()["pid"]
+    rank_0 = Status(only_run(tmp_path, "two"), "").read()["pid"]
+    ranks = ranks_of(parent_of(rank_0))
     os.kill(rank_0, signal.SIGKILL)
     out, errors = sweep.communicate(timeout=240)
 
-    assert sweep.returncode == 1
+    assert sweep.returncode == 1 and ranks[0] == rank_0
     assert "sweep: 2 runs: 1 finished, 0 skipped, 1 failed" in out
     assert f"failed: seed=0: rank 0 (pid {rank_0}) was killed by SIGKILL" in out
     assert errors == ""
+    assert_none_is_left(ranks, temporary)
+
+    second = harness(*points)
+    assert "sweep: 2 runs: 1 finished, 1 skipped, 0 failed" in second.stdout, second.stderr
+    folders = run_folders(tmp_path, "two")
+    assert [len(records_of(folder)) for folder in folders] == [3, 3]
+    assert all('"world_size": 2' in (f / "environment.json").read_text() for f in folders)
 
 
 @cases(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from command import TINY, harness
+from command import ONE_WORKER, TINY, harness
 
 from harness.report.claims import check
 from harness.report.read.load import load
@@ -14,9 +14,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("claims")
     grid = ("seed=0,1", "method=global_magnitude,random", "finetune=keep,lr_rewind")
     budget = ("finetune.epochs=1", "schedule.unit=compression", "schedule.final=6")
-    done = harness(
-        "-m", *TINY, *grid, *budget, f"output_dir={folder}", "sweep_name=claims", cwd=folder
-    )
+    place = (f"output_dir={folder}", "sweep_name=claims", ONE_WORKER)
+    done = harness("-m", *TINY, *grid, *budget, *place, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "claims"
 

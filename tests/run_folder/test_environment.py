@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from command import TINY, harness, only_run, python, run_folders
+from command import ONE_WORKER, TINY, harness, only_run, python, run_folders
 
 from harness.run_folder.environment import gpus
 from harness.system import hardware
@@ -39,7 +39,7 @@ def test_the_command_of_a_run_makes_it_again(tmp_path) -> None:
 
 def test_a_point_of_a_sweep_has_the_command_of_its_own_run(tmp_path) -> None:
     grid = ("saliency=random,magnitude", "allocation=uniform", "sweep_name=s")
-    assert harness("-m", *TINY, *grid, f"output_dir={tmp_path}/a").returncode == 0
+    assert harness("-m", *TINY, *grid, ONE_WORKER, f"output_dir={tmp_path}/a").returncode == 0
     for number, run in enumerate(run_folders(tmp_path / "a", "s")):
         made = again(run, tmp_path / str(number))
         assert made.name == run.name

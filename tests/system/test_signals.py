@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from command import environment, harness, only_run, python, records_of
-from conftest import HELPERS
+from conftest import HELPERS, cases
 from cutting import RUN
 from forked_ranks import forked, harness_on_ranks
 from signalled_program import at_work
@@ -172,8 +172,12 @@ def _wait_for(runs: Path, pattern: str) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
-@pytest.mark.parametrize("module", ["hydra", "torch.nn.functional", "harness.cli.hydra_main"])
+@cases(
+    "module, name",
+    *(("hydra", name) for name in SAVED),
+    ("harness.cli.hydra_main", "SIGINT"),
+    ("torch.nn.functional", "SIGTERM"),
+)
 def test_a_signal_in_the_middle_of_the_imports_has_its_status_too(module, name) -> None:
     done = subprocess.run(
         [sys.executable, "tests/helpers/signalled_import.py", module, name, *RUN],
