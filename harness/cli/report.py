@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.system.collector import without_collection
 from harness.system.command_line import Parser, run_command
 from harness.system.deletion import check_no_link
+from harness.system.processes import without_collection
 
 if TYPE_CHECKING:
     from harness.report.paper import Paper

@@ -15,11 +15,11 @@ from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import LOG
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import write_atomic
-from harness.system.collector import without_collection
 from harness.system.deletion import ELSEWHERE, check_no_link
 from harness.system.errors import LeaseLost
 from harness.system.loaded_sources import watch_imports
 from harness.system.locks import Busy
+from harness.system.processes import without_collection
 from harness.system.redaction import redact
 from harness.system.signals import exiting_on_signals, is_rank_zero
 

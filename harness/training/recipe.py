@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from harness.augmentation.base import Augmentation
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
-from harness.system.collector import without_collection
+from harness.system.processes import without_collection
 from harness.training.batching import steps_per_epoch
 from harness.vocabulary.checks import check, check_declared, follows, problem_of
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from harness.launch.execute_lazy import import_execute
-from harness.system.collector import without_collection
+from harness.system.processes import without_collection
 
 
 def test_it_is_off_inside_and_as_before_afterwards() -> None:
