@@ -27,7 +27,9 @@ from harness.system.signals import SIGNALS, Stopped
 HOST = {"MASTER_ADDR": "127.0.0.1"}
 POLL_S = 0.02
 AGAIN_S = 1.0  # from this distance on, a second Ctrl-C counts as another one
-# After the first failure: time until the other ranks get SIGTERM, and until they get SIGKILL.
+# After the first failure: time until the other ranks get SIGTERM, and until they get SIGKILL. A
+# rank that hangs is given more than the 60 s (LEAVE_S of the watchdog) after which it ends itself:
+# its own message names the collective, or the saving, in which it hangs.
 NOTICE_S, LEAVE_S = 10.0, 90.0
 AT_ONCE_S = 5.0  # from a second Ctrl-C to SIGKILL
 
