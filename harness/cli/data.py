@@ -29,12 +29,14 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _described(name: str, root: str) -> str:
+    from harness.data.shared.splits import PARTS  # late, as it imports torch
+
     part = _built(name, root)
     try:
         splits = part.load()
     except ValueError as error:
         return f"{name:<10}not here: {error}"
-    sizes = (len(getattr(splits, split)) for split in ("train", "validation", "test"))
+    sizes = (len(getattr(splits, split)) for split in PARTS)
     shape = "x".join(map(str, splits.shape))
     return _row(name, *sizes, shape, splits.classes, _where(part))
 

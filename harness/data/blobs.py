@@ -6,6 +6,7 @@ from torch import Tensor
 
 from harness.data.base import Split, Splits
 from harness.data.shared.prepare import SEED, normalised
+from harness.data.shared.splits import PARTS
 from harness.vocabulary.checks import check, check_declared
 
 CLASSES = "a whole number in [2, 1000000]; there is nothing to tell apart otherwise"
@@ -37,7 +38,7 @@ class Blobs:
 
     def __post_init__(self) -> None:
         check_declared(self)
-        sizes = {"train": self.train, "validation": self.validation, "test": self.test}
+        sizes: dict[str, int] = {part: getattr(self, part) for part in PARTS}
         for name, size in sizes.items():
             check(name, size, f"a whole number >= {self.classes}; a sample per class at least")
         if sum(sizes.values()) * self.features > MOST_NUMBERS:

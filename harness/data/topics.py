@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.data.base import Split, Splits
+from harness.data.shared.splits import PARTS
 from harness.vocabulary.checks import check_declared
 
 CONTEXT = "a whole number in [1, 4096]; characters per sample, write e.g. 64"
@@ -17,7 +18,6 @@ FRACTION = "a number in (0, 1); it is a fraction of the text, write e.g. 0.05"
 VOCABULARY = "".join(map(chr, range(32, 127))) + "\n"
 OTHER = len(VOCABULARY)  # every other character
 CLASSES = OTHER + 1
-PARTS = ("train", "validation", "test")
 
 
 # Once per process: a sweep's worker loads it for each of its runs.

@@ -17,24 +17,24 @@ _SWITCHES = inspect.signature(DistributedDataParallel).parameters
 _NEW, _OLD = "forward_sync_buffers", "broadcast_buffers"
 NO_BUFFERS: dict[str, Any] = {_NEW if _NEW in _SWITCHES else _OLD: False}
 
-Rehearsal = Callable[[nn.Module], Tensor]  # replica -> loss of one or two samples
+FirstPass = Callable[[nn.Module], Tensor]  # replica -> loss of one or two samples
 RegisterExchange = Callable[[DistributedDataParallel], None]  # of how gradients are exchanged
 
 
 def replicate(
-    model: nn.Module, device: torch.device, rehearse: Rehearsal, install: RegisterExchange
+    model: nn.Module, device: torch.device, first_pass: FirstPass, install: RegisterExchange
 ) -> DistributedDataParallel:
     """Returns the model in DDP without buffer synchronization and with fixed gradient buckets.
 
     By default DDP rearranges its buckets after the first backward pass. Sums over three and more
     ranks depend on the position of a number in its bucket, so a resumed run would round
-    differently. One backward pass is therefore rehearsed, in eval mode, and its gradients are
+    differently. One backward pass therefore comes first, in eval mode, and its gradients are
     discarded. It also shows whether a parameter does not contribute to the loss.
     """
     replica = _wrapped(model, device)
-    install(replica)  # Before the rehearsal, which would reduce dense gradients otherwise.
+    install(replica)  # Before the first pass, which would reduce dense gradients otherwise.
     with eval_mode(replica):
-        rehearse(replica).backward()
+        first_pass(replica).backward()
     unused = any(p.requires_grad and p.grad is None for p in model.parameters())
     model.zero_grad(set_to_none=True)
     if unused:

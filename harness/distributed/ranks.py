@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from harness.distributed.consistency import CollectiveCall, Digests, disagreement_error
-from harness.distributed.ddp import Rehearsal, replicate, running_statistics
+from harness.distributed.ddp import FirstPass, replicate, running_statistics
 from harness.distributed.gradient_exchange import (
     DENSE,
     GradientExchange,
@@ -199,13 +199,13 @@ class Ranks:
     def wrap(
         self,
         model: nn.Module,
-        rehearse: Rehearsal,
+        first_pass: FirstPass,
         exchange: GradientExchange = DENSE,
         masks_in_force: MasksInForce | None = None,
     ) -> nn.Module:
         """Returns the model whose backward pass averages gradients over ranks, without buffers.
 
-        `rehearse` returns a loss of one or two samples. See `register_exchange` for the masks.
+        `first_pass` returns a loss of one or two samples. See `register_exchange` for the masks.
 
         Raises:
             RanksDisagree: The models are not equal. DDP would overwrite them with rank 0's.
@@ -215,7 +215,7 @@ class Ranks:
         self.broadcast_running_statistics(model)
         self.check_replicas(model, "the model before training")
         register = partial(register_exchange, exchange=exchange, masks_in_force=masks_in_force)
-        return replicate(model, self.device, rehearse, register)
+        return replicate(model, self.device, first_pass, register)
 
     def barrier(self) -> None:
         """Waits until all ranks have called this."""

@@ -5,6 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from harness.vocabulary.finite import is_finite
+
 # The label of what is not there, such as padding: torch's cross-entropy leaves it out by default.
 IGNORED = -100
 LARGEST_LOSS = math.log(sys.float_info.max)
@@ -70,7 +72,7 @@ def check_labels(task: Task, labels: Tensor, classes: int, source: str) -> None:
     Raises:
         ValueError: a label is no number, the task cannot use it, or none of the labels counts.
     """
-    if labels.is_floating_point() and not labels.isfinite().all():
+    if labels.is_floating_point() and not is_finite(labels):
         raise ValueError(f"labels of {source} hold NaN or infinity; leave these samples out")
     own = getattr(task, "check_labels", None)
     if own is not None:

@@ -51,7 +51,7 @@ class Loop:
             context.ranks.options.gradient_exchange == "sparse", context.gradient_dtype
         )
         self.replica = context.ranks.wrap(
-            model, self._rehearse, self.exchange, hooks.masks_in_force
+            model, self._first_pass, self.exchange, hooks.masks_in_force
         )
         self.optimizer = recipe.optimizer(model.parameters())
         self.optimizer.zero_grad(set_to_none=True)  # gradients of the caller
@@ -168,7 +168,7 @@ class Loop:
             load_rank_state(self.own, self.model, self.total)
             self.own = None
 
-    def _rehearse(self, replica: nn.Module) -> Tensor:
+    def _first_pass(self, replica: nn.Module) -> Tensor:
         few = torch.arange(min(2, len(self.context.split)))
         inputs, labels = next(iter(self.context.split.batches([few])))
         return self.context.task.loss(replica(inputs), labels)

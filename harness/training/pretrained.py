@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from harness.model_state.unwrapped import unwrap
 from harness.model_state.usable import check_usable
 from harness.model_state.whole_state import EXTRA, load_into, whole_state
+from harness.vocabulary.finite import is_finite
 from harness.vocabulary.tensors import Tensors
 
 LOG = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ def _differences(
             yield name, f"{name} has shape {theirs} in the file and {shape} in the model"
         elif value.is_floating_point() != mine.is_floating_point():
             yield name, f"{name} is {value.dtype} in the file and {mine.dtype} in the model"
-        elif value.is_floating_point() and not value.isfinite().all():
+        elif value.is_floating_point() and not is_finite(value):
             yield name, f"{name} has values that are not finite in the file"
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from harness.data.base import Split
 from harness.data.calibration import Samples
+from harness.data.shared.splits import PARTS
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import has_synced_norms, use_local_batch_norm
 from harness.experiment.context import RunContext
@@ -87,8 +88,7 @@ class FewSamples:
 def few_samples(context: RunContext) -> RunContext:
     """Returns the context of a run on the first samples that count of each split, on one rank."""
     workload, splits = context.workload, context.workload.splits
-    names = ("train", "validation", "test")
-    few: dict[str, Any] = {name: _few(getattr(splits, name), workload.task) for name in names}
+    few: dict[str, Any] = {name: _few(getattr(splits, name), workload.task) for name in PARTS}
     experiment = _copied(context.experiment, Samples(len(few["train"]), balanced=False))
     small: Workload = replace(
         workload,
