@@ -18,10 +18,6 @@ class RandomOff(TorchDispatchMode):
     `narrows` tells if an operator has converted float64 to a narrower dtype.
     """
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else the first pass imports torch._dynamo, which takes seconds
-
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.narrows = False
