@@ -1,8 +1,8 @@
 """Adapts attributes of modules that restate a size, such as num_heads or hidden_dim.
 
 A module's attribute is compared with the sizes that changed in its own tensors and in those of the
-modules inside it. If one new size fits, the attribute becomes it. If several fit, the attribute
-stays, and is searched where the smaller network fails.
+modules inside it. If one new size fits, and its name does not say otherwise, the attribute becomes
+it. If several fit, the attribute stays, and is searched where the smaller network fails.
 """
 
 import re
@@ -18,8 +18,13 @@ from harness.groups.layers.sizes import LAYERS
 
 Attributes = dict[str, tuple[Any, Any]]  # "module.attribute" -> (dense value, new value)
 BASE = frozenset(vars(nn.Module()))
+# By these names an attribute counts units, states a width all the same, or states neither.
 COUNTS = re.compile(r"head|group", re.IGNORECASE)
 WIDTHS = re.compile(r"dim|size|width|channel", re.IGNORECASE)
+NEITHER = re.compile(
+    r"layer|depth|block|stage|kernel|stride|padd|dilat|patch|window|image|img|class|len|ratio|steps",
+    re.IGNORECASE,
+)
 UNITS = "units of "
 
 
@@ -128,10 +133,9 @@ def size_attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
 def _likely(old: Any, attribute: str, changes: Sequence[Change]) -> Any:
     if not isinstance(old, int):
         return _as(old, [Option("", _likely(each, attribute, changes)) for each in old])
-    found = options(old, attribute, changes)[1:]
-    units = [option for option in found if option.role.startswith(UNITS)]
-    if len(found) > 1 and _counts_units(attribute):
-        found = units
+    counts = _counts_units(attribute)
+    fitting = [c for c in changes if c.role.startswith(UNITS) == counts]
+    found = [] if NEITHER.search(attribute) else options(old, attribute, fitting)[1:]
     return found[0].value if len(found) == 1 else old
 
 

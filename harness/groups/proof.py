@@ -9,7 +9,7 @@ from torch import nn
 
 from harness.groups.attributes import Attributes, Change, adapt
 from harness.groups.group import Group
-from harness.groups.proving.calls import Call
+from harness.groups.proving.calls import OUTPUT, Call
 from harness.groups.proving.differences import Difference, relative_error
 from harness.groups.proving.pair import REFUSALS, Pair, open_pair, refused_input
 from harness.groups.proving.search import Outcome, search_attributes
@@ -83,7 +83,7 @@ def _error(
 ) -> float:
     """Returns the error in a mode, after a search of attributes where the networks differ."""
     mode = "train" if training else "eval"
-    order = [call.module for call in _record(pair, training)]
+    order = [call.module for call in _record(pair, training) if call.module != OUTPUT]
     outcome = _outcome(pair, training)
     if isinstance(outcome, Difference) and changes:
         trial = partial(_outcome, pair, training)

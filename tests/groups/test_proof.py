@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from groups_by_hand import NORM, group, layer, proven, removed_from
+from groups_by_hand import NORM, flags, group, layer, proven, removed_from
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness.groups.group import Group
 from harness.groups.proof import prove
 from harness.groups.removal import remove
+from harness.vocabulary.tensors import all_tensors
 
 INPUTS = torch.zeros(2, 2, 4, 4)  # zeros and equal samples prove as much as others
 
@@ -55,28 +57,61 @@ def test_a_wrong_plan_inside_a_zero_initialised_branch_is_named() -> None:
         broken(model, {"out.weight": (None, WRONG, None, None)})
 
 
+def prove_plan(wrong: Group, right: Group, kept: str) -> None:
+    """Proves a removal by the indices of one group with the masks of another one."""
+    model = Residual()
+    cut = removed_from(Residual(), [wrong], {wrong.name: kept})[0].kept_indices
+    masks = removed_from(model, [right], {wrong.name: kept})[1]
+    prove(model, masks, remove(model, cut, [wrong], {wrong.name: flags(kept)}), [wrong], INPUTS)
+
+
+def with_wrong(right: Group, tensor: str) -> Group:
+    """Returns the group with units of one tensor taken for their neighbours."""
+    order = torch.arange(right.units).roll(1).view(-1, 1)
+    members = (replace(m, indices=order) if m.name == tensor else m for m in right.members)
+    return replace(right, members=tuple(members))
+
+
 @pytest.mark.parametrize("tensor, module", [("out.weight", "out"), ("norm.bias", "norm")])
 def test_a_wrong_member_inside_a_zero_initialised_branch_is_named(tensor, module) -> None:
-    model = Residual()
-    members = [m for m in GROUPS[0].members if m.name != tensor]
-    wrong = next(m for m in GROUPS[0].members if m.name == tensor)
-    order = torch.tensor([[1], [0], [3], [2]])  # unit i is taken for its neighbour
-    groups = [replace(GROUPS[0], members=(*members, replace(wrong, indices=order)))]
-    removed, _ = removed_from(Residual(), groups, {"inside": "1010"})
-    _, masks = removed_from(model, GROUPS, {"inside": "1010"})
-    plan = remove(model, removed.kept_indices, groups, removed.kept_units)
     with pytest.raises(ValueError, match=rf"^module={module}: its output .* differs .* random"):
-        prove(model, masks, plan, groups, INPUTS)
+        prove_plan(with_wrong(GROUPS[0], tensor), GROUPS[0], "1010")
+
+
+def test_a_wrong_member_that_is_0_shows_with_random_weights_alone(monkeypatch) -> None:
+    stream = [*layer("stem"), *layer("out"), *layer("last_norm", *NORM)]
+    right = group("stem", 3, *stream, ("inside.weight", 1, "input"), ("head.weight", 1, "input"))
+    wrong = with_wrong(right, "last_norm.weight")
+    with pytest.raises(ValueError, match="^module=last_norm: its output .* random weights, eval"):
+        prove_plan(wrong, right, "101")
+    monkeypatch.setattr("harness.groups.proving.pair.random_values", all_tensors)
+    prove_plan(wrong, right, "101")
 
 
 def test_wrong_running_statistics_are_named() -> None:
-    model = Residual()
-    order = torch.tensor([[1], [0], [3], [2]])
-    members = tuple(
-        replace(m, indices=order) if m.name == "norm.running_var" else m for m in GROUPS[0].members
-    )
     with pytest.raises(ValueError, match="module=norm: its output .* random weights, eval mode"):
-        proven(model, [replace(GROUPS[0], members=members)], {"inside": "1010"}, INPUTS)
+        prove_plan(with_wrong(GROUPS[0], "norm.running_var"), GROUPS[0], "1010")
+
+
+class Watching(nn.Sequential):
+    """Keeps the mean of what its layer returns in train mode, and does not use it."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(3, 4), nn.Linear(4, 2))
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self[0](x)
+        if self.training:
+            self.seen += y.detach().mean(0)
+        return self[1](y)
+
+
+def test_a_wrong_buffer_is_named_after_the_pass_in_train_mode() -> None:
+    right = group("0", 4, *layer("0"), ("seen", 0, "output"), ("1.weight", 1, "input"))
+    proven(Watching(), [right], {"0": "0110"}, torch.randn(2, 3))
+    with pytest.raises(ValueError, match="module=Watching: its buffer seen .* train mode"):
+        proven(Watching(), [with_wrong(right, "seen")], {"0": "0110"}, torch.randn(2, 3))
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])

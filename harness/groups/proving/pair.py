@@ -11,7 +11,7 @@ from harness.groups.group import Group
 from harness.groups.layers.norms import epsilon_name
 from harness.groups.living import add_living_norms, living_indices, remove_living_norms
 from harness.groups.proving.calls import Call, compare_calls, record_calls
-from harness.groups.proving.differences import Difference, Layouts
+from harness.groups.proving.differences import Difference, Layouts, relative_error
 from harness.groups.proving.draws import RandomOff
 from harness.groups.proving.values import random_inputs, random_values, widened
 from harness.groups.removal import Removed, copy_model, slice_tensor
@@ -130,12 +130,15 @@ class Pair:
 
     def _compare_buffers(self, position: int, masked: Tensors) -> float:
         worst = 0.0
+        cut = self.removed.kept_indices
         for name, buffer in self.smaller.named_buffers():
-            module, _, leaf = name.rpartition(".")
-            error = self.layouts.error(buffer, masked[name], module) if name in masked else None
-            if error is None or error > self.tolerance:
-                worse = float("inf") if error is None else error
-                raise Difference(position, module, worse, where=f"buffer {leaf}")
+            if name not in masked or masked[name].dim() != buffer.dim():
+                error = float("inf")
+            else:
+                error = relative_error(buffer, slice_tensor(masked[name], cut.get(name, ())))
+            if error > self.tolerance:
+                module, _, leaf = name.rpartition(".")
+                raise Difference(position, module, error, where=f"buffer {leaf}")
             worst = max(worst, error)
         return worst
 
