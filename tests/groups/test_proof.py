@@ -58,7 +58,7 @@ def test_a_wrong_plan_inside_a_zero_initialised_branch_is_named() -> None:
 
 
 def prove_plan(wrong: Group, right: Group, kept: str) -> None:
-    """Proves a removal by the indices of one group with the masks of another one."""
+    """Checks a removal by the indices of one group with the masks of another one."""
     model = Residual()
     cut = removed_from(Residual(), [wrong], {wrong.name: kept})[0].kept_indices
     masks = removed_from(model, [right], {wrong.name: kept})[1]
