@@ -1,6 +1,6 @@
 """Refuses wrong values of every key of every group in one line, with status 2 and no file.
 
-They are drawn with a fixed seed, and go the way of a run until its parts are built.
+Values are drawn with a fixed seed for every key, and go the way of a run until its parts are built.
 """
 
 import math
@@ -15,14 +15,14 @@ from conftest import CONF
 from omegaconf import OmegaConf
 
 from harness.launch.compose import compose_config
-from harness.launch.config.check import check_config
+from harness.launch.config.check import check_config, check_plugins
 from harness.launch.error_messages import ExpectedError, exit_on_expected_errors, one_line
 from harness.launch.execute import build, config_part
 from harness.launch.variables import plain
 
 Config = dict[str, Any]
 Path = tuple[str, ...]
-DRAWS, SEED = 300, 17
+SEED = 17
 PARTS = ("checkpoint", "latency", "ranks", "tracking")  # built beside the experiment
 INSIDE = ("learning_rate", "augmentation")  # of the recipe of training
 NO_PARTS = ("method", "experiment", "sweep", "controls", "hydra")
@@ -79,11 +79,8 @@ def keys_of(node: Config, path: Path = ()) -> Iterator[Path]:
 
 
 def changed(config: Config, path: Path, value: object) -> Config:
-    config = node = deepcopy(config)
-    for name in path[:-1]:
-        node = node[name]
-    node[path[-1]] = value
-    return config
+    first, *rest = path
+    return {**config, first: changed(config[first], tuple(rest), value) if rest else value}
 
 
 def places() -> list[tuple[Config, Path]]:
@@ -98,10 +95,11 @@ def places() -> list[tuple[Config, Path]]:
     return found
 
 
-def test_a_wrong_value_is_one_line_that_names_its_key(tmp_path, monkeypatch) -> None:
+def test_a_wrong_value_of_every_key_is_one_line_that_names_it(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    draw, right = random.Random(SEED), []
-    for config, path in draw.choices(places(), k=DRAWS):
+    draw, right, every = random.Random(SEED), [], places()
+    assert len(every) > 300
+    for config, path in every:
         value = draw.choice(WRONG_TARGETS if path[-1] == "_target_" else WRONG)
         what = f"{'.'.join(path)}={value!r:.100}"
         try:
@@ -110,10 +108,25 @@ def test_a_wrong_value_is_one_line_that_names_its_key(tmp_path, monkeypatch) -> 
             raise AssertionError(f"{what}: {type(error).__name__}: {error}") from error
         assert line is None or (line.isprintable() and len(line) < 1100), (what, line)
         if line is None or not (path[-1] in line or path[0] in line):
-            assert line in (None, line_of(config)), (
-                what,
-                line,
-            )  # of parts that do not fit each other
+            # of parts that do not fit each other
+            assert line in (None, line_of(config)), (what, line)
             right.append(what)
-    assert len(right) < DRAWS / 5, right
+    assert len(right) < len(every) / 20, right
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_wrong_value_of_a_launcher_or_sweeper_is_told_by_its_key() -> None:
+    draw, told = random.Random(SEED), set()
+    for file in sorted(CONF.glob("hydra/*/*.yaml")):
+        kind, node = file.parent.name, OmegaConf.load(file)
+        for key in {*node} - {"_target_", "defaults"}:
+            for value in ["abc", *draw.choices(WRONG, k=3)]:
+                hydra = OmegaConf.create(
+                    {"launcher": {}, "sweeper": {}, kind: {**node, key: value}}
+                )
+                try:
+                    check_plugins(hydra)
+                except ValueError as error:
+                    assert str(error).startswith(f"hydra.{kind}.{key}"), (key, value)
+                    told.add(f"{file.stem}.{key}")
+    assert {"local.n_jobs", "slurm.nodes", "slurm.mem_gb", "slurm.setup", "search.trials"} < told
