@@ -94,10 +94,11 @@ def narrow(group: str, name: str) -> dict[str, float]:
 
 
 def component(group: str, name: str, seed: int = 0, **changes: object) -> Any:
-    """Returns the object that a file of conf/ describes, for a run of this seed."""
+    """Returns the object that a file of conf/ describes, for a run of this seed and 2:4."""
     part = OmegaConf.merge(OmegaConf.load(CONF / group / f"{name}.yaml"), changes)
     part.pop("defaults", None)  # what goes with it in a composed config
-    return instantiate(OmegaConf.create({"seed": seed, "part": part}).part, _convert_="all")
+    run = {"seed": seed, "structure": {"n": 2, "m": 4}, "part": part}
+    return instantiate(OmegaConf.create(run).part, _convert_="all")
 
 
 def shape_for(model: Any) -> tuple[int, ...]:

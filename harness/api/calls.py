@@ -128,10 +128,11 @@ def prune(
 ) -> Tensors:
     """Prunes the model in place and returns the masks; pruned weights become 0, True is kept.
 
-    Give either density or keep. Without a method the components are magnitude, element and the
-    saliency's default allocation: uniform if scores do not compare between layers, else
-    global_ranking. A tensor that loses its last weight without being asked to is warned of
-    (UserWarning). After an error the model is as before.
+    Give either density or keep; neither with structure "n_m", which fixes the density. Without a
+    method the components are magnitude, element and the saliency's default allocation: uniform if
+    scores do not compare between layers or the structure is n_m, else global_ranking. A tensor that
+    loses its last weight without being asked to is warned of (UserWarning). After an error the
+    model is as before.
 
     Args:
         density: kept fraction of what the structure may prune after `exclude`, in (0, 1]; of n

@@ -13,6 +13,7 @@ from harness.pruning.pruner import Pruner
 from harness.schedule.base import check_size
 from harness.vocabulary.checks import check
 from harness.vocabulary.given.numbers import plain_number
+from harness.vocabulary.n_of_m import NOfM
 from harness.vocabulary.tensors import Counts, Units
 
 
@@ -26,6 +27,8 @@ def requested_size(
     keep: int | Mapping[str, int] | None,
 ) -> tuple[int, float, str]:
     """Returns the live amount, the amount to keep, and the unit in which both are counted."""
+    if pruner.structure.n_of_m:
+        density = _density_of(pruner.structure.n_of_m, density, keep)
     if (density is None) == (keep is None):
         raise ValueError(f"give one of density and keep, got density={density} and keep={keep}")
     if density is None:
@@ -36,6 +39,17 @@ def requested_size(
     end, counts = size_model.to_kept_fraction(density) * size_model.removable, size_model.counts
     pruner.check(RequestedSize(round(end), counts), model, units, model_info)
     return sum(pruner.alive_sizes(model, store, units, model_info, counts).values()), end, counts
+
+
+def _density_of(n_of_m: NOfM, density: float | None, keep: int | Mapping[str, int] | None) -> float:
+    """Returns n / m, which may be given too, or 1."""
+    for key, value in (("keep", keep), ("density", density)):
+        if value is not None and not (key == "density" and n_of_m.is_density(density or 0)):
+            raise ValueError(
+                f"{key}={value}: n={n_of_m.n} of m={n_of_m.m} keep a density of "
+                f"{n_of_m.density:.6g} in each layer; leave {key} out, and exclude layers"
+            )
+    return 1.0 if density == 1 else n_of_m.density
 
 
 def _total(keep: int | Mapping[str, int] | None, alive: Counts) -> int:

@@ -147,6 +147,7 @@ def measure_layer_curves(
         lambda unit_masks: experiment.pruner.masks_of(unit_masks, units, weights),
         grid,
         evaluate,
+        experiment.pruner.structure.select,
     )
 
 

@@ -60,6 +60,7 @@ class RequestedLevels:
         if not during:
             convert = self.size_model.to_kept_fraction
             self.kept_fractions = experiment.schedule.kept_fractions(convert)
+        self._check_n_of_m()
         if experiment.unmasks_between_levels and len(self.kept_fractions) < 2:
             raise ValueError(
                 "mask_updates=soft lets units recover until the last level, but there is one level "
@@ -106,6 +107,23 @@ class RequestedLevels:
                 prune_events.append(PruneEvent(step, kept_fraction, level))
             previous = kept_fraction
         return prune_events if level else [PruneEvent(step_numbers[-1], kept_fractions[-1], 1)]
+
+    def _check_n_of_m(self) -> None:
+        """Checks that each level has the density that the structure fixes.
+
+        Raises:
+            ValueError: a level has another one; names the keys of schedule and structure.
+        """
+        n_of_m, schedule = self.experiment.pruner.structure.n_of_m, self.experiment.schedule
+        for level, density in enumerate(self.kept_fractions, 1):
+            if n_of_m and not (n_of_m.is_density(density) and density < 1):
+                final = getattr(schedule, "final", None)
+                key = "schedule" if final is None else f"schedule.final={final}"
+                raise ValueError(
+                    f"{key} asks for a density of {density:.6g} at level {level}, but structure.n="
+                    f"{n_of_m.n} of structure.m={n_of_m.m} keep {n_of_m.density:.6g} in each layer "
+                    f"at every level; use schedule=n_m without schedule.final"
+                )
 
     def _units_left(self, requested: RequestedSize) -> int:
         """Returns how many units stay, in all parts of the model."""

@@ -59,11 +59,10 @@ def _mask_updates(experiment: ExperimentConfig) -> Iterator[str]:
             f"{name} grows as many weights as it drops, but schedule={schedule} only shrinks masks "
             "from level to level. Use schedule=one_shot or constant."
         )
-    if experiment.structure.granularity != "weight":
-        yield (
-            f"{name} exchanges single weights, but structure={structure} prunes whole units. Use "
-            "structure=element."
-        )
+    whole = experiment.structure.granularity != "weight"
+    if whole or experiment.pruner.structure.n_of_m:
+        units = f"structure={structure} {'prunes whole units' if whole else 'keeps n of m inputs'}"
+        yield f"{name} exchanges single weights, but {units}. Use structure=element."
     if "float16" in (experiment.training.autocast, experiment.retraining.autocast):
         yield (
             f"{name} needs finite gradients, but autocast=float16 may make them infinite. Use "
@@ -97,8 +96,8 @@ def _during_training(experiment: ExperimentConfig) -> Iterator[str]:
             f"penalty={_name(experiment.penalty)} trains before a pruning, but {during} prunes "
             "inside a training. Use prune_at=after_training or init."
         )
-    epochs = experiment.training.epochs
-    if experiment.finetune.plan(epochs, 2.0) != experiment.finetune.plan(epochs, 1.0):
+    plan, epochs = experiment.finetune.plan, experiment.training.epochs
+    if plan(epochs, 2.0) != plan(epochs, 1.0):
         yield (
             f"finetune={finetune} has a length that depends on the speed-up, but {during} prunes "
             "only while it trains. Use finetune=scratch_e or keep."

@@ -52,7 +52,8 @@ def build_components(
         for group, default in (("saliency", "magnitude"), ("structure", "element"))
     }
     scores = with_defaults(Saliency, built["saliency"])
-    default = default_allocation(scores)
+    n_of_m = with_defaults(Structure, built["structure"]).n_of_m
+    default = "uniform" if n_of_m else default_allocation(scores)
     built["allocation"] = _build("allocation", given["allocation"], fixed, default, seed)
     check_offers(built)
     return Components(**built, rounds=int(fixed.get("schedule.rounds") or scores.rounds))

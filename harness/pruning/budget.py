@@ -1,6 +1,6 @@
 """Counts parameters or multiply-accumulates, and finds units per layer for a requested size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 from torch import nn
@@ -177,6 +177,11 @@ def counts_for(allocation: Allocation, layers: Layers, requested: RequestedSize)
         low, high = max(least, low - SPAN), min(alive, high + SPAN)
     offs = {keep: off_by(keep) for keep in range(low, high + 1)}
     return allocation.allocate(layers, min(offs, key=lambda keep: (abs(offs[keep]), offs[keep])))
+
+
+def all_alive(layers: Layers) -> Layers:
+    """Returns the layers as if nothing was pruned: n of m leave each layer the same density."""
+    return {name: replace(layer, alive=layer.units) for name, layer in layers.items()}
 
 
 def least_units(allocation: Allocation, layers: Layers, requested: RequestedSize) -> int:

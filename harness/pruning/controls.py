@@ -6,9 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from harness.structure.base import Structure
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import Counts, Tensors
-from harness.vocabulary.topk import topk_masks
+from harness.vocabulary.tensors import Tensors
+from harness.vocabulary.topk import topk_mask
 
 # The method itself; units drawn with equal chance; units of the largest pooled |weight|; the
 # method's mask, permuted among the alive units; the method's mask on new initial weights.
@@ -16,11 +17,17 @@ Control = Literal["none", "random", "magnitude", "shuffled", "reinitialised"]
 
 
 def apply_control(
-    control: str, kept: Tensors, alive: Tensors, magnitudes: Mapping[str, Tensor], seed: int
+    control: str,
+    kept: Tensors,
+    alive: Tensors,
+    magnitudes: Mapping[str, Tensor],
+    seed: int,
+    structure: Structure | None = None,
 ) -> Tensors:
     """Returns unit masks in place of `kept`, with as many units of each tensor.
 
-    A shuffled mask is a random mask of the same count, drawn from a stream of its own.
+    A shuffled mask is a random mask of the same count, drawn from a stream of its own; n of m stay
+    in each group.
     Frankle et al. 2021 (arXiv:2009.08576) shuffle and reinitialise to test whether a method at
     initialisation has found weights or only layer densities.
 
@@ -30,22 +37,25 @@ def apply_control(
         alive: the unit masks in force.
         magnitudes: pooled |weight| per unit.
         seed: the seed of the control's random streams.
+        structure: selects units by their values; None takes the largest.
     """
-    if control == "shuffled":
+    if control == "shuffled" and not (structure and structure.n_of_m):
         return {name: _shuffled(mask, alive[name], seed, name) for name, mask in kept.items()}
-    if control not in ("random", "magnitude"):
+    if control not in ("random", "magnitude", "shuffled"):
         return kept
-    counts: Counts = {name: int(mask.count_nonzero()) for name, mask in kept.items()}
     values = {
-        name: magnitudes[name] if control == "magnitude" else _noise(mask, seed, name)
+        name: magnitudes[name] if control == "magnitude" else _noise(mask, seed, control, name)
         for name, mask in kept.items()
     }
-    scores = {name: torch.where(alive[name], v, -torch.inf) for name, v in values.items()}
-    return topk_masks(scores, counts)
+    select = structure.select if structure else topk_mask
+    return {
+        name: select(torch.where(alive[name], values[name], -torch.inf), int(mask.count_nonzero()))
+        for name, mask in kept.items()
+    }
 
 
-def _noise(like: Tensor, seed: int, name: str) -> Tensor:
-    stream = torch.Generator().manual_seed(derive(seed, "control", "random", name))
+def _noise(like: Tensor, seed: int, control: str, name: str) -> Tensor:
+    stream = torch.Generator().manual_seed(derive(seed, "control", control, name))
     return torch.rand(like.shape, generator=stream).to(like.device)
 
 

@@ -47,6 +47,7 @@ def measure_curves(
     expand: Callable[[Tensors], Tensors],
     grid: Iterable[float],
     evaluate: Callable[[], EvaluationResult],
+    select: Callable[[Tensor, int], Tensor] = topk_mask,
 ) -> SensitivityCurves:
     """Returns for each layer and density the result of `evaluate` with that layer pruned alone.
 
@@ -62,6 +63,7 @@ def measure_curves(
         grid: the densities.
         evaluate: called once per count of kept units; equally often on all ranks if scores are
             equal.
+        select: selects units of a weight by their scores, as `Structure.select`.
     """
     densities, unpruned = sorted({1.0, *grid}, reverse=True), evaluate()
 
@@ -71,7 +73,7 @@ def measure_curves(
         for density in densities:
             keep = min(round(density * score.numel()), alive)
             if keep not in measured:
-                with temporarily_pruned(model, expand({name: topk_mask(score, keep)})):
+                with temporarily_pruned(model, expand({name: select(score, keep)})):
                     measured[keep] = evaluate()
             yield CurvePoint(density, keep, measured[keep])
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from harness.allocation.base import Allocation
+from harness.allocation.base import Allocation, Layers
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
-from harness.vocabulary.tensors import Units
+from harness.vocabulary.n_of_m import NOfM
+from harness.vocabulary.tensors import Counts, Tensors, Units
 
 OFFERS = {
     "model": ("build",),
@@ -71,6 +72,44 @@ def check_fit(saliency: Saliency, structure: Structure, allocation: Allocation) 
             f"saliency {type(saliency).__name__} scores whole units, but structure "
             f"{type(structure).__name__} prunes single weights; use structure=filter, neuron or row"
         )
+    if structure.n_of_m and not allocation.equal_densities:
+        raise ValueError(
+            f"allocation {type(allocation).__name__} gives layers densities of their own, but "
+            f"structure {type(structure).__name__} keeps {describe(structure.n_of_m)} in each; use "
+            "allocation=uniform"
+        )
+
+
+def check_n_of_m(n_of_m: NOfM | None, layers: Layers, keep: Counts) -> None:
+    """Checks that the counts are those of n of m in each layer, or of no pruning.
+
+    Raises:
+        ValueError: a floor of the allocation holds more.
+    """
+    if n_of_m is None:
+        return
+    for name, layer in layers.items():
+        if keep[name] not in (layer.units, layer.units // n_of_m.m * n_of_m.n):
+            raise ValueError(
+                f"allocation keeps {keep[name]} of {layer.units} weights of {name}, but structure "
+                f"keeps {describe(n_of_m)}; leave allocation.min_units and min_density out"
+            )
+
+
+def check_solved(masks: Tensors, counts: Counts, n_of_m: NOfM | None) -> None:
+    """Checks that a saliency's own solver has kept as many weights as it was to keep.
+
+    Raises:
+        ValueError: another number stays. In groups with fewer weights alive, fewer may stay.
+    """
+    for name, count in counts.items():
+        kept = int(masks[name].count_nonzero())
+        if kept > count or (kept < count and not n_of_m):
+            raise ValueError(f"{name}: solve kept {kept} weights where {count} were requested")
+
+
+def describe(n_of_m: NOfM) -> str:
+    return f"{n_of_m.n} of {n_of_m.m} inputs"
 
 
 def check_rows(saliency: Saliency, structure: Structure, model: nn.Module, units: Units) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from harness.pruning import budget as budgets
 from harness.pruning.controls import Control, apply_control
 from harness.pruning.density import alive_units, layers_of
 from harness.pruning.masks import MaskStore
-from harness.pruning.part_protocols import check_fit, check_rows
+from harness.pruning.part_protocols import check_fit, check_n_of_m, check_rows, check_solved
 from harness.pruning.reader import Calibration, Reader, local
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
@@ -20,7 +21,6 @@ from harness.vocabulary.checks import check_declared
 from harness.vocabulary.defaults import with_defaults
 from harness.vocabulary.finite import check_scores, name_non_finite_weights, warn_zero_scores
 from harness.vocabulary.tensors import Counts, Tensors, Units
-from harness.vocabulary.topk import topk_masks
 
 NOTHING = ModelInfo()
 
@@ -126,12 +126,11 @@ class Pruner:
         self.saliency.check(model.get_submodule(part), local(units, part))
         layers = layers_of(self.structure, self._ones(model, units), model, units, model_info)
         budgets.least_units(self.allocation, layers, requested)
-        curves = self.allocation.needs_curves
-        return (
-            requested.keep
-            if curves
-            else sum(budgets.counts_for(self.allocation, layers, requested).values())
-        )
+        if self.allocation.needs_curves:
+            return requested.keep
+        counts = budgets.counts_for(self.allocation, layers, requested)
+        check_n_of_m(self.structure.n_of_m, layers, counts)
+        return sum(counts.values())
 
     def propose(
         self,
@@ -153,13 +152,15 @@ class Pruner:
         layers = layers_of(
             self.structure, self._pool(scores), model, units, model_info, store.masks
         )
-        counts = budgets.counts_for(self.allocation, layers, requested)
-        if self._solves:
+        counted = budgets.all_alive(layers) if self.structure.n_of_m else layers
+        counts = budgets.counts_for(self.allocation, counted, requested)
+        if solve := self._solve:
             alive = {name: store.masks[name] for name in units}
-            kept, solved = read("solve", weights, counts, statistics, alive)
-            _check_solved(kept, counts)
+            kept, solved = read(*solve, weights, counts, statistics, alive)
+            check_solved(kept, counts, self.structure.n_of_m)
         else:
-            kept = topk_masks({name: layer.scores for name, layer in layers.items()}, counts)
+            select = self.structure.select
+            kept = {name: select(layer.scores, counts[name]) for name, layer in layers.items()}
             solved = {}
         masks = self.masks_of(kept, units, weights)
         return Proposal(
@@ -177,8 +178,8 @@ class Pruner:
         both = (masks, store.masks)
         kept, alive = ({n: alive_units(self.structure, of[n]) for n in units} for of in both)
         magnitudes = {name: self.structure.pool(weights[name].abs()) for name in units}
-        control_masks = apply_control(self.control, kept, alive, magnitudes, self.seed)
-        return self.masks_of(control_masks, units, weights)
+        sizes = magnitudes, self.seed, self.structure
+        return self.masks_of(apply_control(self.control, kept, alive, *sizes), units, weights)
 
     def unit_scores(
         self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
@@ -219,8 +220,14 @@ class Pruner:
         return updated
 
     @property
-    def _solves(self) -> bool:
-        return self.structure.granularity == "weight" and self.saliency.solve is not None
+    def _solve(self) -> tuple[Any, ...] | None:
+        """Returns the name of the saliency's own solver and its first arguments, or None."""
+        n_of_m = self.structure.n_of_m
+        if self.structure.granularity != "weight":
+            return None
+        if n_of_m:
+            return ("solve_n_of_m", n_of_m) if self.saliency.solve_n_of_m else None
+        return ("solve",) if self.saliency.solve else None
 
     def _pool(self, scores: Tensors) -> Tensors:
         """Returns one score per unit."""
@@ -240,10 +247,3 @@ class Pruner:
             masks[weight] = self.structure.expand(mask, tuple(weights[weight].shape))
             masks |= dict.fromkeys(units[weight], mask)
         return masks
-
-
-def _check_solved(masks: Tensors, counts: Counts) -> None:
-    for name, count in counts.items():
-        kept = int(masks[name].count_nonzero())
-        if kept != count:
-            raise ValueError(f"{name}: solve kept {kept} weights where {count} were requested")

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from harness.vocabulary.n_of_m import NOfM
 from harness.vocabulary.tensors import (
     Batch,
     Counts,
@@ -22,6 +23,8 @@ from harness.vocabulary.tensors import (
 Compensate = Callable[[Tensors, Tensors, Tensors], Tensors]
 # Weights, units to keep, statistics, masks in force -> masks, new values of weights.
 Solve = Callable[[Tensors, Counts, Tensors, Tensors | None], tuple[Tensors, Tensors]]
+# The same, within the groups that come first.
+SolveNOfM = Callable[[NOfM, Tensors, Counts, Tensors, Tensors | None], tuple[Tensors, Tensors]]
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,9 @@ class Saliency(ABC):
     solve(weights, keep, statistics, alive), or None: (masks, new weights) in one step; for single
         weights, exactly keep[name] of each, of those alive. alive: masks in force; None: the
         weights that are not 0. The second is {} if none moves.
+    solve_n_of_m(groups, weights, keep, statistics, alive), or None: the same for a structure that
+        keeps n of m, in which each group keeps keep[name] / groups, as `NOfM.select`. None: weights
+        are selected by `score` within each group.
     """
 
     granularity: ClassVar[str] = "weight"
@@ -106,6 +112,7 @@ class Saliency(ABC):
     solve: Callable[[Tensors, Counts, Tensors, Tensors | None], tuple[Tensors, Tensors]] | None = (
         None
     )
+    solve_n_of_m: SolveNOfM | None = None
 
     @property
     def signed(self) -> bool:

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
@@ -13,6 +14,7 @@ from harness.saliency.shared.layer_inputs import (
     layers_with_inputs,
     mean_over_inputs,
 )
+from harness.vocabulary.n_of_m import NOfM, best_of_groups
 from harness.vocabulary.tensors import Counts, Tensors, Units
 from harness.vocabulary.topk import check_keep, topk_mask
 
@@ -34,6 +36,10 @@ class SparseGpt(curvature.SecondOrder):
     layers see the inputs of the model as it was, where their driver feeds each layer with the
     pruned one before it. In a grouped convolution each group has its own H, and a block is those
     columns of all groups. Computed in float64.
+
+    With a structure that keeps n of m, the n best of each group of m columns are chosen when the
+    columns before them are done, as in the authors' code. Columns of a convolution then go in the
+    order (kh, kw, in). `block` is how many columns are updated at once.
 
     `score` is the same quantity before any weight moves, for allocations that rank the weights
     of all layers, and for structures of more than single weights, which pool it and do not solve.
@@ -81,7 +87,7 @@ class SparseGpt(curvature.SecondOrder):
         scores = {}
         for name, weight in weights.items():
             hessian = layer_statistics(name, statistics)
-            importance = _importance(hessian, self._root(name, weight, hessian))
+            importance = _importance(hessian, self._root(name, hessian))
             squares = by_group(weight.double().square(), hessian)
             scores[name] = curvature.to_score_dtype(
                 (squares * importance).reshape(weight.shape), weight
@@ -96,37 +102,68 @@ class SparseGpt(curvature.SecondOrder):
         Raises:
             ValueError: a tensor has fewer alive than it shall keep; or as `score`.
         """
+        return self._solve_all(weights, keep, statistics, alive)
+
+    def solve_n_of_m(
+        self,
+        groups: NOfM,
+        weights: Tensors,
+        keep: Counts,
+        statistics: Tensors,
+        alive: Tensors | None = None,
+    ) -> tuple[Tensors, Tensors]:
+        """Returns masks that keep equally many of each group, and the moved weights."""
+        return self._solve_all(weights, keep, statistics, alive, groups)
+
+    def _solve_all(
+        self,
+        weights: Tensors,
+        keep: Counts,
+        statistics: Tensors,
+        alive: Tensors | None,
+        groups: NOfM | None = None,
+    ) -> tuple[Tensors, Tensors]:
         masks, moved = {}, {}
         for name, weight in weights.items():
             live = weight != 0 if alive is None else alive[name]
-            check_keep(keep[name], int(live.count_nonzero()))
+            check_keep(keep[name], live.numel() if groups else int(live.count_nonzero()))
             hessian = layer_statistics(name, statistics)
-            masks[name], moved[name] = self._solved(name, weight, keep[name], live, hessian)
+            order = groups.columns(tuple(weight.shape)).to(weight.device) if groups else None
+            if order is not None:
+                hessian = hessian[..., order, :][..., order]
+            living = _ordered(by_group(live, hessian), order)
+            rows = _ordered(by_group(weight.double(), hessian), order)
+            rows = torch.where(living, rows, 0.0)
+            mask = self._solved(
+                name, rows, _Choice(living, keep[name], self.block, groups), hessian
+            )
+            back = None if order is None else order.argsort()
+            masks[name] = _ordered(mask, back).reshape(weight.shape)
+            values = _ordered(torch.where(mask, rows, 0.0), back)
+            moved[name] = values.reshape(weight.shape).to(weight.dtype)
         return masks, moved if self.update_weights else {}
 
-    def _solved(
-        self, name: str, weight: Tensor, keep: int, live: Tensor, hessian: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        root = self._root(name, weight, hessian)
+    def _solved(self, name: str, rows: Tensor, choose: "_Choice", hessian: Tensor) -> Tensor:
+        """Returns the mask of these rows, and moves the rows in place: (groups, rows, columns)."""
+        root = self._root(name, hessian)
         importance = _importance(hessian, root)
         upper = _inverted(root) if self.update_weights else None
-        alive = by_group(live, hessian)
-        rows = torch.where(alive, by_group(weight.double(), hessian), 0.0)
-        mask = torch.zeros_like(alive)
-        starts = range(0, rows.shape[-1], self.block)
-        spans = [slice(start, min(start + self.block, rows.shape[-1])) for start in starts]
-        counts = _block_counts(keep, [int(alive[..., span].count_nonzero()) for span in spans])
-        for span, count in zip(spans, counts, strict=True):
-            scores = rows[..., span].square() * importance[..., span]
-            mask[..., span] = topk_mask(torch.where(alive[..., span], scores, -torch.inf), count)
+        mask = torch.zeros_like(rows, dtype=torch.bool)
+        for block, spans in choose.blocks():
+            errors = []
+            for span, count in spans:
+                scores = rows[..., span].square() * importance[..., span]
+                mask[..., span] = choose.best(scores, span, count)
+                if upper is not None:
+                    errors.append(_remove(rows, ~mask[..., span], upper, span, block.stop))
             if upper is not None:
-                _remove(rows, ~mask[..., span], upper, span)
-        moved = torch.where(mask, rows, 0.0).reshape(weight.shape).to(weight.dtype)
-        return mask.reshape(weight.shape), moved
+                after = upper[:, block, block.stop :]
+                rows[..., block.stop :] -= torch.cat(errors, dim=-1) @ after
+        return mask
 
-    def _root(self, name: str, weight: Tensor, hessian: Tensor) -> Tensor:
+    def _root(self, name: str, hessian: Tensor) -> Tensor:
         """Returns R = U^-1, upper triangular, H = R R^T: (groups, columns, columns)."""
-        matrices = damped(hessian, weight.shape[1:].numel(), self.damping)[:, 0]
+        matrices = damped(hessian, hessian.shape[-1], self.damping)[:, 0]
         return curvature.factor(matrices.flip(-1, -2), name).flip(-1, -2)
 
 
@@ -145,6 +182,43 @@ def _inverted(root: Tensor) -> Tensor:
     return upper
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """Chooses which weights stay, as a sweep from left to right reaches their columns.
+
+    alive: in the order of the sweep, (groups, rows, columns). keep: how many of all stay. block:
+    columns whose weights compete, or, with n of m, that are updated at once.
+    """
+
+    alive: Tensor
+    keep: int
+    block: int
+    n_of_m: NOfM | None
+
+    def blocks(self) -> Iterator[tuple[slice, list[tuple[slice, int]]]]:
+        """Yields blocks of columns, with the spans in which weights compete and what they keep."""
+        columns, width = self.alive.shape[-1], self.n_of_m.m if self.n_of_m else self.block
+        starts = range(0, columns, width)
+        spans = [slice(start, min(start + width, columns)) for start in starts]
+        # Groups keep equally many, alive or not; blocks in proportion to what is alive.
+        alive = [1 if self.n_of_m else int(self.alive[..., s].count_nonzero()) for s in spans]
+        counted = list(zip(spans, _block_counts(self.keep, alive), strict=True))
+        per_block = max(1, self.block // width)
+        for first in range(0, len(counted), per_block):
+            within = counted[first : first + per_block]
+            yield slice(within[0][0].start, within[-1][0].stop), within
+
+    def best(self, scores: Tensor, span: slice, keep: int) -> Tensor:
+        ranked = torch.where(self.alive[..., span], scores, -torch.inf)
+        if self.n_of_m is None:
+            return topk_mask(ranked, keep)
+        return best_of_groups(ranked.flatten(0, 1), keep).view(ranked.shape)
+
+
+def _ordered(columns: Tensor, order: Tensor | None) -> Tensor:
+    return columns if order is None else columns[..., order]
+
+
 def _block_counts(keep: int, alive: list[int]) -> list[int]:
     """Divides `keep` in proportion to the live weights of each block.
 
@@ -157,8 +231,10 @@ def _block_counts(keep: int, alive: list[int]) -> list[int]:
     return counts
 
 
-def _remove(rows: Tensor, removed: Tensor, upper: Tensor, span: slice) -> None:
-    """Removes these weights of the columns in span, and moves all columns right of them.
+def _remove(rows: Tensor, removed: Tensor, upper: Tensor, span: slice, stop: int) -> Tensor:
+    """Removes these weights of the columns in span, and moves the columns right of them to `stop`.
+
+    Returns what moves the columns from `stop` on.
 
     rows: (groups, rows, columns), changed in place. removed: of the span.
     """
@@ -166,6 +242,6 @@ def _remove(rows: Tensor, removed: Tensor, upper: Tensor, span: slice) -> None:
     for offset, column in enumerate(range(span.start, span.stop)):
         scaled = rows[..., column] / upper[:, None, column, column]
         errors[..., offset] = torch.where(removed[..., offset], scaled, 0.0)
-        within = upper[:, None, column, column : span.stop]
-        rows[..., column : span.stop] -= errors[..., offset, None] * within
-    rows[..., span.stop :] -= errors @ upper[:, span, span.stop :]
+        within = upper[:, None, column, column:stop]
+        rows[..., column:stop] -= errors[..., offset, None] * within
+    return errors

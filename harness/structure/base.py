@@ -5,7 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from harness.vocabulary.n_of_m import NOfM
 from harness.vocabulary.tensors import Units
+from harness.vocabulary.topk import topk_mask
 
 
 class Structure(ABC):
@@ -17,12 +19,18 @@ class Structure(ABC):
     noun: what records call a unit; "" is the name of the class.
     kinds: of the layers whose weights it may prune.
     reads_sample: `units` runs the model on the sample; if not, a call needs no inputs.
+    n_of_m: the groups in which each weight keeps n of m, whatever schedule and allocation say; None
+        leaves densities to them.
     """
 
     granularity: ClassVar[str]
     noun: ClassVar[str] = ""
     kinds: ClassVar[tuple[type[nn.Module], ...]] = (nn.Module,)
     reads_sample: ClassVar[bool] = True
+
+    @property
+    def n_of_m(self) -> NOfM | None:
+        return None
 
     @abstractmethod
     def units(self, model: nn.Module, sample: Tensor) -> Units:
@@ -51,3 +59,10 @@ class Structure(ABC):
     @abstractmethod
     def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Expands the mask of a weight's units to its elements, in the weight's shape."""
+
+    def select(self, scores: Tensor, keep: int) -> Tensor:
+        """Returns True at the `keep` units of a weight that stay, given one score per unit.
+
+        A unit of score -inf is pruned already.
+        """
+        return topk_mask(scores, keep)

@@ -223,7 +223,7 @@ def test_sparsegpt_without_update_prunes_exactly_and_moves_nothing() -> None:
 
 
 def test_structures_of_more_than_one_weight_pool_the_scores() -> None:
-    assert not Pruner(SparseGpt(), Neuron(), Uniform())._solves
+    assert Pruner(SparseGpt(), Neuron(), Uniform())._solve is None
 
 
 def test_too_much_memory_is_refused_before_the_forward() -> None:
