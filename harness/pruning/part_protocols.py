@@ -89,7 +89,7 @@ def check_n_of_m(n_of_m: NOfM | None, layers: Layers, keep: Counts) -> None:
     if n_of_m is None:
         return
     for name, layer in layers.items():
-        if keep[name] not in (layer.units, layer.units // n_of_m.m * n_of_m.n):
+        if layer.units // n_of_m.m * n_of_m.n < keep[name] < layer.units:
             raise ValueError(
                 f"allocation keeps {keep[name]} of {layer.units} weights of {name}, but structure "
                 f"keeps {describe(n_of_m)}; leave allocation.min_units and min_density out"
