@@ -86,10 +86,11 @@ def check_n_of_m(n_of_m: NOfM | None, layers: Layers, keep: Counts) -> None:
     Raises:
         ValueError: a floor of the allocation holds more.
     """
-    if n_of_m is None:
+    whole = all(keep[name] == layer.units for name, layer in layers.items())
+    if n_of_m is None or whole:
         return
     for name, layer in layers.items():
-        if layer.units // n_of_m.m * n_of_m.n < keep[name] < layer.units:
+        if keep[name] > layer.units // n_of_m.m * n_of_m.n:
             raise ValueError(
                 f"allocation keeps {keep[name]} of {layer.units} weights of {name}, but structure "
                 f"keeps {describe(n_of_m)}; leave allocation.min_units and min_density out"

@@ -82,6 +82,7 @@ FIXED = r"structure\.n=2 of structure\.m=4 keep 0\.5 in each layer at every leve
         (("schedule=one_shot", "schedule.final=1"), rf"schedule\.final=1\.?0? asks .*{FIXED}"),
         (("allocation=erk",), r"allocation Erk gives .* NM keeps 2 of 4 inputs in each; use all"),
         (("allocation.min_units=100",), r"keeps 100 of 128 weights of fc3.*; leave .*min_units"),
+        (("allocation.min_units=128",), r"keeps 128 of 128 weights of fc3.*; leave .*min_units"),
         (("structure.m=3",), r"structure\.m=3 does not divide the 8 inputs of fc1; .*fc1,fc2,fc3"),
         (("structure.n=4",), r"structure\.n must be below m=4, got 4"),
         (("mask_updates=rigl",), r"mask_updates=rigl .*structure=n_m keeps n of m inputs"),
