@@ -12,7 +12,7 @@ from harness.data.base import Split, Splits
 from harness.data.shared.prepare import SEED, normalised, stratified
 from harness.extras import check_extra
 from harness.vocabulary.checks import check_declared
-from harness.vocabulary.unpickling import ARRAYS, restricted_load
+from harness.vocabulary.given.unpickling import ARRAYS, restricted_load
 
 HELD_OUT = "a number in (0, 1); it is the fraction of the training data held out, write e.g. 0.1"
 CLASSES = 10

@@ -59,9 +59,11 @@ def _mask_updates(experiment: ExperimentConfig) -> Iterator[str]:
             f"{name} grows as many weights as it drops, but schedule={schedule} only shrinks masks "
             "from level to level. Use schedule=one_shot or constant."
         )
-    whole = experiment.structure.granularity != "weight"
-    if whole or experiment.pruner.structure.n_of_m:
-        units = f"structure={structure} {'prunes whole units' if whole else 'keeps n of m inputs'}"
+    in_units = experiment.structure.granularity != "weight"
+    if in_units or experiment.pruner.structure.n_of_m:
+        units = (
+            f"structure={structure} {'prunes whole units' if in_units else 'keeps n of m inputs'}"
+        )
         yield f"{name} exchanges single weights, but {units}. Use structure=element."
     if "float16" in (experiment.training.autocast, experiment.retraining.autocast):
         yield (

@@ -8,7 +8,7 @@ from payload import Payload
 
 from harness.launch.backends.slurm import _read_result
 from harness.run_folder.outcome import Outcome
-from harness.vocabulary.unpickling import ARRAYS, restricted_load
+from harness.vocabulary.given.unpickling import ARRAYS, restricted_load
 
 
 class Job:

@@ -216,7 +216,7 @@ def _read_result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
     from submitit.core.utils import UncompletedJobError
 
     # Imported late: at the top it would count as code that reads the data of every run.
-    from harness.vocabulary.unpickling import restricted_load
+    from harness.vocabulary.given.unpickling import restricted_load
 
     log = str(job.paths.stderr)
     try:
