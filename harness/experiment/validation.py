@@ -41,7 +41,7 @@ def _mask_updates(experiment: ExperimentConfig) -> Iterator[str]:
     if experiment.mask_updates is None:
         return
     name = f"mask_updates={_name(experiment.mask_updates)}"
-    schedule, structure = _name(experiment.schedule), _name(experiment.structure)
+    schedule, structure = _name(experiment.schedule), f"structure={_name(experiment.structure)}"
     if experiment.schedule.may_grow:
         yield f"schedule={schedule} grows masks too. Leave {name} out."
     if not _retrains(experiment):
@@ -61,10 +61,8 @@ def _mask_updates(experiment: ExperimentConfig) -> Iterator[str]:
         )
     in_units = experiment.structure.granularity != "weight"
     if in_units or experiment.pruner.structure.n_of_m:
-        units = (
-            f"structure={structure} {'prunes whole units' if in_units else 'keeps n of m inputs'}"
-        )
-        yield f"{name} exchanges single weights, but {units}. Use structure=element."
+        does = "prunes whole units" if in_units else "keeps n of m inputs"
+        yield f"{name} exchanges single weights, but {structure} {does}. Use structure=element."
     if "float16" in (experiment.training.autocast, experiment.retraining.autocast):
         yield (
             f"{name} needs finite gradients, but autocast=float16 may make them infinite. Use "
