@@ -68,7 +68,7 @@ class Run:
     latency: Latency | None = None
     rerun: str = "never"
     rehearse: bool = True
-    parts: str = ""  # equal for runs that are rehearsed once; "" is rehearsed in any case
+    parts: str = ""  # equal for runs that are rehearsed once
     code: str = ""  # digest of the sources that decide the run's numbers
     command: tuple[str, ...] = ()  # command line that repeats this run alone
     shared: SharedStages | None = None  # None computes all stages
@@ -117,7 +117,7 @@ class Run:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
             context, state = prepare(experiment, ranks, self.dense, checkpointer, self.shared)
             if self.rehearse:
-                rehearse(context, state.model, self.latency, self.REHEARSED, self.parts)
+                rehearse(context, state.model, self.latency, self.REHEARSED)
             stack.enter_context(run_folder_lock(self.folder, checkpointer))
             # Another process may have finished the run just before this one got the lock.
             done = ranks.on_main(self._finished)
@@ -140,7 +140,7 @@ class Run:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
             context, state = prepare(experiment, ranks, self.dense, checkpointer)
             if self.rehearse:
-                rehearse(context, state.model, self.latency, self.REHEARSED, self.parts)
+                rehearse(context, state.model, self.latency, self.REHEARSED)
             context.dense.at(context.dense.end)
         return Outcome("finished", str(self.dense))
 

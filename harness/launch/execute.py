@@ -16,7 +16,6 @@ from harness.distributed import Ranks, ranks_of_environment
 from harness.distributed.announced import wrap_collectives
 from harness.experiment.experiment import Experiment
 from harness.experiment.layer_analysis import Analysis
-from harness.experiment.rehearsals.rehearsal import passed
 from harness.experiment.run import Run
 from harness.experiment.runner import prepare
 from harness.extras import check_extra
@@ -24,6 +23,7 @@ from harness.launch.digests.code import code_of
 from harness.launch.digests.data import with_data_digest
 from harness.launch.instantiate import build_part
 from harness.launch.log_handler import print_log_messages
+from harness.launch.rehearsed_parts import REHEARSED
 from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.run_cost import RunCost
 from harness.launch.variables import unresolved
@@ -73,13 +73,15 @@ def execute_run(spec: RunSpec) -> Outcome:
         options = config_part(config, "ranks")
         with ranks_of_environment(values["device"], options) as ranks:
             check_same_on_ranks(spec, ranks)
-            passed.update(filter(None, [spec.rehearsed]))
+            REHEARSED.add(spec.rehearsed)
             run = run_of(spec, experiment, ranks)
-            if spec.command == "dense":
-                return run.train_dense(experiment, ranks)
-            if spec.command == "analyse":
+            if spec.command == "analyse":  # which rehearses some acts only
                 return _analyse(_analysis(run, spec), experiment, ranks)
-            return run.execute(experiment, ranks)
+            execute = run.train_dense if spec.command == "dense" else run.execute
+            outcome = execute(experiment, ranks)
+            if outcome.state == "finished":  # a run that is skipped is not rehearsed
+                REHEARSED.add(run.parts)
+            return outcome
 
 
 def _analyse(analysis: Analysis, experiment: Experiment, ranks: Ranks) -> Outcome:
@@ -175,6 +177,7 @@ def run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
     numerics = numerics_key(ranks)
     code = code_of({key: hashed_config.get(key) for key in DENSE})
     dense = dense_hash(hashed_config, {**numerics, "code": code})
+    parts = rehearsal_hash(hashed_config, config["latency"], spec.code, numerics)
     return Run(
         folder=spec.folder,
         dense=Path(values["output_dir"]) / ".cache/dense" / dense[:2] / dense,
@@ -189,8 +192,8 @@ def run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
         policy=config_part(config, "checkpoint"),
         latency=config_part(config, "latency"),
         rerun=values["rerun"],
-        rehearse=values["rehearse"],
-        parts=rehearsal_hash(hashed_config, config["latency"], spec.code, numerics),
+        rehearse=values["rehearse"] and parts not in REHEARSED,
+        parts=parts,
         code=spec.code,
         command=tuple(spec.command_line),
         shared=_shared(spec, numerics) if spec.shared_stages else None,

@@ -12,6 +12,7 @@ from harness.launch.digests.data import with_data_digest
 from harness.launch.error_messages import one_line
 from harness.launch.execute import build, config_part, run_of
 from harness.launch.log_handler import collected_log_messages
+from harness.launch.rehearsed_parts import REHEARSED
 from harness.launch.run_spec import RunSpec
 from harness.run_folder.identity import Config
 from harness.run_folder.stage_keys import is_ours
@@ -33,7 +34,9 @@ def rehearse_run(spec: RunSpec) -> Verdict:
         with collected_log_messages() as lines, ranks_of_environment(device, options) as ranks:
             run = run_of(spec, experiment, ranks)
             context, state = prepare(experiment, ranks, Path())
-            rehearse(context, state.model, run.latency, run.REHEARSED, run.parts)
+            if run.rehearse:
+                rehearse(context, state.model, run.latency, run.REHEARSED)
+            REHEARSED.add(run.parts)
     except ValueError as error:
         return Verdict(refused=one_line(error))
     return Verdict(run.parts, messages=() if spec.values["progress"] == "none" else tuple(lines))

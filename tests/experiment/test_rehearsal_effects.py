@@ -1,4 +1,4 @@
-"""The rehearsal of a run changes nothing, is the same on all ranks, and is done once."""
+"""The rehearsal of a run changes nothing, and is the same on all ranks."""
 
 import random
 from dataclasses import dataclass, replace
@@ -146,20 +146,6 @@ def test_what_one_rank_finds_all_raise() -> None:
                 rehearsal.rehearse(context, ready.state.model, None)
         else:
             rehearsal.rehearse(context, ready.state.model, None)
-
-
-def test_equal_parts_are_rehearsed_once_in_a_process_unless_they_were_refused(monkeypatch) -> None:
-    ready, calls = prepared(), list[int]()
-    monkeypatch.setattr(rehearsal, "passed", set())
-    monkeypatch.setattr(rehearsal, "_prune", lambda _: calls.append(1))
-    for name in ("a", "a", "b", "", ""):
-        rehearsal.rehearse(ready.context, ready.state.model, None, name=name)
-    assert len(calls) == 4
-
-    monkeypatch.setattr(rehearsal, "_measure", fails(RuntimeError("no")))
-    for _ in range(2):
-        with pytest.raises(ValueError, match="no"):
-            rehearsal.rehearse(ready.context, ready.state.model, None, name="c")
 
 
 def gradual(start_from: str = "init", **steps: int) -> dict[str, Any]:

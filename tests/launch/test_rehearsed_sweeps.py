@@ -13,6 +13,7 @@ from grids import TINY, planned_of
 
 from harness.distributed import Ranks
 from harness.experiment.rehearsals import rehearsal
+from harness.experiment.rehearsals.few_samples import Rehearsal
 from harness.launch import rehearse
 from harness.launch.backends import worker
 from harness.launch.backends.base import Backend, Verdict
@@ -20,6 +21,7 @@ from harness.launch.backends.gpu_slots import Devices
 from harness.launch.backends.local import LocalBackend
 from harness.launch.execute import execute_run
 from harness.launch.rehearse import reads_files, rehearse_run
+from harness.launch.rehearsed_parts import REHEARSED
 from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.rehearsed import rehearse_sets
@@ -46,10 +48,10 @@ class Rehearsing(Backend):
 
 @pytest.fixture(autouse=True)
 def fixture_nothing_is_rehearsed() -> Iterator[None]:
-    before = set(rehearsal.passed)
-    rehearsal.passed.clear()
+    before = set(REHEARSED)
+    REHEARSED.clear()
     yield
-    rehearsal.passed.update(before)
+    REHEARSED.update(before)
 
 
 def plan_of(runs: Path, *grid: str) -> Plan:
@@ -160,7 +162,7 @@ def test_what_weights_were_unwrapped_from_is_shown_once_in_a_sweep(
 def test_a_worker_rehearses_as_the_run_itself_would(tmp_path) -> None:
     (run,) = plan_of(tmp_path, "seed=0").runs
     verdict = rehearse_run(run.spec)
-    assert verdict.parts in rehearsal.passed and not verdict.refused
+    assert verdict.parts in REHEARSED and not verdict.refused
 
     (other,) = plan_of(tmp_path, "saliency=woodfisher", "saliency.memory_limit_gb=0.000001").runs
     refused = rehearse_run(other.spec)
@@ -182,14 +184,52 @@ def test_data_in_files_that_nobody_has_read_are_not_read_for_a_plan() -> None:
     assert not reads_files(own, Computed()) and not reads_files(ours, object())
 
 
-def test_a_run_does_not_rehearse_what_its_sweep_has(tmp_path, monkeypatch) -> None:
+@pytest.fixture(name="rehearsed")
+def fixture_rehearsed(monkeypatch) -> list[str]:
+    """Returns the list to which each rehearsal adds its saliency."""
+    found, prune = list[str](), rehearsal._prune
+
+    def noted(of: Rehearsal) -> None:
+        found.append(type(of.context.experiment.saliency).__name__)
+        prune(of)
+
+    monkeypatch.setattr(rehearsal, "_prune", noted)
+    return found
+
+
+def test_a_run_does_not_rehearse_what_its_sweep_has(tmp_path, rehearsed) -> None:
     (run,) = plan_of(tmp_path, "seed=0").runs
     verdict = rehearse_run(run.spec)
-    known = set(rehearsal.passed)
-    rehearsal.passed.clear()
-    monkeypatch.setattr(rehearsal, "_prune", lambda _: pytest.fail("rehearsed again"))
+    assert {verdict.parts} == REHEARSED and len(rehearsed) == 1
+    REHEARSED.clear()
     assert execute_run(replace(run.spec, rehearsed=verdict.parts)).state == "finished"
-    assert rehearsal.passed == known
+    assert {verdict.parts} == REHEARSED and len(rehearsed) == 1
+
+
+def test_equal_parts_are_rehearsed_once_in_a_process_unless_nothing_was_run(
+    tmp_path, rehearsed
+) -> None:
+    first, other, again = (run.spec for run in plan_of(tmp_path, "seed=0,1,2").runs)
+    for spec in (first, other):
+        assert execute_run(spec).state == "finished"
+    assert len(rehearsed) == 1
+
+    REHEARSED.clear()
+    assert execute_run(first).state == "skipped"
+    execute_run(again)
+    assert len(rehearsed) == 2
+
+
+def test_parts_that_were_refused_are_rehearsed_again(tmp_path, monkeypatch) -> None:
+    def fail(of: Rehearsal) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(rehearsal, "_measure", fail)
+    (run,) = plan_of(tmp_path, "seed=0").runs
+    for _ in range(2):
+        with pytest.raises(ValueError, match="RuntimeError: no"):
+            execute_run(run.spec)
+    assert not REHEARSED - {""}
 
 
 def test_the_command_refuses_a_sweep_with_status_2(tmp_path, monkeypatch, capfd) -> None:

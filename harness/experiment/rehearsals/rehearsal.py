@@ -36,7 +36,6 @@ Act = Callable[[], None]
 HALF = 0.5  # kept fraction of the rehearsed pruning
 # What other samples, or trained weights, may do without.
 SAMPLES_DECIDE = (ValueError, NotFinite, LinAlgError)
-passed: set[str] = set()  # names of what was rehearsed and not refused
 
 
 def rehearse(
@@ -44,7 +43,6 @@ def rehearse(
     model: nn.Module,
     latency: Latency | None,
     keys: Collection[str] = (),
-    name: str = "",
 ) -> None:
     """Prunes, trains, measures and exports a copy of the model, with two samples of each split.
 
@@ -57,13 +55,10 @@ def rehearse(
     Logs what else is not rehearsed, or stays empty in records, and why.
 
     keys: rehearses these acts only, such as "saliency"; () all.
-    name: equal for runs of equal parts, of which the first one in this process is rehearsed.
 
     Raises:
         ValueError: an act fails, or an optimizer moves pruned weights.
     """
-    if name in passed:
-        return
     left_out, refused, key = list[str](), "", "experiment"
     with undisturbed(context.ranks.device):
         try:
@@ -76,7 +71,6 @@ def rehearse(
             refused = _refusal(context, key, error)
     for reason in filter(None, context.ranks.all_gather_object(refused)):
         raise ValueError(reason)
-    passed.update(filter(None, [name]))
     if left_out:
         logging.getLogger(__name__).info("not rehearsed: %s", "; ".join(left_out))
 
