@@ -192,6 +192,17 @@ def test_selection_is_measured_beside_torch_with_its_memory(saliency) -> None:
     assert "selection: harness / global_unstructured" in figures
 
 
+def test_masks_of_patterns_are_timed_beside_themselves_and_topk(tmp_path) -> None:
+    figures = {f["name"]: f for f in measured("patterns", tmp_path / "patterns.json")[0]["figures"]}
+    for name in ("2:4, linear", "4:8, convolution", "tiles 4x4, linear"):
+        assert figures[f"patterns: {name}"]["at_most"] == 1000
+        assert set(figures[f"patterns: {name} / itself"]["seconds"]) == {
+            name.split(",")[0],
+            "again",
+        }
+    assert "patterns: 2:4, linear / torch.topk" in figures
+
+
 def test_every_saliency_has_its_time_in_epochs_and_its_memory(saliency) -> None:
     names = [figure["name"] for figure in saliency[0]["figures"]]
     for file in (CHECKOUT / "conf" / "saliency").glob("*.yaml"):
