@@ -212,7 +212,7 @@ class _Choice:
         ranked = torch.where(self.alive[..., span], scores, -torch.inf)
         if self.n_of_m is None:
             return topk_mask(ranked, keep)
-        return best_of_groups(ranked.flatten(0, 1), keep).view(ranked.shape)
+        return best_of_groups(ranked.flatten(0, 1).unsqueeze(-1), keep).view(ranked.shape)
 
 
 def _ordered(columns: Tensor, order: Tensor | None) -> Tensor:

@@ -62,15 +62,17 @@ class NOfM:
         Raises:
             ValueError: keep is not in [0, number of scores], or a score is NaN.
         """
-        ordered = scores.movedim(1, -1)
-        mask = best_of_groups(ordered.reshape(-1, self.m), keep)
-        return mask.view(ordered.shape).movedim(-1, 1).contiguous()
+        positions = math.prod(scores.shape[2:])
+        groups = scores.reshape(-1, self.m, positions)
+        return best_of_groups(groups, keep).view(scores.shape)
 
 
 def best_of_groups(scores: Tensor, keep: int) -> Tensor:
-    """Returns True at the best of each row, as `NOfM.select`: (groups, m).
+    """Returns True at the best of each group, as `NOfM.select`.
 
-    >>> best_of_groups(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), keep=3).tolist()
+    scores: (blocks, m, positions). A group is along the second dimension.
+
+    >>> best_of_groups(torch.tensor([[[1.0], [2.0]], [[3.0], [0.0]]]), keep=3).flatten(1).tolist()
     [[True, True], [True, False]]
 
     Raises:
@@ -80,32 +82,34 @@ def best_of_groups(scores: Tensor, keep: int) -> Tensor:
     lowest, highest = (float(bound) for bound in scores.aminmax()) if keep else (0.0, 0.0)
     if math.isnan(highest):
         raise ValueError(f"{int(scores.isnan().sum())} of {scores.numel()} scores are NaN")
-    each, more = divmod(keep, max(1, len(scores)))
+    each, more = divmod(keep, max(1, scores[:, 0].numel()))
     before = _better_ones(scores)
     mask = before < each
     if more:
         next_scores = torch.where(before == each, scores, -torch.inf).amax(dim=1)
-        mask |= (before == each) & topk_mask(next_scores, more)[:, None]
+        mask |= (before == each) & topk_mask(next_scores, more).unsqueeze(1)
     return mask if lowest > -math.inf else mask & (scores > -torch.inf)
 
 
 def _better_ones(scores: Tensor) -> Tensor:
-    """Returns how many of its group come before each score, equal ones by index: (groups, m)."""
-    groups, m = scores.shape
+    """Returns how many of its group come before each score, equal ones by index."""
+    _, m, positions = scores.shape
     if m > PAIRWISE:
         order = scores.argsort(dim=1, descending=True, stable=True)
-        places = torch.arange(m, device=scores.device).expand(groups, m)
+        places = torch.arange(m, device=scores.device)[:, None].expand(scores.shape)
         return torch.empty_like(order).scatter_(1, order, places)
-    before = torch.empty(groups, m, dtype=torch.int8, device=scores.device)
-    for part, of_part in zip(scores.split(CHUNK), before.split(CHUNK), strict=True):
-        of_part.copy_(_counted_pairs(part.T.contiguous()).T)
+    before = torch.empty(scores.shape, dtype=torch.int8, device=scores.device)
+    size = max(1, CHUNK // max(1, positions))
+    for part, of_part in zip(scores.split(size), before.split(size), strict=True):
+        of_part.copy_(_counted_pairs(part.transpose(0, 1).contiguous()).transpose(0, 1))
     return before
 
 
 def _counted_pairs(columns: Tensor) -> Tensor:
+    """Returns the counts for scores (m, blocks, positions), by comparing each pair once."""
     m = len(columns)
     counts = torch.arange(m - 1, -1, -1, dtype=torch.int8, device=columns.device)
-    before = counts[:, None].repeat(1, columns.shape[1])
+    before = counts[:, None, None].repeat(1, *columns.shape[1:])
     for first in range(m):
         for second in range(first + 1, m):
             wins = (columns[first] >= columns[second]).view(torch.int8)
