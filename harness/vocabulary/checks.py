@@ -44,6 +44,11 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    """Returns True for a sequence, one of OmegaConf too, but not for text."""
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
 def follows(value: object, rule: str) -> bool:
     """Returns True if the value follows the rule. Text after a semicolon is advice.
 
@@ -157,9 +162,9 @@ def matches(value: object, hint: Any) -> bool:
     if origin is Literal:
         return any(value == known and type(value) is type(known) for known in inner)
     if origin in LISTS:
-        return isinstance(value, list | tuple) and all(matches(each, inner[0]) for each in value)
+        return is_list(value) and all(matches(each, inner[0]) for each in value)
     if origin in MAPPINGS:
-        return isinstance(value, dict) and all(
+        return isinstance(value, Mapping) and all(
             matches(key, inner[0]) and matches(each, inner[1]) for key, each in value.items()
         )
     if hint in (int, float, bool):

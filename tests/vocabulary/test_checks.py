@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import pytest
+from omegaconf import OmegaConf
 
 from harness.vocabulary.checks import check, check_declared, check_known, follows, problem_of
 
@@ -52,7 +53,12 @@ EPOCHS = Annotated[list[Annotated[int, "a whole number >= 0; write [1]"]], "not 
 @pytest.mark.parametrize(
     "hint, right, wrong, says",
     [
-        (EPOCHS, ([0], (1, 2)), ([], [-1], 1, "1"), "a list of whole numbers >= 0, not empty, got"),
+        (
+            EPOCHS,
+            ([0], (1, 2), OmegaConf.create([3])),
+            ([], [-1], 1, "1"),
+            "a list of whole numbers >= 0, not empty, got",
+        ),
         (
             Annotated[str, "text of 1 to 3 characters"],
             ("a", "abc"),
