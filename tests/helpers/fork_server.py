@@ -188,10 +188,12 @@ def _become(program: Program) -> None:
 
 
 def _main() -> None:
+    gc.disable()
     for name in PRELOADED:
         import_module(name)
     assert len(os.listdir("/proc/self/task")) == 1, "an import has started a thread"
     gc.freeze()  # its objects stay shared pages
+    gc.enable()
     if program := _serve(int(sys.argv[1])):
         _become(program)
 
