@@ -67,6 +67,7 @@ class Pair:
         masks: of the masked network.
         inputs: what both are called with.
         narrows: True if the model computes in a narrower dtype inside.
+        widened: True if the batch has more samples than the example.
     """
 
     masked: nn.Module
@@ -77,6 +78,7 @@ class Pair:
     inputs: Any
     dtype: torch.dtype
     narrows: bool = False
+    widened: bool = False
     recorded: dict[bool, tuple[list[Call], Tensors]] = field(default_factory=dict)
 
     @property
@@ -115,12 +117,19 @@ class Pair:
             try:
                 self.recorded[training] = self._pass(training)
             except ValueError:  # of BatchNorm, whose statistics need two samples
-                wider = widened(self.inputs) if training else None
-                if wider is None:
+                if not (training and self.widen()):
                     raise
-                self.inputs = wider
-                self.recorded = {training: self._pass(training)}
+                self.recorded[training] = self._pass(training)
         return self.recorded[training]
+
+    def widen(self) -> bool:
+        """Runs more samples from here on; returns False if the batch cannot be made wider."""
+        wider = None if self.widened else widened(self.inputs)
+        if wider is None:
+            return False
+        self.inputs, self.widened = wider, True
+        self.recorded.clear()
+        return True
 
     def _pass(self, training: bool) -> tuple[list[Call], Tensors]:
         with preserve_model(self.masked):

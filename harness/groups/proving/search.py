@@ -11,6 +11,8 @@ from harness.groups.proving.differences import Difference
 
 TRIES = 400
 MOST_PER_MODULE = 120
+MOST_OPTIONS = 8
+MOST_PARTS = 8
 
 # What a comparison of the networks gives: their worst error, or what differs first.
 Outcome = float | Difference
@@ -80,7 +82,7 @@ def _near(failure: Difference, order: Sequence[str], model: nn.Module) -> Iterat
 def _upwards(path: str) -> Iterator[str]:
     while path:
         yield path
-        path = path.rpartition(".")[0]
+        path = _parent(path)
 
 
 def _attempts(
@@ -106,12 +108,25 @@ def _attempts(
 def _choices(
     dense: nn.Module, path: str, changes: Mapping[str, Sequence[Change]]
 ) -> dict[str, list[Option]]:
-    """Returns the values of each attribute; a module without changed tensors takes those around."""
-    around = next((p for p in (*_upwards(path), "") if p in changes), None)
-    known = changes[around] if around is not None else ()
+    """Returns the values of each attribute: sizes in the module, their multiples, those around."""
+    own = changes.get(path, ())
+    around = [change for outer in _upwards(path) for change in changes.get(_parent(outer), ())]
+    known = [*own, *_multiples(own), *around]
     every = size_attributes(dense.get_submodule(path))
-    found = {name: options(old, name, known) for name, old in every}
+    found = {name: options(old, name, known)[:MOST_OPTIONS] for name, old in every}
     return {name: several for name, several in found.items() if len(several) > 1}
+
+
+def _multiples(changes: Sequence[Change]) -> Iterator[Change]:
+    """Yields widths of several equal parts, of which the module's tensors read one each."""
+    for times in range(2, MOST_PARTS + 1):
+        for old, new, role in changes:
+            if old > 1:
+                yield Change(times * old, times * new, f"{times} x {role}")
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]
 
 
 def _by_distance(

@@ -37,16 +37,20 @@ def random_inputs(inputs: Any) -> Any:
 
 
 def widened(inputs: Any) -> Any | None:
-    """Returns a batch of two samples in place of one, or None if it is none of one sample."""
+    """Returns a batch of four times as many samples, or None if tensors have different batches."""
     sizes = set[int]()
+    draw = torch.Generator().manual_seed(SEED)
 
-    def twice(tensor: Tensor) -> Tensor:
+    def more(tensor: Tensor) -> Tensor:
         sizes.add(tensor.shape[0] if tensor.dim() else 0)
-        other = tensor.flip(-1) if tensor.dim() > 1 else tensor
-        return torch.cat([tensor, other]) if tensor.dim() else tensor
+        if not tensor.dim():
+            return tensor
+        rolled = [tensor.roll(shift, -1) if tensor.dim() > 1 else tensor for shift in (1, 2, 3)]
+        floats = tensor.is_floating_point()
+        return torch.cat([tensor, *(_noisy(t, draw) if floats else t for t in rolled)])
 
-    changed = map_tensors(inputs, twice)
-    return changed if sizes == {1} else None
+    changed = map_tensors(inputs, more)
+    return changed if len(sizes) == 1 and sizes != {0} else None
 
 
 def _moved(parameter: Tensor, draw: torch.Generator) -> Tensor:
