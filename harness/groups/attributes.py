@@ -25,6 +25,7 @@ NEITHER = re.compile(
     r"layer|depth|block|stage|kernel|stride|padd|dilat|patch|window|image|img|class|len|ratio|steps",
     re.IGNORECASE,
 )
+SMALLEST_WIDTH = 8  # smaller numbers are too often the same by chance, as 3 colours and 3 heads
 UNITS = "units of "
 
 
@@ -134,8 +135,10 @@ def _likely(old: Any, attribute: str, changes: Sequence[Change]) -> Any:
     if not isinstance(old, int):
         return _as(old, [Option("", _likely(each, attribute, changes)) for each in old])
     counts = _counts_units(attribute)
+    if NEITHER.search(attribute) or not counts and old < SMALLEST_WIDTH:
+        return old
     fitting = [c for c in changes if c.role.startswith(UNITS) == counts]
-    found = [] if NEITHER.search(attribute) else options(old, attribute, fitting)[1:]
+    found = options(old, attribute, fitting)[1:]
     return found[0].value if len(found) == 1 else old
 
 

@@ -135,13 +135,13 @@ class Parts(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.both, self.last = nn.Linear(4, 7), nn.Linear(6, 2)
+        self.both, self.last = nn.Linear(4, 7), nn.Linear(4, 2)
         self.sizes = [4, 3]
         self.view = nn.Unflatten(1, (2, 2))
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = self.both(x).split(self.sizes, 1)
-        left = self.view(left).flatten(1)
+        left = self.view(left).sum(2)
         return self.last(torch.cat([left, right[:, :2]], 1))
 
 
@@ -150,7 +150,7 @@ def test_lists_and_shapes_of_modules_without_tensors_are_searched() -> None:
     groups = [
         group(
             "left", 2, ("both.weight", 0, "output", halves), ("both.bias", 0, "output", halves),
-            ("last.weight", 1, "input", halves),
+            ("last.weight", 1, "input", torch.arange(2).view(2, 1)),
         )
     ]  # fmt: skip
     removed, _ = proven(Parts(), groups, {"left": "01"}, torch.randn(3, 4))

@@ -27,6 +27,11 @@ class Progress:
     def __init__(self) -> None:
         self.seen, self.equal, self.worst = 0, 0, 0.0
         self.running: list[str] = []
+        self.begun = 0
+
+    def begin(self, name: str) -> None:
+        self.begun += 1
+        self.running.append(name)
 
 
 def record_calls(model: nn.Module, run: Callable[[nn.Module], Any]) -> list[Call]:
@@ -60,18 +65,18 @@ def compare_calls(
         call = calls[at.seen] if at.seen < len(calls) else Call("", [])
         small = [t.detach() for t in iter_tensors(output)]
         if call.module != name or len(small) != len(call.outputs):
-            raise Difference(at.equal, name, float("inf"), "its calls are others")
+            raise Difference((at.equal, 0), name, float("inf"), "its calls are others")
         at.seen += 1
         for one, masked in zip(small, call.outputs, strict=True):
             error = layouts.error(one, masked, name)
             if error is None and name == OUTPUT:
                 error = float("inf")
             if error is not None and error > tolerance:
-                raise Difference(at.equal, name, error)
+                raise Difference((at.equal, 0), name, error)
             if error is not None:
                 at.equal, at.worst = at.seen, max(at.worst, error)
 
-    with _watched(model, check, at.running):
+    with _watched(model, check, at):
         try:
             output = run(model)
         except Difference:
@@ -79,21 +84,21 @@ def compare_calls(
         except Exception as error:
             line = (str(error).splitlines() or [type(error).__name__])[0]
             where = at.running[-1] if at.running else ""
-            raise Difference(at.equal, where, float("inf"), line) from error
+            raise Difference((at.equal, at.begun), where, float("inf"), line) from error
     check(OUTPUT, output)
     return at.worst
 
 
 @contextmanager
 def _watched(
-    model: nn.Module, note: Callable[[str, Any], None], running: list[str] | None = None
+    model: nn.Module, note: Callable[[str, Any], None], at: Progress | None = None
 ) -> Iterator[None]:
-    """Calls note(name, output) after each call of a leaf; `running` holds the open calls."""
+    """Calls note(name, output) after each call of a leaf; `at` follows calls of all modules."""
     handles = []
     for name, module in model.named_modules():
-        if running is not None:
-            handles.append(module.register_forward_pre_hook(_opening(running, name)))
-            handles.append(module.register_forward_hook(_closing(running)))
+        if at is not None:
+            handles.append(module.register_forward_pre_hook(_opening(at, name)))
+            handles.append(module.register_forward_hook(_closing(at)))
         if isinstance(module, LAYERS) or not any(True for _ in module.children()):
             handles.append(module.register_forward_hook(_noting(note, name)))
     try:
@@ -103,13 +108,13 @@ def _watched(
             handle.remove()
 
 
-def _opening(running: list[str], name: str) -> Callable[..., None]:
-    return lambda module, args: running.append(name)
+def _opening(at: Progress, name: str) -> Callable[..., None]:
+    return lambda module, args: at.begin(name)
 
 
-def _closing(running: list[str]) -> Callable[..., None]:
+def _closing(at: Progress) -> Callable[..., None]:
     def close(module: nn.Module, args: Any, output: Any) -> None:
-        running.pop()
+        at.running.pop()
 
     return close
 

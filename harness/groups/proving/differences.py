@@ -20,7 +20,8 @@ class Difference(Exception):
     """Says where two networks differ first.
 
     Args:
-        position: how many calls of modules were equal before.
+        reached: how many calls of modules were equal before; and, if the network failed, how many
+            modules it had called, which tells failures after the same equal calls apart.
         module: whose output differs, or that failed.
         error: relative, or infinite.
         problem: the error that was raised in the module, or "".
@@ -28,10 +29,15 @@ class Difference(Exception):
     """
 
     def __init__(
-        self, position: int, module: str, error: float, problem: str = "", where: str = "output"
+        self,
+        reached: tuple[int, int],
+        module: str,
+        error: float,
+        problem: str = "",
+        where: str = "output",
     ):
         super().__init__(module, error, problem)
-        self.position, self.module, self.error = position, module, error
+        self.reached, self.module, self.error = reached, module, error
         self.problem, self.where = problem, where
 
 
@@ -42,6 +48,7 @@ class Layouts:
         self._known: dict[Sizes, list[Tensor]] = {}
         self._own: dict[tuple[str, Sizes], list[Tensor]] = {}
         self._cut = cut
+        self._with_tensors = {name.rpartition(".")[0] for name in cut}
         self._tolerance = tolerance
         for flags in kept_units:
             self._add(len(flags), flags.nonzero().flatten().cpu())
@@ -57,8 +64,9 @@ class Layouts:
     def error(self, small: Tensor, masked: Tensor, module: str) -> float | None:
         """Returns the relative error on kept indices, at the layout that fits, or fits best.
 
-        None if no known indices are left of a dimension of another size. Tries the indices of the
-        module's own tensors first, then those that fitted last.
+        None if it cannot be told which indices of a dimension are left: none are known, or none of
+        those known fit what a module without tensors returns, which may be in any layout. Tries the
+        indices of the module's own tensors first, then those that fitted last.
         """
         if small.dim() != masked.dim():
             return None
@@ -68,8 +76,8 @@ class Layouts:
             best = error if best is None else min(best, error)
             if best <= self._tolerance:
                 self._prefer(masked.shape, chosen)
-                break
-        return best
+                return best
+        return best if small.shape == masked.shape or module in self._with_tensors else None
 
     def _layouts(
         self, small: Tensor, masked: Tensor, module: str

@@ -137,7 +137,7 @@ class Pair:
             calls = record_calls(self.masked, self._run)
             return calls, clone_tensors(dict(self.masked.named_buffers()))
 
-    def _compare_buffers(self, position: int, masked: Tensors) -> float:
+    def _compare_buffers(self, calls: int, masked: Tensors) -> float:
         worst = 0.0
         cut = self.removed.kept_indices
         for name, buffer in self.smaller.named_buffers():
@@ -147,7 +147,7 @@ class Pair:
                 error = relative_error(buffer, slice_tensor(masked[name], cut.get(name, ())))
             if error > self.tolerance:
                 module, _, leaf = name.rpartition(".")
-                raise Difference(position, module, error, where=f"buffer {leaf}")
+                raise Difference((calls, 0), module, error, where=f"buffer {leaf}")
             worst = max(worst, error)
         return worst
 

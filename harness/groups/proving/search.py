@@ -55,9 +55,9 @@ def search_attributes(
             for path in _near(outcome, order, model)
             for attempt in _attempts(model, dense, path, changes, trial)
         )
-        position = outcome.position
+        before = outcome.reached
         tried = (attempt for attempt, _ in zip(attempts, tries, strict=False))
-        better = next((a for a in tried if _position(a.outcome) > position), None)
+        better = next((a for a in tried if _reached(a.outcome) > before), None)
         if better is None:
             break
         found |= _set_in_class(model, dense, better, changes)
@@ -65,15 +65,15 @@ def search_attributes(
     return found, outcome
 
 
-def _position(outcome: Outcome) -> float:
-    return outcome.position if isinstance(outcome, Difference) else float("inf")
+def _reached(outcome: Outcome) -> tuple[float, float]:
+    return outcome.reached if isinstance(outcome, Difference) else (float("inf"), 0)
 
 
 def _near(failure: Difference, order: Sequence[str], model: nn.Module) -> Iterator[str]:
     """Yields the failing module, what contains it, and what ran before without tensors."""
     path = failure.module if failure.module in dict(model.named_modules()) else ""
     seen = dict.fromkeys(_upwards(path))
-    for name in reversed(order[: failure.position + 2]):
+    for name in reversed(order[: failure.reached[0] + 2]):
         seen |= dict.fromkeys(_upwards(name))
     inner = [name for name in seen if name]
     yield from [*inner, ""]
