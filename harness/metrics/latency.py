@@ -21,7 +21,7 @@ class Latency:
         ValueError: a value is no count.
     """
 
-    batch_size: Annotated[int, "a whole number in [1, 1000000]"] | None = None
+    batch_size: Annotated[int, "a whole number in [1, 65536]"] | None = None
     repeats: Annotated[int, "a whole number in [1, 1000000]"] = 50
     warm_up: Annotated[int, "a whole number in [0, 1000000]"] = 5
 
