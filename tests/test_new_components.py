@@ -52,7 +52,7 @@ def test_one_run_is_composed_of_all_four(tree) -> None:
         "training.epochs=1", "retraining.epochs=1", "calibration.samples=32", "progress=none",
     )  # fmt: skip
     dense, pruned, finetuned = records_of(only_run(tree / "runs"))
-    # 6 x 1, 6 x 6 and 6 x 6 kernels of 3 x 3, of which half go
+    # 3 rows of 3 in 6 x 1, 6 x 6 and 6 x 6 kernels, of which half go
     assert pruned.density == finetuned.density == 0.5
     assert dense.parameters - pruned.parameters == 9 * 39
     assert pruned.method == f"{NEW['saliency']}-{NEW['structure']}-uniform"

@@ -8,27 +8,27 @@ from harness.vocabulary.tensors import Units, prunable_layers
 
 
 @dataclass(frozen=True)
-class ConvKernel(Structure):
-    """Prunes the spatial kernels of a convolution, one of each pair (output, input) of channels.
+class KernelRow(Structure):
+    """Prunes rows of the kernels of a convolution, for each pair (output, input) of channels.
 
     No other parameter is removed with them; linear layers stay dense. Source: Mao et al. 2017,
     Exploring the Regularity of Sparse Structure in Convolutional Neural Networks
-    (arXiv:1705.08922), 2-D granularity.
+    (arXiv:1705.08922), 1-D granularity.
     """
 
     granularity: ClassVar[str] = "unit"
-    noun: ClassVar[str] = "kernel"
+    noun: ClassVar[str] = "kernel row"
     kinds: ClassVar[tuple[type[nn.Module], ...]] = (nn.Conv2d,)
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         layers = prunable_layers(model)
         units: Units = {name: () for name, at in layers.items() if isinstance(at, self.kinds)}
         if not units:
-            raise ValueError("structure=conv_kernel has nothing to prune: the model has no Conv2d")
+            raise ValueError("structure=kernel_row has nothing to prune: the model has no Conv2d")
         return units
 
     def pool(self, scores: Tensor) -> Tensor:
-        return scores.flatten(2).mean(dim=2)
+        return scores.mean(dim=3)
 
     def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
-        return units[..., None, None].expand(shape).contiguous()
+        return units[..., None].expand(shape).contiguous()
