@@ -1,14 +1,13 @@
 import json
 import math
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmarks.memory import extra_megabytes
 from benchmarks.sweep_prefix import epochs
+from command import python
 
 Measured = tuple[dict[str, Any], str]
 
@@ -17,12 +16,8 @@ CHECKOUT = Path(__file__).parents[1]
 
 
 def benchmark(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, CHECKOUT / "scripts" / "benchmark", *arguments]
-    # The harness of this checkout, installed or not.
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
-    return subprocess.run(
-        [str(part) for part in command], env=environment, capture_output=True, text=True
-    )
+    words = [CHECKOUT / "scripts" / "benchmark", *map(str, arguments)]
+    return python(*words, timeout=900)
 
 
 def measured(part: str, out: Path, repeats: int = 2) -> Measured:
@@ -61,7 +56,7 @@ def test_rehearsals_take_a_small_share_of_the_survey_beside_a_run_and_itself(tmp
 
 
 def test_a_comparison_of_replicas_is_measured_beside_itself(tmp_path) -> None:
-    content, table = measured("replicas", tmp_path / "replicas.json")
+    content, table = measured("replicas", tmp_path / "replicas.json", repeats=1)
     names = ["", " / itself (noise)", " / SHA-256"]
     found = [figure["name"] for figure in content["figures"]]
     assert found[:3] == [f"replicas: comparison on CPU{name}" for name in names]
@@ -141,7 +136,7 @@ ON_ANY_MACHINE = {
     "agreement: received in collectives": "<= 3.2", "agreement: first event": "<= 250",
     "agreement: later event": "<= 250", "ranks: masked / dense step, SGD momentum": "<= 1.03",
     "ranks: masked / dense step, Adam": "<= 1.03", "kills: identical records, of 1": ">= 1 met",
-    "flips: caught, of 1": ">= 1 met",
+    "flips: caught, of 6": ">= 6 met",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ Cases = list[dict[str, Any]]
 
 # Number of flips by number of ranks: in one job with several runs, and in a job per flip.
 IN_ONE_JOB, ALONE = {2: 23, 4: 23}, {2: 2, 4: 2}
-QUICK_IN_ONE_JOB = {2: 1}  # tests/distributed/test_flips.py has some alone
+QUICK_IN_ONE_JOB = {2: 6}  # tests/distributed/test_flips.py has more, and some alone
 OPERATIONAL = ("tracking=none", f"checkpoint.every_steps={program.EVERY_STEPS}")
 LOG, NOTE = "log", "note"
 JOB_S = 600.0

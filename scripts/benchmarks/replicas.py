@@ -16,6 +16,7 @@ from harness.vocabulary.tensors import Tensors, all_tensors
 REPEATS, QUICK_REPEATS = 21, 2
 AT_MOST_S = 0.3
 SURVEY_ROUNDS, SURVEY_EPOCHS, QUICK_EPOCHS = 15, 12, 1
+SURVEY_METHODS = ("layerwise_gradient", "global_magnitude", "snip")
 AT_MOST = 1.03
 NO_CUDA = "not measured: torch finds no CUDA device"
 
@@ -41,7 +42,9 @@ def survey(rounds: int, quick: bool) -> Iterator[Figure]:
     The latter compare replicas inside trainings only, at the ends of epochs.
     """
     epochs = QUICK_EPOCHS if quick else SURVEY_EPOCHS
-    seconds = answer_of("replicas_survey_program", rounds=rounds, epochs=epochs)
+    methods = SURVEY_METHODS[: 1 if quick else None]
+    wishes = {"rounds": rounds, "epochs": epochs, "methods": methods}
+    seconds = answer_of("replicas_survey_program", **wishes)
     name = "replicas: survey on two ranks"
     yield ratio(f"{name} / itself (noise)", seconds, "compared again", "compared")
     yield ratio(

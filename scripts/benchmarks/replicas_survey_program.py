@@ -1,6 +1,6 @@
 """Times runs of the default survey on several ranks, with and without comparisons."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,10 +20,8 @@ from harness.launch.execute import build
 from harness.pruning.reader import Reader
 from harness.vocabulary.tensors import Tensors
 
-METHODS = ("global_magnitude", "layerwise_gradient", "snip")
 
-
-def measured(ranks: Ranks, rounds: int, epochs: int) -> Seconds:
+def measured(ranks: Ranks, rounds: int, epochs: int, methods: Sequence[str]) -> Seconds:
     """Returns rank 0's seconds of one run of each method in each round, per side.
 
     The warm-up trains the dense model, which the survey's runs share too.
@@ -32,7 +30,7 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> Seconds:
         dense = Path(ranks.broadcast_object(top), "dense")
 
         def survey(_: None) -> None:
-            for method in METHODS:
+            for method in methods:
                 overrides = [f"method={method}", f"retraining.epochs={epochs}", "tracking=none"]
                 experiment = build(compose_config(["sweep=survey", *overrides]))
                 runner.run(Recorder(*runner.prepare(experiment, ranks, dense), ME, Silent()))
