@@ -8,7 +8,7 @@ import parts
 from torch import Tensor
 
 SLOW = "HARNESS_TESTS_SLOW"  # names a file; while it is there, training is slow
-STEP_S = 0.1
+STEP_S = 0.3
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,19 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from command import TINY, run_folders
+from forked_ranks import harness_on_ranks
 from slowed import SLOW
 from slurm_cluster import PATIENCE_S, Slurm, wait_until
 
-# 400 steps of retraining: a few seconds, or, while the test holds them up, most of a minute.
-RUN = (*TINY, "retraining.epochs=100", "+retraining.augmentation._target_=slowed.Shifting")
+# 120 steps of retraining: a second, or, while the test holds them up, most of a minute.
+RUN = (*TINY, "retraining.epochs=30", "+retraining.augmentation._target_=slowed.Shifting")
 NAME = "grid"
-METHODS = "method=global_magnitude,random"
 HARNESS = [sys.executable, "-m", "harness"]
 
 
@@ -76,6 +76,15 @@ class Sweep:
             yield
         finally:
             self.slow.unlink()
+
+
+def undisturbed(folder: Path, *points: Sequence[str], ranks: int = 1) -> dict[str, bytes]:
+    """Returns the records of each point on ranks of this machine, without SLURM, by run."""
+    for point in points:
+        place = (f"output_dir={folder}", f"sweep_name={NAME}")
+        done = harness_on_ranks(ranks, *RUN, *point, *place)
+        assert done.returncode == 0, done.stderr
+    return {run.name: (run / "records.jsonl").read_bytes() for run in run_folders(folder, NAME)}
 
 
 def ended(sweep: "subprocess.Popen[str]") -> tuple[int, str, str]:

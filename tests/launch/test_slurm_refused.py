@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import TINY, environment, run_folders
+from command import TINY, python, run_folders
 from conftest import cases
 from slurm_cluster import PATIENCE_S, Slurm
 from slurm_sweeps import NAME, Sweep, ended
@@ -24,10 +24,8 @@ SHORT = ("prune_at=init", "retraining.epochs=1")
 
 def refused(runs: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     place = (f"output_dir={runs}", f"sweep_name={NAME}", "hydra/launcher=slurm")
-    return subprocess.run(
-        [sys.executable, "-m", "harness", "-m", *TINY, *place, *arguments],
-        env={**environment(), **variables}, capture_output=True, text=True, timeout=PATIENCE_S,
-    )  # fmt: skip
+    words = ("-m", "harness", "-m", *TINY, *place, *arguments)
+    return python(*words, timeout=PATIENCE_S, **variables)
 
 
 def nothing_is_left(runs: Path) -> bool:

@@ -6,23 +6,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import harness, run_folders
+from command import run_folders
 from conftest import cases
 from sbatch_stand_ins import ROOT
 from slowed import SLOW
 from slurm_cluster import wait_until
-from slurm_sweeps import NAME, RUN, Sweep, resumed
+from slurm_sweeps import NAME, RUN, Sweep, resumed, undisturbed
 
 SCRIPT = ROOT / "slurm" / "sweep.sbatch"
-GRID = (*RUN, "method=global_magnitude,random,snip")
+METHODS = ("global_magnitude", "random", "snip")
+GRID = (*RUN, f"method={','.join(METHODS)}")
 
 
-@pytest.fixture(scope="module", name="undisturbed")
-def fixture_undisturbed(slurm, tmp_path_factory) -> dict[str, bytes]:
-    local = Sweep(slurm, tmp_path_factory.mktemp("undisturbed"))
-    done = harness("-m", *GRID, f"output_dir={local.folder}", f"sweep_name={NAME}")
-    assert done.returncode == 0, done.stderr
-    return local.records
+@pytest.fixture(scope="module", name="alone")
+def fixture_alone(tmp_path_factory) -> dict[str, bytes]:
+    points = [[f"method={method}"] for method in METHODS]
+    return undisturbed(tmp_path_factory.mktemp("alone"), *points)
 
 
 def planned(folder: Path) -> str:
@@ -39,7 +38,7 @@ def planned(folder: Path) -> str:
 
 
 def test_an_array_shares_out_the_points_and_a_warned_task_is_requeued_alone_and_goes_on(
-    slurm, tmp_path, undisturbed
+    slurm, tmp_path, alone
 ) -> None:
     sweep = Sweep(slurm, tmp_path)
     sweep.slow.touch()
@@ -59,10 +58,10 @@ def test_an_array_shares_out_the_points_and_a_warned_task_is_requeued_alone_and_
     assert "sweep.sbatch: stopped; requeued for restart 1 of at most 20" in second
     assert "sweep: 1 runs: 1 finished, 0 skipped, 0 failed" in second
     assert sum(map(resumed, sweep.runs)) == 1
-    assert sweep.records == undisturbed
+    assert sweep.records == alone
 
 
-def test_a_plan_that_is_submitted_twice_at_once_is_carried_out_once(slurm, tmp_path, undisturbed):
+def test_a_plan_that_is_submitted_twice_at_once_is_carried_out_once(slurm, tmp_path, alone):
     sweep, plan = Sweep(slurm, tmp_path), planned(tmp_path)
     arrays = [
         slurm.submit(
@@ -74,7 +73,7 @@ def test_a_plan_that_is_submitted_twice_at_once_is_carried_out_once(slurm, tmp_p
     assert [slurm.wait(array)["JobState"] for array in arrays] == ["COMPLETED", "COMPLETED"]
     said = "".join((tmp_path / f"output-{array}").read_text() for array in arrays)
     assert said.count("\nfinished in ") + said.startswith("finished in ") == 3
-    assert sweep.records == undisturbed
+    assert sweep.records == alone
 
 
 def test_a_survey_goes_from_plan_to_report_also_with_a_failing_point(slurm, tmp_path) -> None:

@@ -13,21 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from command import TINY, only_run
+from command import only_run
 from conftest import ROOT
 from forked_ranks import harness_on_ranks
 from slowed import SLOW
 from slurm_cluster import Slurm, wait_until
+from slurm_sweeps import HARNESS, RUN
 
 SCRIPT = ROOT / "slurm" / "train.sbatch"
-# 400 steps of retraining: a few seconds, or, while the test holds them up, most of a minute.
-RUN = (*TINY, "retraining.epochs=100", "+retraining.augmentation._target_=slowed.Shifting")
-HARNESS = [sys.executable, "-m", "harness"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Represents one job of RUN on two nodes.
+    """Represents one job of RUN on one node or two.
 
     `id` is SLURM's, and `folder` holds what the job writes.
     """
@@ -77,14 +75,19 @@ class Job:
 
 
 def submitted(
-    slurm: Slurm, folder: Path, *options: str, slow: bool = False, **variables: str
+    slurm: Slurm,
+    folder: Path,
+    *options: str,
+    nodes: int = 2,
+    slow: bool = False,
+    **variables: str,
 ) -> Job:
     folder.mkdir(exist_ok=True)
     if slow:
         (folder / "slow").touch()
     variables |= {SLOW: str(folder / "slow"), "HARNESS_PYTHON": sys.executable}
     arguments = (
-        "--nodes=2", "--cpus-per-task=1", f"--output={folder}/output", f"--chdir={ROOT}",
+        f"--nodes={nodes}", "--cpus-per-task=1", f"--output={folder}/output", f"--chdir={ROOT}",
         *options, SCRIPT, *RUN,
         f"output_dir={folder}/runs",
     )  # fmt: skip
@@ -92,34 +95,29 @@ def submitted(
 
 
 @pytest.fixture(scope="module", name="undisturbed")
-def fixture_undisturbed(slurm, tmp_path_factory) -> bytes:
-    """Returns the records of two ranks on this machine, without SLURM."""
-    runs = tmp_path_factory.mktemp("undisturbed")
-    done = harness_on_ranks(2, *RUN, f"output_dir={runs}")
-    assert done.returncode == 0, done.stderr
-    return (only_run(runs) / "records.jsonl").read_bytes()
-
-
-def test_a_job_on_two_nodes_makes_the_records_of_two_local_ranks(slurm, tmp_path, undisturbed):
-    job = submitted(slurm, tmp_path)
-
-    assert job.ends() == "COMPLETED", job.output
-    assert job.records == undisturbed
-    assert job.output.count("finished: ") == 1
-    environment = json.loads((job.run / "environment.json").read_text())
-    assert environment["numerics_key"]["world_size"] == 2
+def fixture_undisturbed(tmp_path_factory) -> dict[int, bytes]:
+    """Returns the records of one and two ranks on this machine, without SLURM."""
+    found = {}
+    for ranks in (1, 2):
+        runs = tmp_path_factory.mktemp("undisturbed")
+        done = harness_on_ranks(ranks, *RUN, f"output_dir={runs}")
+        assert done.returncode == 0, done.stderr
+        found[ranks] = (only_run(runs) / "records.jsonl").read_bytes()
+    return found
 
 
 def test_ranks_that_srun_starts_without_torchrun_are_one_run(slurm, tmp_path, undisturbed) -> None:
     done = slurm.call("srun", "-N2", "-n2", *HARNESS, *RUN, f"output_dir={tmp_path}/runs")
 
     assert done.returncode == 0, done.stderr
-    assert (only_run(tmp_path / "runs") / "records.jsonl").read_bytes() == undisturbed
+    assert (only_run(tmp_path / "runs") / "records.jsonl").read_bytes() == undisturbed[2]
     assert done.stdout.count("finished: ") == 1
     assert done.stderr.count(" finetuned ") <= 1
 
 
-def test_a_warned_job_saves_is_requeued_and_goes_on(slurm, tmp_path, undisturbed) -> None:
+def test_a_warned_job_saves_is_requeued_and_makes_the_records_of_two_local_ranks(
+    slurm, tmp_path, undisturbed
+) -> None:
     job = submitted(slurm, tmp_path, slow=True)
     with job.in_its_middle():
         job.signal("USR1")  # as --signal=USR1@120 does when the time is nearly up
@@ -128,8 +126,11 @@ def test_a_warned_job_saves_is_requeued_and_goes_on(slurm, tmp_path, undisturbed
     assert job.ends() == "COMPLETED", job.output
     assert slurm.show(job.id)["Restarts"] == "1"
     assert "train.sbatch: stopped; requeued for restart 1 of at most 20" in job.output
+    assert job.output.count("finished: ") == 1
     assert job.events == ["resumed"]
-    assert job.records == undisturbed
+    assert job.records == undisturbed[2]
+    environment = json.loads((job.run / "environment.json").read_text())
+    assert environment["numerics_key"]["world_size"] == 2
 
 
 def test_a_preempted_job_saves_makes_room_and_goes_on_afterwards(slurm, tmp_path, undisturbed):
@@ -142,11 +143,11 @@ def test_a_preempted_job_saves_makes_room_and_goes_on_afterwards(slurm, tmp_path
     assert low.ends() == "COMPLETED", low.output
     assert "harness: SIGTERM; the same command resumes where it stopped" in low.output
     assert low.events == ["resumed"]
-    assert low.records == undisturbed
+    assert low.records == undisturbed[2]
 
 
 def test_a_job_that_is_preempted_without_grace_goes_on_afterwards(slurm, tmp_path, undisturbed):
-    scavenger = submitted(slurm, tmp_path, "--partition=scavenge", slow=True)
+    scavenger = submitted(slurm, tmp_path, "--partition=scavenge", nodes=1, slow=True)
     with scavenger.in_its_middle():
         high = slurm.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=true")
         assert slurm.wait(high)["JobState"] == "COMPLETED"
@@ -156,7 +157,7 @@ def test_a_job_that_is_preempted_without_grace_goes_on_afterwards(slurm, tmp_pat
     # Ended with its batch script by SLURM, which requeues it then.
     assert "DUE TO PREEMPTION" in scavenger.output and "train.sbatch" not in scavenger.output
     assert scavenger.events == ["resumed"]
-    assert scavenger.records == undisturbed
+    assert scavenger.records == undisturbed[1]
 
 
 def test_a_killed_job_that_is_submitted_again_goes_on(slurm, tmp_path, undisturbed) -> None:
@@ -170,11 +171,11 @@ def test_a_killed_job_that_is_submitted_again_goes_on(slurm, tmp_path, undisturb
     again = submitted(slurm, tmp_path)
     assert again.ends() == "COMPLETED", again.output
     assert again.events == ["resumed"]
-    assert again.records == undisturbed
+    assert again.records == undisturbed[2]
 
 
 def test_a_cancelled_job_stays_cancelled(slurm, tmp_path) -> None:
-    job = submitted(slurm, tmp_path, slow=True)
+    job = submitted(slurm, tmp_path, nodes=1, slow=True)
     with job.in_its_middle():
         assert slurm.call("scancel", job.id).returncode == 0
         assert job.ends() == "CANCELLED", job.output
