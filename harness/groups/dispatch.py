@@ -8,8 +8,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.groups.ids import IdTable
+from harness.groups.layers.norms import is_rms_norm
 from harness.groups.operators.call import Call
-from harness.groups.operators.norms import MODULES
+from harness.groups.operators.norms import rms_norm_module
 from harness.groups.operators.rules import RULES
 from harness.groups.trace import Trace
 from harness.groups.traceable import traceable, writable
@@ -83,7 +84,7 @@ def _following(trace: Trace, model: nn.Module) -> Iterator[None]:
 
 
 def _hooks(trace: Trace, dispatch: _Dispatch, name: str, module: nn.Module) -> list[Any]:
-    rule = MODULES.get(type(module).__name__)
+    rule = rms_norm_module if is_rms_norm(module) else None
 
     def enter(module: nn.Module, inputs: Any) -> None:
         trace.modules.append((name, module))

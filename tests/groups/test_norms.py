@@ -8,6 +8,7 @@ from groups_by_hand import group, layer, proven, removed_from
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness.groups.find import groups_of
 from harness.groups.layers.norms import treatment
 from harness.groups.living import (
     add_living_norms,
@@ -32,6 +33,11 @@ class OwnRMSNorm(nn.Module):
 class OffsetRMSNorm(OwnRMSNorm):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-2)
+
+
+class ChannelsRMSNorm(OwnRMSNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 class ChannelsFirst(nn.LayerNorm):
@@ -83,6 +89,26 @@ def test_an_rms_norm_is_rescaled(norm) -> None:
     assert proof.eval < 1e-12
     with torch.no_grad():
         assert torch.allclose(removed.model(INPUTS), model(INPUTS), atol=1e-6)
+
+
+def test_an_rms_norm_of_any_class_is_found() -> None:
+    model, groups, name = network(OwnRMSNorm(6), ("weight",), last=True)
+    found = groups_of(model, INPUTS)[0]
+    assert found.mixing == (name,) and not found.pinned
+    assert [m.name for m in found.members] == [m.name for m in groups[0].members]
+
+
+@pytest.mark.parametrize(
+    ("norm", "last"),
+    [
+        (nn.RMSNorm(6, elementwise_affine=False), True),
+        (OffsetRMSNorm(6), True),
+        (ChannelsRMSNorm(6), False),
+    ],
+)
+def test_an_rms_norm_that_cannot_be_rescaled_keeps_its_units(norm, last) -> None:
+    model, _, _ = network(norm, ("weight",), last)
+    assert groups_of(model, INPUTS)[0].pinned
 
 
 LIVING = [

@@ -65,7 +65,8 @@ def rescaled_epsilon(norm: nn.Module, units: int, left: int) -> tuple[str, Any, 
 @torch.no_grad()
 def _computes_rms(norm: nn.Module) -> bool:
     twin: Any = copy.deepcopy(norm).double()
-    values = torch.linspace(-1.0, 2.0, 2 * len(twin.weight)).view(2, -1).to(twin.weight)
+    # Three dimensions: a norm of dimension 1, of channels, is another one.
+    values = torch.linspace(-1.0, 2.0, 6 * len(twin.weight)).view(2, 3, -1).to(twin.weight)
     mean_square = values.square().mean(-1, keepdim=True)
     epsilon = getattr(twin, str(epsilon_name(norm)))
     try:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.groups.ids import Ids
 from harness.groups.labels import Axis
@@ -84,22 +84,18 @@ def along(trace: Trace, call: Call) -> None:
         trace.labels.put(out, [Axis((d,), found) for d, found in ids.items()])
 
 
-def rms_norm_module(trace: Trace, module: nn.Module, inputs: Any, outputs: Any) -> None:
-    """Follows a module that divides by the root mean square of the last dimension."""
+def rms_norm_module(trace: Trace, module: Any, inputs: Any, outputs: Any) -> None:
+    """Follows a module that divides by the root mean square of the last dimension.
+
+    It is followed as a whole, because its operators differ by version and by library.
+    """
     source, out = next(iter_tensors(inputs)), next(iter_tensors(outputs))
     ids, last = trace.labels.single(source), source.dim() - 1
-    weight = getattr(module, "weight", None)
-    if isinstance(weight, Tensor) and weight.dim() > 1:
-        trace.pin([source], "an RMS norm over several dimensions takes statistics over it")
-    elif isinstance(weight, Tensor):
-        trace.tie(ids.get(last), trace.labels.single(weight).get(0), FIXED)
+    trace.tie(ids.get(last), trace.labels.single(module.weight).get(0), FIXED)
     if last in ids:
         trace.table.mix(ids[last], trace.module)
     trace.labels.put(out, [Axis((dim,), found) for dim, found in ids.items()])
 
-
-# Class of a module that is followed as a whole -> its rule. Their operators differ by version.
-MODULES = {"RMSNorm": rms_norm_module}
 
 REDUCTIONS = (
     "all", "amax", "amin", "any", "argmax", "argmin", "linalg_vector_norm", "logsumexp", "max",
