@@ -13,6 +13,7 @@ from typing import Any
 import kinds
 import pytest
 import torch
+from disk import write_without_waiting
 from handlers import changed, handlers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -24,6 +25,7 @@ CLUSTER = "tests/launch/test_slurm_"
 collect_ignore = ["helpers"]
 
 torch.set_num_threads(1)
+write_without_waiting()
 gc.disable()  # until all is imported and collected: a fifth of that time
 
 

@@ -26,6 +26,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, NamedTuple
 
+from disk import write_without_waiting
+
 Done = subprocess.CompletedProcess[str]
 Variables = Mapping[str, str]
 
@@ -169,6 +171,7 @@ def _become(program: Program) -> None:
     os.environ.clear()
     os.environ.update(program.env)
     os.chdir(program.cwd)
+    write_without_waiting()
     random.seed()
     sys.modules["numpy"].random.seed()
     sys.modules["torch"].seed()

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import torch
 from command import environment
+from disk import write_without_waiting
 from ports import free_port
 
 from harness.cli.main import main
@@ -175,6 +176,7 @@ def _child(
         with open(f"{log}-{number}", "w") as file:
             os.dup2(file.fileno(), number)
     torch.set_num_threads(1)
+    write_without_waiting()
     sender.send_bytes(pickle.dumps(work()))
 
 
