@@ -122,7 +122,7 @@ class RequestedLevels:
                 raise ValueError(
                     f"{key} asks for a density of {density:.6g} at level {level}, but structure.n="
                     f"{n_of_m.n} of structure.m={n_of_m.m} keep {n_of_m.density:.6g} in each layer "
-                    f"at every level; use schedule=n_m without schedule.final"
+                    "at every level; use schedule=n_m schedule.final=null"
                 )
 
     def _units_left(self, requested: RequestedSize) -> int:
