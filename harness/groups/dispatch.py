@@ -1,10 +1,11 @@
-"""Runs a model once and follows the ids of its parameters, operator by operator."""
+"""Runs a model and follows the ids of its parameters, operator by operator."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.groups.ids import IdTable
@@ -23,16 +24,35 @@ OUTPUT = "it is an output of the model"
 def follow(model: nn.Module, example_input: Any) -> IdTable:
     """Runs the model once in eval mode; the model comes back as it was.
 
-    An operator without a rule pins what it reads: no unit that reaches it can be removed.
+    If this calls not all of its layers, as those that classify inside a network in training, it
+    runs in train mode too. An operator without a rule pins what it reads: no unit that reaches it
+    can be removed.
 
     example_input: one argument, or a dict of keyword arguments; nested tensors are copied.
     """
     trace = Trace(model)
+    called = _run(trace, model, example_input, training=False)
+    if any(_has_tensors(module) and module not in called for module in model.modules()):
+        # What the example does not allow in train mode is not for the groups to say.
+        with suppress(RuntimeError, TypeError, ValueError, LookupError):
+            _run(trace, model, example_input, training=True)
+    return trace.table
+
+
+def _run(trace: Trace, model: nn.Module, example_input: Any, training: bool) -> set[nn.Module]:
+    """Follows one pass; returns the modules that were called."""
     inputs = map_tensors(example_input, writable)
-    with traceable(model), fixed_mode(model, False), _following(trace, model):
+    trace.modules.clear()
+    with traceable(model), fixed_mode(model, training), _following(trace, model) as called:
         outputs = model(**inputs) if isinstance(inputs, dict) else model(inputs)
     trace.pin(list(iter_tensors(outputs)), OUTPUT)
-    return trace.table
+    return called
+
+
+def _has_tensors(module: nn.Module) -> bool:
+    # The output layer of nn.MultiheadAttention is never called as a module.
+    inner = isinstance(module, NonDynamicallyQuantizableLinear)
+    return bool(module._parameters) and not inner
 
 
 class _Dispatch(TorchDispatchMode):
@@ -45,6 +65,7 @@ class _Dispatch(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._trace = trace
         self.silent = 0
+        self.called: set[nn.Module] = set()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -70,14 +91,14 @@ class _Dispatch(TorchDispatchMode):
 
 
 @contextmanager
-def _following(trace: Trace, model: nn.Module) -> Iterator[None]:
-    """Follows operators, and which module calls them, inside the context."""
+def _following(trace: Trace, model: nn.Module) -> Iterator[set[nn.Module]]:
+    """Follows operators, and which module calls them, inside the context; gives those called."""
     dispatch, handles = _Dispatch(trace), []
     for name, module in model.named_modules():
         handles += _hooks(trace, dispatch, name, module)
     try:
         with dispatch:
-            yield
+            yield dispatch.called
     finally:
         for handle in handles:
             handle.remove()
@@ -88,6 +109,7 @@ def _hooks(trace: Trace, dispatch: _Dispatch, name: str, module: nn.Module) -> l
 
     def enter(module: nn.Module, inputs: Any) -> None:
         trace.modules.append((name, module))
+        dispatch.called.add(module)
         dispatch.silent += rule is not None
 
     def leave(module: nn.Module, inputs: Any, outputs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Compacts small networks of twelve kinds, and compares them with the masked ones."""
+"""Compacts small networks of many kinds, and compares them with the masked ones."""
 
 import pytest
 import torch

@@ -131,6 +131,21 @@ class Language(nn.Module):
 
 
 @architecture
+class Auxiliary(nn.Module):
+    """Classifies inside the network too, in train mode alone (Inception)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = conv(3, 10), conv(10, 8), nn.Linear(8, 5)
+        self.inside = nn.Linear(10, 5)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        y = self.first(x)
+        outputs = self.head(self.second(y).mean((2, 3)))
+        return (outputs, self.inside(y.amax((2, 3)))) if self.training else outputs
+
+
+@architecture
 def residual() -> nn.Module:
     branch = nn.Sequential(conv(8, 6), nn.Conv2d(6, 10, 3, padding=1), nn.BatchNorm2d(10))
     nn.init.zeros_(branch[2].weight)
