@@ -11,7 +11,7 @@ from harness.groups.attributes import Attributes, adapt, changes_below, guess
 from harness.groups.group import Group, KeptIndices
 from harness.groups.layers.norms import rescale_factor, rescaled_epsilon, treatment
 from harness.groups.layers.sizes import OwnCut, set_sizes
-from harness.groups.living import remove_living_norms
+from harness.groups.living import living_indices, remove_living_norms
 from harness.vocabulary.undisturbed import deepcopy_model
 
 Norms = Literal["exact", "living"]
@@ -64,6 +64,7 @@ def remove(
     ]
     for group in partial:
         _check_group(model, group, kept_units[group.name], norms)
+    living_indices(model, cut, partial, kept_units)  # refuses a norm whose indices are not known
     smaller = slice_model(model, cut)
     remove_living_norms(smaller)
     rescaled = dict(_rescaled_norms(model, cut, partial))

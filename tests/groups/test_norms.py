@@ -139,6 +139,21 @@ def test_a_norm_of_the_units_left_is_that_of_the_smaller_network(norm, tensors, 
     assert torch.equal(model(INPUTS), before)
 
 
+def test_a_plain_norm_over_several_groups_is_refused() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(2, 4), nn.Linear(2, 4)
+            self.norm, self.last = nn.LayerNorm(8, elementwise_affine=False), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.norm(torch.cat([self.one(x), self.two(x)], 1)))
+
+    groups = [group("one", 4, *layer("one"), ("last.weight", 1, "input"), mixing=("norm",))]
+    with pytest.raises(ValueError, match="group=one, norm=norm: .* no tensor .* width=8; keep"):
+        removed_from(Both(), groups, {"one": "0110"}, "living")
+
+
 def test_a_living_norm_trains_its_kept_entries_as_the_smaller_network_does() -> None:
     model, groups, name = network(nn.LayerNorm(6), ("weight", "bias"), last=True)
     removed, _ = removed_from(model, groups, KEPT, "living")
