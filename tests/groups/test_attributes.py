@@ -156,3 +156,15 @@ def test_lists_and_shapes_of_modules_without_tensors_are_searched() -> None:
     removed, _ = proven(Parts(), groups, {"left": "01"}, torch.randn(3, 4))
     assert removed.model.sizes == [2, 3]
     assert removed.model.view.unflattened_size == (1, 2)
+
+
+def test_numbers_that_are_equal_by_chance_stay() -> None:
+    model = nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 3), nn.Linear(3, 1))
+    model.hidden, model.num_layers, model.colours, model.num_heads = 8, 8, 3, 3
+    groups = [
+        group("0", 8, *layer("0"), ("1.weight", 1, "input")),
+        group("1", 3, *layer("1"), ("2.weight", 1, "input")),
+    ]
+    removed, _ = removed_from(model, groups, {"0": "11110000", "1": "110"})
+    assert removed.attributes == {"hidden": (8, 4), "num_heads": (3, 2)}
+    assert removed.model.num_layers == 8 and removed.model.colours == 3

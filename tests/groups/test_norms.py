@@ -173,7 +173,9 @@ def test_a_living_norm_trains_its_kept_entries_as_the_smaller_network_does() -> 
     assert model.get_parameter("1.norm.weight").grad[2] == 0
     copied = copy.deepcopy(model)
     remove_living_norms(copied)
-    assert not any(module._forward_hooks for module in copied.modules())
+    again, _ = removed_from(copy.deepcopy(model), groups, KEPT, "living")
+    for small_network in (copied, again.model):
+        assert not any(module._forward_hooks for module in small_network.modules())
     assert len(handles) == 1 and any(module._forward_hooks for module in model.modules())
 
 
