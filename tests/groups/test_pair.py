@@ -41,6 +41,8 @@ def test_layers_inside_a_frozen_encoder_are_compared() -> None:
     with torch.no_grad():
         calls, _ = pair.record(training=False)
     assert {"0.self_attn", "0.linear1", "0.norm2"} <= {call.module for call in calls}
+    # A fused kernel for inference, which hides layers, needs parameters without gradients.
+    assert all(parameter.requires_grad for parameter in pair.masked.parameters())
 
 
 def test_draws_are_constant() -> None:
