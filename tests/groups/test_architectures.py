@@ -3,7 +3,7 @@
 import pytest
 import torch
 from architectures import ARCHITECTURES, inputs_of
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.groups.compact import compact_model
 from harness.groups.find import groups_of
@@ -45,3 +45,21 @@ def test_a_compacted_network_is_the_masked_one(name, uneven) -> None:
     assert relative_error(small, masked) < 1e-4
     before, after = (sum(p.numel() for p in m.parameters()) for m in (model, compacted.model))
     assert before / after > (1.6 if uneven else 2.2)
+
+
+class Positions(nn.Module):
+    """Adds values of a table that has a dimension of one entry before a reshaping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.table = nn.Parameter(torch.randn(1, 2, 3, 2))
+        self.inner = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x) + self.inner(self.table).mean((0, 1, 2)))
+
+
+def test_a_dimension_of_one_entry_does_not_become_another_one() -> None:
+    groups = {group.name: group for group in groups_of(Positions(), torch.randn(2, 3))}
+    assert groups["first"].units == 4 and not groups["first"].pinned

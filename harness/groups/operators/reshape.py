@@ -67,9 +67,8 @@ def _axis_through(found: list[Block], axis: Axis, source: Tensor, out: Tensor) -
     if len(touched) > 1:
         return _over_blocks(touched, axis, source, out)
     if not touched:
-        return (
-            axis.moved(axis.dims[:1]) if axis.dims[0] < out.dim() and axis.ids.size == 1 else None
-        )
+        stays = out.shape[axis.dims[0] : axis.dims[0] + 1] == (1,) and axis.ids.size == 1
+        return axis.moved(axis.dims[:1]) if stays else None
     block = touched[0]
     order = sorted(large)
     ids = axis.ids.reshape([source.shape[dim] for dim in axis.dims if dim in large])
