@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from harness.allocation.base import ModelInfo
+from harness.groups.units import Units
 from harness.pruning.budget import RequestedSize
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
@@ -14,7 +15,7 @@ from harness.schedule.base import check_size
 from harness.vocabulary.checks import check
 from harness.vocabulary.given.numbers import plain_number
 from harness.vocabulary.n_of_m import NOfM
-from harness.vocabulary.tensors import Counts, Units
+from harness.vocabulary.tensors import Counts
 
 
 def requested_size(

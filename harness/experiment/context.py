@@ -19,6 +19,7 @@ from harness.experiment.config import DTYPES, WIRE, ExperimentConfig
 from harness.experiment.requested import RequestedLevels
 from harness.experiment.validation import check_steps
 from harness.experiment.workload import Workload
+from harness.groups.units import Units
 from harness.metrics.macs import Macs, describe_uncounted
 from harness.model_state.usable import check_finite
 from harness.pruning.density import Scope
@@ -28,7 +29,6 @@ from harness.training.checkpointing import Checkpointer
 from harness.training.dense import DenseTraining
 from harness.training.recipe_presets import steps_of
 from harness.vocabulary.step_index import StepIndex
-from harness.vocabulary.tensors import Units
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from harness.allocation.base import ModelInfo
 from harness.data.base import first_inputs
 from harness.experiment.context import RunContext
 from harness.experiment.state import RunState, in_dense_shapes, macs_left, watch_unsaved
+from harness.groups.units import GroupUnits, masks_of
 from harness.pruning.budget import round_sizes
 from harness.pruning.compaction import compact_model, slice_tensors
 from harness.pruning.layer_curves import SensitivityCurves, measure_curves
@@ -20,7 +21,7 @@ from harness.pruning.rounds import Rounds
 from harness.training.evaluation import EvaluationResult
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import Tensors, clone_tensors, eval_mode, prunable_weights
+from harness.vocabulary.tensors import Tensors, clone_tensors, eval_mode
 from harness.vocabulary.undisturbed import deepcopy_model
 
 CLOSE = 1e-4  # largest difference between outputs, as a fraction of the largest output
@@ -36,7 +37,8 @@ def prune(
     """
     restore_dense_shapes(context, state)
     if context.experiment.may_grow and not state.pruning:
-        names = state.masks.masks.keys() - context.units.keys()
+        own = {n for n, each in context.units.items() if not isinstance(each, GroupUnits)}
+        names = state.masks.masks.keys() - own
         state.unmasked_params = clone_tensors(
             {name: state.model.get_parameter(name) for name in names}
         )
@@ -100,21 +102,24 @@ def update_speedup(context: RunContext, state: RunState) -> None:
 def unmask_if_soft(context: RunContext, state: RunState, level: int) -> None:
     """Unmasks all units after every level but the last, with soft pruning."""
     if context.experiment.unmasks_between_levels and level < len(context.kept_fractions):
-        unmask_all(state)
+        unmask_all(context, state)
 
 
-def unmask_all(state: RunState) -> None:
-    """Sets all masks to True. Weights restart at 0; biases and norms get their saved values back.
+def unmask_all(context: RunContext, state: RunState) -> None:
+    """Sets all masks to True. Weights restart at 0.
 
-    Without these values a unit would pass no gradient back through its ReLU, and never recover.
+    Of whole units that holds for their rows; their biases, norms and the columns that read them
+    get their saved values back. Without these values a unit would pass no gradient back through
+    its ReLU, and never recover.
     """
     masks = state.masks.masks
     current = {name: state.model.get_parameter(name).detach() for name in state.unmasked_params}
-    values = {
-        name: current[name].where(masks[name], saved)
-        for name, saved in state.unmasked_params.items()
-    }
-    copy_into(state.model, values)
+    values = {name: saved.clone() for name, saved in state.unmasked_params.items()}
+    for each in context.units.values():
+        if isinstance(each, GroupUnits):
+            for name, mask in each.row_masks(each.alive(masks)).items():
+                values[name].mul_(mask)
+    copy_into(state.model, {n: current[n].where(masks[n], value) for n, value in values.items()})
     state.masks.replace({name: torch.ones_like(mask) for name, mask in masks.items()})
     state.kept_fraction = 1.0
 
@@ -134,7 +139,6 @@ def measure_layer_curves(
         experiment.calibration_samples, experiment.training.batch_size
     )
     scores = experiment.pruner.unit_scores(model, state.masks, units, data)
-    weights = prunable_weights(model)
 
     def evaluate() -> EvaluationResult:
         if context.checkpointer:
@@ -144,7 +148,7 @@ def measure_layer_curves(
     return measure_curves(
         model,
         scores,
-        lambda unit_masks: experiment.pruner.masks_of(unit_masks, units, weights),
+        lambda kept: masks_of(units, kept, state.masks.masks),
         grid,
         evaluate,
         experiment.pruner.structure.select,

@@ -6,10 +6,10 @@ from torch import nn
 
 from harness.allocation.base import ModelInfo, Unreachable
 from harness.experiment.config import ExperimentConfig
-from harness.pruning.budget import RequestedSize
+from harness.groups.units import Units
+from harness.pruning.budget import LEFT, RequestedSize
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import PruningProgress, check_parts, units_in
-from harness.vocabulary.tensors import Units
 
 
 class PruneEvent(NamedTuple):
@@ -76,11 +76,12 @@ class RequestedLevels:
     def record_fields(self, kept_fraction: float) -> dict[str, float | str]:
         """Returns the requested sizes by their names in a record."""
         # Rounded, because 16.000000000000004 in a table would be noise of two conversions.
-        sizes = {
-            f"requested_{unit}": round(self.size_models[unit].from_kept_fraction(kept_fraction), 9)
-            for unit in ("density", "compression")
-        }
-        counts = self.size_models["compression"].counts
+        sizes = {}
+        for unit in ("density", "compression"):
+            other = self.size_models[unit]
+            fraction = self.size_model.converted(kept_fraction, other)
+            sizes[f"requested_{unit}"] = round(other.from_kept_fraction(fraction), 9)
+        counts = self.size_models["compression"].counts.removesuffix(LEFT)
         return {**sizes, "requested_counts": counts}
 
     def is_intermediate(self, level: int) -> bool:

@@ -199,7 +199,7 @@ def _apply_event(
     """Prunes inside a training, or unmasks all weights if the schedule says so."""
     context, state = recorder.context, recorder.state
     if event.level is None:
-        prune_stage.unmask_all(state)
+        prune_stage.unmask_all(context, state)
         hooks.forget(optimizer)  # AC/DC's dense phases begin without momentum
         return
     # Inside an epoch each rank's forward passes have changed buffers by its own samples.

@@ -10,7 +10,6 @@ from harness.experiment.context import RunContext
 from harness.experiment.workload import DenseShaped
 from harness.model_state.whole_state import load_into, whole_state
 from harness.pruning.compaction import KeptIndices, compact_model, expand_masks, expand_model
-from harness.pruning.density import alive_units
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import PruningProgress
@@ -19,7 +18,7 @@ from harness.run_folder.export import ExportedModel
 from harness.run_folder.records import STAGES, stage_index
 from harness.training.context import LoopState
 from harness.vocabulary.bitpack import pack, unpack
-from harness.vocabulary.tensors import Tensors, prunable_weights
+from harness.vocabulary.tensors import Tensors
 
 # Of a stage: the kept fraction in force, and the fields of its record that shared runs have in
 # common.
@@ -119,10 +118,6 @@ def in_dense_shapes(context: RunContext, state: RunState) -> DenseShaped:
         return DenseShaped(state.model, state.masks.masks)
     dense = context.workload.initial_model()
     masks = expand_masks(state.masks.masks, state.kept_indices, whole_state(dense))
-    structure = context.experiment.structure
-    # In a kept unit, weights that read removed units are 0, but the unit's own mask is True there.
-    alive = {name: alive_units(structure, masks[name]) for name in context.units}
-    masks |= context.experiment.pruner.masks_of(alive, context.units, prunable_weights(dense))
     return DenseShaped(expand_model(dense, state.model, state.kept_indices), masks)
 
 

@@ -94,20 +94,29 @@ def living_units(groups: Sequence[Group], masks: Tensors) -> dict[str, Tensor]:
 
     A unit is gone if every entry that computes it is masked, whatever its consumers' masks say.
     """
-    return {group.name: _living(group, masks) for group in groups}
+    return {group.name: _left(group, masks) for group in groups}
 
 
-def _living(group: Group, masks: Tensors) -> Tensor:
-    living = torch.zeros(group.units, dtype=torch.bool)
-    outputs = [member for member in group.members if member.role == "output"]
-    if any(member.name not in masks for member in outputs if not _is_state(member.name)):
-        return torch.ones(group.units, dtype=torch.bool)
-    for member in outputs:
-        if member.name in masks:
-            mask = masks[member.name].movedim(member.dim, 0).cpu()
-            mask = mask.reshape(len(mask), -1).any(1)
-            living |= mask[member.indices].any(1)
-    return living
+def _left(group: Group, masks: Tensors) -> Tensor:
+    outputs = {m.name for m in group.members if m.role == "output" and not _is_state(m.name)}
+    if outputs <= masks.keys():
+        return alive_in(group, masks).cpu()
+    return torch.ones(group.units, dtype=torch.bool)
+
+
+def alive_in(group: Group, kept: Tensors) -> Tensor:
+    """Returns for each unit whether an entry that computes it is not 0: (units,) bool.
+
+    kept: masks, or the parameters themselves, by name; members without one say nothing.
+    """
+    found: Tensor | None = None
+    for member in group.members:
+        if member.role == "output" and member.name in kept:
+            rows = (kept[member.name].detach() != 0).movedim(member.dim, 0)
+            flags = rows.reshape(len(rows), -1).any(1)
+            alive = flags[member.indices.to(flags.device)].any(1)
+            found = alive if found is None else found | alive
+    return torch.ones(group.units, dtype=torch.bool) if found is None else found
 
 
 def _alive(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, LayerOrder, Layers, ModelInfo
+from harness.groups.units import Units
 from harness.metrics.macs import count_macs
 from harness.pruning.coverage import check_not_recomputed, warn_unseen, warn_untied_head
 from harness.pruning.prunable import exclude_layers, layer_order_of, layers_known_to, units_of
@@ -23,7 +24,6 @@ from harness.task.shared.sums import check_sums
 from harness.vocabulary import tensors
 from harness.vocabulary.apportion import apportion
 from harness.vocabulary.given.batches import explain_input_errors, kind_of
-from harness.vocabulary.tensors import Units
 
 
 @dataclass(frozen=True)

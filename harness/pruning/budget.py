@@ -1,11 +1,15 @@
 """Counts parameters or multiply-accumulates, and finds units per layer for a requested size."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from functools import partial
 
 from torch import nn
 
-from harness.allocation.base import Allocation, Layer, Layers, Unreachable
+from harness.allocation.base import Allocation, Layer, Layers, ModelInfo, Unreachable
+from harness.groups.network_size import macs_of, parameters_of
+from harness.groups.units import Units
 from harness.schedule.base import round_fractions
 from harness.vocabulary.tensors import Counts
 
@@ -14,6 +18,10 @@ ROUNDING = 1e-5
 # Rounding moves a count by less than one unit, so the size of a rule's counts varies by a few
 # units' cost.
 SPAN = 128
+HALVINGS = 30
+LEFT = " left"
+
+Size = Callable[[Counts], int]  # units per set -> the size of the removable part
 
 
 @dataclass(frozen=True)
@@ -27,13 +35,17 @@ class SizeModel:
         unit: the unit of the request: "density", "compression" or "speedup".
         total: the size of the whole model; for a density, the removable size.
         removable: the size of the units that the structure prunes.
-        counts: what sizes count: "parameters", "macs" (of one sample), or "units".
+        counts: what sizes count: "parameters", "macs" (of one sample), or "units"; with " left"
+            behind it, of the network whose pruned units are cut out, columns included.
+        size_at: the size of the removable part of which each set keeps a fraction of its units;
+            None if that is the same fraction.
     """
 
     unit: str
     total: int
     removable: int
     counts: str
+    size_at: Callable[[float], int] | None = field(default=None, compare=False)
 
     def to_kept_fraction(self, requested: float) -> float:
         """Returns the kept fraction of the removable part that gives the requested size.
@@ -65,6 +77,20 @@ class SizeModel:
             return kept_fraction
         remaining = self.total - self.removable + kept_fraction * self.removable
         return self.total / remaining if remaining else float("inf")
+
+    def converted(self, kept_fraction: float, other: "SizeModel") -> float:
+        """Returns the kept fraction in the other's counts, as if all sets kept equal fractions."""
+        if self.counts == other.counts:
+            return kept_fraction
+        low, high = 0.0, 1.0
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            below = self._fraction_at(middle) <= kept_fraction
+            low, high = (middle, high) if below else (low, middle)
+        return other._fraction_at(low)
+
+    def _fraction_at(self, units: float) -> float:
+        return units if self.size_at is None else self.size_at(units) / self.removable
 
     def limit(self, kept_fraction: float) -> str:
         """Returns the nearest reachable value that keeps at least `kept_fraction`, in six digits.
@@ -103,12 +129,13 @@ def round_sizes(alive: int, end: float, counts: str, rounds: int) -> list[Reques
     return [RequestedSize(round(keep), counts) for keep in round_fractions(alive, end, rounds)]
 
 
-def count_unit(unit: str, budget: str, equal_densities: bool = False) -> str:
+def count_unit(unit: str, budget: str, equal_densities: bool = False, removes: bool = False) -> str:
     """Returns what a request in this unit counts under this budget of an allocation.
 
     A speed-up counts multiply-accumulates under any budget.
 
-    equal_densities: the attribute of the allocation.
+    equal_densities: the attribute of the allocation. removes: removed units take columns of other
+    layers with them, so that sizes of the whole network are those of what is left.
 
     >>> [count_unit("density", budget) for budget in ("params", "macs")]
     ['parameters', 'macs']
@@ -116,10 +143,28 @@ def count_unit(unit: str, budget: str, equal_densities: bool = False) -> str:
     'macs'
     >>> count_unit("density", "params", equal_densities=True)
     'units'
+    >>> count_unit("compression", "params", removes=True)
+    'parameters left'
     """
-    if budget == "macs" or unit == "speedup":
-        return "macs"
-    return "units" if unit == "density" and equal_densities else "parameters"
+    counts = "macs" if budget == "macs" or unit == "speedup" else "parameters"
+    if unit == "density":
+        return "units" if equal_densities and counts == "parameters" else counts
+    return counts + LEFT if removes else counts
+
+
+def size_function(
+    counts: str, layers: Layers, model: nn.Module, units: Units, model_info: ModelInfo
+) -> Size:
+    """Returns what computes the size of a number of units per set, in what `counts` names."""
+    if counts == f"parameters{LEFT}":
+        return parameters_of(model, units).removable
+    if counts == f"macs{LEFT}":
+        return macs_of(model, units, model_info.macs, model_info.other_macs).removable
+    return partial(size_of, layers, counts=counts)
+
+
+def size_of(layers: Layers, units: Counts, counts: str) -> int:
+    return sum(units[name] * cost(layer, counts) for name, layer in layers.items())
 
 
 def total_of(model: nn.Module, counts: str, macs: int) -> int:
@@ -127,7 +172,7 @@ def total_of(model: nn.Module, counts: str, macs: int) -> int:
 
     macs: multiply-accumulates of the dense model for one sample.
     """
-    if counts == "macs":
+    if counts.removesuffix(LEFT) == "macs":
         return macs
     return sum(parameter.numel() for parameter in model.parameters())
 
@@ -141,11 +186,9 @@ def cost(layer: Layer, counts: str) -> int:
     }[counts]
 
 
-def size_of(layers: Layers, units: Counts, counts: str) -> int:
-    return sum(units[name] * cost(layer, counts) for name, layer in layers.items())
-
-
-def counts_for(allocation: Allocation, layers: Layers, requested: RequestedSize) -> Counts:
+def counts_for(
+    allocation: Allocation, layers: Layers, requested: RequestedSize, size: Size | None = None
+) -> Counts:
     """Returns the units to keep per tensor, so that their size is `requested.keep`.
 
     The size is exact if all units cost the same. Otherwise the allocation distributes numbers of
@@ -153,11 +196,15 @@ def counts_for(allocation: Allocation, layers: Layers, requested: RequestedSize)
     Bisection finds that number where one unit more always has a larger size (Allocation.nested).
     For other rules bisection finds a crossing, and all numbers within SPAN of it are tried too.
 
+    size: of numbers of units per set; by default each set's number times its unit's cost.
+
     Raises:
         ValueError: the allocation cannot keep so few, or every unit has size 0.
     """
     alive = sum(layer.alive for layer in layers.values())
-    costs = {cost(layer, requested.counts) for layer in layers.values()}
+    size = size or partial(size_of, layers, counts=requested.counts)
+    left = requested.counts.endswith(LEFT)
+    costs = set() if left else {cost(layer, requested.counts) for layer in layers.values()}
     if costs == {0}:
         raise ValueError(_nothing_to_remove(requested.counts))
     if len(costs) == 1:
@@ -166,9 +213,9 @@ def counts_for(allocation: Allocation, layers: Layers, requested: RequestedSize)
         return allocation.allocate(layers, min(nearest, alive))
 
     def off_by(keep: int) -> int:
-        return size_of(layers, allocation.allocate(layers, keep), requested.counts) - requested.keep
+        return size(allocation.allocate(layers, keep)) - requested.keep
 
-    least = least_units(allocation, layers, requested)
+    least = least_units(allocation, layers, requested, size)
     low, high = least, alive
     while high - low > 1:
         middle = (low + high) // 2
@@ -184,17 +231,18 @@ def all_alive(layers: Layers) -> Layers:
     return {name: replace(layer, alive=layer.units) for name, layer in layers.items()}
 
 
-def least_units(allocation: Allocation, layers: Layers, requested: RequestedSize) -> int:
+def least_units(
+    allocation: Allocation, layers: Layers, requested: RequestedSize, size: Size
+) -> int:
     """Returns the smallest number of units that can be kept.
 
     Raises:
         Unreachable: the size of these units exceeds the requested size.
     """
     units = allocation.floors(layers)
-    least = size_of(layers, units, requested.counts)
+    least = size(units)
     if least > requested.keep:
-        dense = {name: layer.units for name, layer in layers.items()}
-        whole = size_of(layers, dense, requested.counts)
+        whole = size({name: layer.units for name, layer in layers.items()})
         raise Unreachable(requested.keep, least, whole, allocation.floor_keys, requested.counts)
     return sum(units.values())
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from harness.groups.units import Units, scored
 from harness.structure.shared.graph import Graph
 from harness.structure.shared.trace import trace_of
-from harness.vocabulary.tensors import TABLES, Units, preserve_parameters, prunable_layers
+from harness.vocabulary.tensors import TABLES, preserve_parameters, prunable_layers
 
 LOG = logging.getLogger(__name__)
 LEAST = 0.01  # smallest fraction of the model's parameters at which uncovered ones are named
@@ -25,7 +26,7 @@ def check_not_recomputed(units: Units, graph: Graph) -> None:
         ValueError: the model computes a weight from the parameter in a way that maps 0 to another
             value.
     """
-    for name in units:
+    for name in scored(units):
         if name in graph.computed:
             layer = name.removesuffix(".weight")
             raise ValueError(
@@ -58,17 +59,17 @@ def units_in_use(
     uncalled = [name for name in idle if name not in helpers]
     for names, outcome in (
         (
-            [n for n in uncalled if n in units],
+            [n for n in uncalled if n in scored(units)],
             "pruned although a forward pass of a sample does not call",
         ),
         (
-            [n for n in uncalled if n not in units],
+            [n for n in uncalled if n not in scored(units)],
             "left whole: a forward pass of a sample does not call",
         ),
     ):
         if names:
             LOG.warning("%s %s them (%s)", _layers(names), outcome, _percentage(model, names))
-    return {name: companions for name, companions in units.items() if name not in helpers}
+    return {name: each for name, each in units.items() if not set(helpers) & set(each.weights)}
 
 
 def warn_uncovered(model: nn.Module, covered: Container[str]) -> None:
@@ -84,7 +85,9 @@ def warn_uncovered(model: nn.Module, covered: Container[str]) -> None:
 def warn_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
     """Logs a language head that is pruned because it is not tied to the embedding."""
     tables = {m.weight.shape for m in model.modules() if isinstance(m, nn.Embedding)}
-    heads = [n for n in units if n in graph.outputs and model.get_parameter(n).shape in tables]
+    heads = [
+        n for n in scored(units) if n in graph.outputs and model.get_parameter(n).shape in tables
+    ]
     if heads:
         LOG.info(
             "%s is pruned too (%s): a head that is not tied to its embedding is a linear layer; "
@@ -96,7 +99,7 @@ def warn_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
 def warn_unseen(units: Units, model: nn.Module) -> None:
     """Logs layers of classes outside torch, if the model was not run."""
     layers = prunable_layers(model)
-    own = [n for n in units if not type(layers[n]).__module__.startswith("torch.")]
+    own = [n for n in scored(units) if not type(layers[n]).__module__.startswith("torch.")]
     if own:
         LOG.warning(
             "%s: how a %s uses its weight was not checked; give example_input, a batch of inputs",

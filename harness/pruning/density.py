@@ -1,33 +1,15 @@
 """Counts units and layers by number and cost, and defines densities."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import Layer, LayerOrder, Layers, ModelInfo
+from harness.groups.units import Units, scored
 from harness.structure.base import Structure
-from harness.vocabulary.tensors import Tensors, Units, prunable_layers
-
-
-def alive_units(structure: Structure, kept: Tensor) -> Tensor:
-    """Returns for each unit of a weight whether any of its elements is not 0.
-
-    kept: a mask, or the weight itself.
-    """
-    nonzero = kept != 0
-    # Pooling the mask works for any structure.
-    return nonzero if structure.granularity == "weight" else structure.pool(nonzero.float()) > 0
-
-
-def parameters_per_unit(weight: Tensor, units: int, companions: Sequence[str]) -> int:
-    """Counts the parameters of one unit in its own layer: weights, bias, norm parameters.
-
-    units: the number of units of the weight. companions: names of parameters with one entry per
-    unit, which are pruned with the unit.
-    """
-    return weight.numel() // units + len(companions)
+from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
 def _alive_scores(scores: Tensor, alive: Tensor) -> tuple[Tensor, int]:
@@ -37,20 +19,18 @@ def _alive_scores(scores: Tensor, alive: Tensor) -> tuple[Tensor, int]:
 
 
 def layers_of(
-    structure: Structure,
     scores: Tensors,
     model: nn.Module,
     units: Units,
     model_info: ModelInfo,
     masks: Tensors | None = None,
 ) -> Layers:
-    """Returns what an allocation may read of each weight that is pruned.
+    """Returns what an allocation may read of each set of units.
 
     Args:
-        structure: defines the units of a weight.
-        scores: one per unit, by weight.
+        scores: one per unit, by name in `units`.
         model: holds the weights.
-        units: the prunable weights, with the companions of their units.
+        units: the units that are pruned.
         model_info: multiply-accumulates, layer order and curves, as far as they are known.
         masks: the masks in force, whose pruned units get the score -inf; None if all are alive.
     """
@@ -59,21 +39,23 @@ def layers_of(
     ordered = [name for name in layer_order.order if name in modules]
     positions = {name: number for number, name in enumerate(ordered)}
     layers = {}
-    for name, companions in units.items():
-        weight, pooled, count = model.get_parameter(name).detach(), scores[name], None
+    for name, each in units.items():
+        first, pooled, count = each.weights[0], scores[name], None
         if masks is not None:
-            pooled, count = _alive_scores(pooled, alive_units(structure, masks[name]))
+            pooled, count = _alive_scores(pooled, each.alive(masks))
+        weight = model.get_parameter(first).detach()
+        macs = sum(model_info.macs.get(name, 0) for name in each.weights)
         layers[name] = Layer(
             shape=tuple(weight.shape),
-            kind=type(modules[name]).__name__,
-            position=positions.get(name, len(ordered)),
+            kind=type(modules[first]).__name__,
+            position=min(positions.get(name, len(ordered)) for name in each.weights),
             alive=pooled.numel() if count is None else count,
             scores=pooled,
-            parameters_per_unit=parameters_per_unit(weight, pooled.numel(), companions),
-            macs_per_unit=model_info.macs.get(name, 0) // pooled.numel(),
+            parameters_per_unit=each.size,
+            macs_per_unit=macs // pooled.numel(),
             layer_count=len(ordered),
-            first=name in layer_order.first,
-            last=name in layer_order.last,
+            first=not layer_order.first.isdisjoint(each.weights),
+            last=not layer_order.last.isdisjoint(each.weights),
             weight=weight,
             curve=model_info.curves.get(name),
         )
@@ -99,17 +81,17 @@ class Scope:
     def density(self, kept: Tensors) -> float:
         """Returns sum of (cost x units that stay) / sum of (cost x units), in [0, 1].
 
-        Both sums are over the layers in scope. A layer's cost is `parameters_per_unit`, and 1 for
-        single weights. If every layer keeps a fraction d of its units, the density is d.
+        Both sums are over the sets of units in scope. A unit's cost is the number of parameters
+        that compute it, without those that read it; 1 for single weights. If every set keeps a
+        fraction d of its units, the density is d.
 
         kept: the weights in scope by name, as masks or as the weights themselves; may contain more.
         """
         remaining = total = 0
-        for name, companions in self.units.items():
-            alive = alive_units(self.structure, kept[name].detach())
-            cost = parameters_per_unit(kept[name], alive.numel(), companions)
-            remaining += cost * int(alive.count_nonzero())
-            total += cost * alive.numel()
+        for each in self.units.values():
+            alive = each.alive(kept)
+            remaining += each.size * int(alive.count_nonzero())
+            total += each.size * alive.numel()
         return remaining / total
 
     def describe(self) -> str:
@@ -119,9 +101,10 @@ class Scope:
         """
         noun = self.structure.noun or type(self.structure).__name__.lower()
         whole = self.structure.granularity == "unit"
+        inside = scored(self.units)
         kinds = f"{noun}s by their parameters" if whole else f"{noun}s"
-        excluded = _layers(name for name in self.all_units if name not in self.units)
-        outputs = _layers(name for name in self.units if name in self.output_layers)
+        excluded = _layers(name for name in scored(self.all_units) if name not in inside)
+        outputs = _layers(name for name in inside if name in self.output_layers)
         parts = [f"without {excluded}"] if excluded else []
         parts += [f"with output layer {outputs}"] if outputs else []
         return ", ".join([kinds, *parts])

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, Layers
+from harness.groups.units import Units
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
 from harness.vocabulary.n_of_m import NOfM
-from harness.vocabulary.tensors import Counts, Tensors, Units
+from harness.vocabulary.tensors import Counts, Tensors
 
 OFFERS = {
     "model": ("build",),
@@ -21,7 +22,7 @@ OFFERS = {
     "training": ("fit", "check_ranks"),
     "retraining": ("fit", "check_ranks"),
     "saliency": ("granularity", "statistics", "score"),
-    "structure": ("granularity", "units", "pool", "expand"),
+    "structure": ("granularity", "units"),
     "allocation": ("allocate",),
     "schedule": ("unit", "kept_fractions", "event_fractions", "varies", "may_grow"),
     "finetune": ("plan", "dense_checkpoints_needed", "initial_weights"),
@@ -113,31 +114,18 @@ def describe(n_of_m: NOfM) -> str:
     return f"{n_of_m.n} of {n_of_m.m} inputs"
 
 
-def check_rows(saliency: Saliency, structure: Structure, model: nn.Module, units: Units) -> None:
+def check_rows(saliency: Saliency, units: Units) -> None:
     """Refuses a saliency that scores rows of a weight with a structure of other units.
 
     Raises:
-        ValueError: a unit of a weight is not the row of the same number.
+        ValueError: units of a weight do not consist of its rows.
     """
     if saliency.granularity != "unit":
         return
-    for name in units:
-        shape = tuple(model.get_parameter(name).shape)
-        units_found = structure.pool(torch.ones(shape)).numel()
-        if units_found != shape[0] or not _are_rows(structure, shape):
+    for name, each in units.items():
+        if not each.has_rows:
             raise ValueError(
-                f"saliency {type(saliency).__name__} scores the {shape[0]} rows of {name}, but the "
-                f"{units_found} units of structure {type(structure).__name__} are not these rows; "
-                "use structure=filter, neuron or row, or a saliency of single weights, such as "
-                "magnitude"
+                f"saliency {type(saliency).__name__} scores the rows of {name}, but its units are "
+                "not rows; use structure=filter, neuron or row, or a saliency of single weights, "
+                "such as magnitude"
             )
-
-
-def _are_rows(structure: Structure, shape: tuple[int, ...]) -> bool:
-    """True if unit i is row i: masks of each binary digit of i expand to the same rows."""
-    rows = torch.arange(shape[0])
-    digits: list[Tensor] = [(rows >> digit) % 2 == 0 for digit in range(shape[0].bit_length())]
-    ends = (len(rows), *[1] * (len(shape) - 1))
-    return all(
-        structure.expand(mask, shape).equal(mask.view(ends).expand(shape)) for mask in digits
-    )

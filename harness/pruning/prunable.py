@@ -6,21 +6,22 @@ import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import LayerOrder
+from harness.groups.units import Units, scored
 from harness.pruning.coverage import units_in_use, warn_uncovered
 from harness.pruning.masks import MaskStore
 from harness.structure.base import Structure
 from harness.structure.shared.graph import Graph
-from harness.vocabulary.tensors import Tensors, Units, prunable_layers
+from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
 def make_mask_store(
     model: nn.Module, units: Units, may_grow: bool = False, also: Iterable[str] = ()
 ) -> MaskStore:
-    """Returns masks, all True, of the units' weights and of the companions of their units.
+    """Returns masks, all True, of all parameters of which the units own entries.
 
     also: further parameters, of which nothing is pruned but by masks that are given.
     """
-    prunable = {name for weight, companions in units.items() for name in (weight, *companions)}
+    prunable = {name for each in units.values() for name in each.masked}
     prunable.update(also)
     parameters = {n: p for n, p in model.named_parameters() if n in prunable}
     return MaskStore(parameters, may_grow)
@@ -67,9 +68,10 @@ def units_of(structure: Structure, model: nn.Module, sample: Tensor, graph: Grap
     """
     known_layers = layers_known_to(structure, model)
     # A structure of whole units never removes a unit of the model's outputs.
-    spared = graph.outputs if graph and structure.granularity == "unit" else ()
+    spared = set(graph.outputs) if graph and structure.granularity == "unit" else set[str]()
     units = structure.units(model, sample)  # refuses a model that has none
-    warn_uncovered(model, {*known_layers, *spared})
+    cut = {name for each in units.values() for name in each.masked}
+    warn_uncovered(model, {*known_layers, *spared, *cut})
     if graph is not None:
         units = units_in_use(units, known_layers, model, sample, graph)
     if not units:
@@ -114,7 +116,8 @@ def exclude_layers(
     """Returns the units without those of excluded weights: "first", "last", or names.
 
     "first" are the layers that read nothing but the model's input, "last" those that compute its
-    outputs, in any order of registration. If they have no units, nothing is excluded. A name is
+    outputs, in any order of registration. If they have no units, nothing is excluded. Units that
+    several layers compute together stay whole if one of these is excluded. A name is
     that of the layer ("fc1") or of its weight ("fc1.weight"). A name in `known_layers` may be left
     whole anyway, such as a head that works in training only.
 
@@ -122,7 +125,7 @@ def exclude_layers(
         ValueError: a name is no prunable layer's, nothing is left to prune, or first and last
             layers are unknown.
     """
-    names = list(dict.fromkeys([*units, *known_layers]))
+    names = list(dict.fromkeys([*scored(units), *known_layers]))
     meanings = {name: {name} for name in names}
     meanings |= {name.removesuffix(".weight"): {name} for name in names}
     if layer_order is not None:
@@ -136,7 +139,7 @@ def exclude_layers(
                 f"there are: first, last, {', '.join(names)}"
             )
     excluded = set[str]().union(*(meanings[word] for word in exclude))
-    included = {name: companions for name, companions in units.items() if name not in excluded}
+    included = {name: each for name, each in units.items() if excluded.isdisjoint(each.weights)}
     if not included:
         raise ValueError(f"exclude={list(exclude)} leaves nothing to prune; exclude fewer layers")
     return included

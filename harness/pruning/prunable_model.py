@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from harness.allocation.base import ModelInfo
+from harness.groups.units import Units
 from harness.metrics.macs import Macs
 from harness.pruning.coverage import check_not_recomputed, warn_untied_head
 from harness.pruning.density import Scope
 from harness.pruning.prunable import exclude_layers, layer_order_of, layers_known_to, units_of
 from harness.structure.base import Structure
 from harness.structure.shared.graph import graph_of
-from harness.vocabulary.tensors import Units
 
 
 @dataclass(frozen=True)

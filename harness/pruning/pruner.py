@@ -8,19 +8,21 @@ import torch
 from torch import nn
 
 from harness.allocation.base import Allocation, ModelInfo
+from harness.groups.units import Units, masks_of, scored, scored_weights
 from harness.metrics.macs import describe_uncounted
 from harness.pruning import budget as budgets
 from harness.pruning.controls import Control, apply_control
-from harness.pruning.density import alive_units, layers_of
+from harness.pruning.density import layers_of
 from harness.pruning.masks import MaskStore
 from harness.pruning.part_protocols import check_fit, check_n_of_m, check_rows, check_solved
 from harness.pruning.reader import Calibration, Reader, local
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
+from harness.vocabulary.apportion import apportion
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.defaults import with_defaults
 from harness.vocabulary.finite import check_scores, name_non_finite_weights, warn_zero_scores
-from harness.vocabulary.tensors import Counts, Tensors, Units
+from harness.vocabulary.tensors import Counts, Tensors
 
 NOTHING = ModelInfo()
 
@@ -76,32 +78,44 @@ class Pruner:
         Raises:
             ValueError: sizes count multiply-accumulates, and those of a weight are unknown.
         """
-        layers = layers_of(self.structure, self._ones(model, units), model, units, model_info)
-        counts = budgets.count_unit(unit, budget or self.budget, self.allocation.equal_densities)
-        removable = budgets.size_of(
-            layers, {name: layer.units for name, layer in layers.items()}, counts
-        )
-        if counts == "macs" and model_info.uncounted:
+        layers = layers_of(_ones(model, units), model, units, model_info)
+        removes = all(each.has_rows for each in units.values())
+        equal = self.allocation.equal_densities
+        counts = budgets.count_unit(unit, budget or self.budget, equal, removes)
+        if "macs" in counts and model_info.uncounted:
             raise ValueError(
                 f"{unit} cannot be counted in multiply-accumulates: "
                 f"{describe_uncounted(model_info.uncounted)}; ask for a density or compression, "
                 "with budget=params"
             )
+        size = budgets.size_function(counts, layers, model, units, model_info)
+
+        def size_at(fraction: float) -> int:
+            return size({name: round(fraction * layer.units) for name, layer in layers.items()})
+
+        removable = size_at(1.0)
         total = (
             removable
             if unit == "density"
             else budgets.total_of(model, counts, model_info.total_macs)
         )
-        return budgets.SizeModel(unit, total, removable, counts)
+        return budgets.SizeModel(unit, total, removable, counts, size_at if removes else None)
 
     def alive_sizes(
         self, model: nn.Module, store: MaskStore, units: Units, model_info: ModelInfo, counts: str
     ) -> Counts:
-        """Returns the size of the alive units, per weight."""
-        layers = layers_of(
-            self.structure, self._ones(model, units), model, units, model_info, store.masks
-        )
-        return {name: layer.alive * budgets.cost(layer, counts) for name, layer in layers.items()}
+        """Returns the size of the alive units, per set of units.
+
+        Of what is left of a network it is the sum that is exact; sets share it by their own sizes.
+        """
+        layers = layers_of(_ones(model, units), model, units, model_info, store.masks)
+        alive = {name: layer.alive for name, layer in layers.items()}
+        own = counts.removesuffix(budgets.LEFT)
+        sizes = {name: alive[name] * budgets.cost(layer, own) for name, layer in layers.items()}
+        if own == counts:
+            return sizes
+        total = budgets.size_function(counts, layers, model, units, model_info)(alive)
+        return apportion(total, sizes, dict.fromkeys(sizes, total))
 
     def check(
         self,
@@ -122,13 +136,14 @@ class Pruner:
             ValueError: the saliency cannot score this model, or the size cannot be reached
                 otherwise.
         """
-        check_rows(self.saliency, self.structure, model, units)
+        check_rows(self.saliency, units)
         self.saliency.check(model.get_submodule(part), local(units, part))
-        layers = layers_of(self.structure, self._ones(model, units), model, units, model_info)
-        budgets.least_units(self.allocation, layers, requested)
+        layers = layers_of(_ones(model, units), model, units, model_info)
+        size = budgets.size_function(requested.counts, layers, model, units, model_info)
+        budgets.least_units(self.allocation, layers, requested, size)
         if self.allocation.needs_curves:
             return requested.keep
-        counts = budgets.counts_for(self.allocation, layers, requested)
+        counts = budgets.counts_for(self.allocation, layers, requested, size)
         check_n_of_m(self.structure.n_of_m, layers, counts)
         return sum(counts.values())
 
@@ -146,14 +161,13 @@ class Pruner:
         The size is exactly `requested.keep` if every unit costs the same, and the nearest reachable
         size otherwise. Reads the model and changes nothing.
         """
-        weights = {name: model.get_parameter(name).detach() for name in units}
+        weights = scored_weights(units, model)
         read = Reader(self.saliency, model, data.compare)
         statistics, scores = self._statistics_and_scores(read, model, units, data)
-        layers = layers_of(
-            self.structure, self._pool(scores), model, units, model_info, store.masks
-        )
+        layers = layers_of(_pooled(units, scores), model, units, model_info, store.masks)
         counted = budgets.all_alive(layers) if self.structure.n_of_m else layers
-        counts = budgets.counts_for(self.allocation, counted, requested)
+        size = budgets.size_function(requested.counts, counted, model, units, model_info)
+        counts = budgets.counts_for(self.allocation, counted, requested, size)
         if solve := self._solve:
             alive = {name: store.masks[name] for name in units}
             kept, solved = read(*solve, weights, counts, statistics, alive)
@@ -162,7 +176,7 @@ class Pruner:
             select = self.structure.select
             kept = {name: select(layer.scores, counts[name]) for name, layer in layers.items()}
             solved = {}
-        masks = self.masks_of(kept, units, weights)
+        masks = masks_of(units, kept, store.masks)
         return Proposal(
             masks, lambda agreed: solved or self._compensate(read, weights, agreed, statistics)
         )
@@ -174,19 +188,19 @@ class Pruner:
 
         masks: the method's masks after all rounds, which began with those in `store`.
         """
-        weights = {name: model.get_parameter(name).detach() for name in units}
         both = (masks, store.masks)
-        kept, alive = ({n: alive_units(self.structure, of[n]) for n in units} for of in both)
-        magnitudes = {name: self.structure.pool(weights[name].abs()) for name in units}
+        kept, alive = ({name: each.alive(of) for name, each in units.items()} for of in both)
+        weights = scored_weights(units, model)
+        magnitudes = _pooled(units, {name: weight.abs() for name, weight in weights.items()})
         sizes = magnitudes, self.seed, self.structure
-        return self.masks_of(apply_control(self.control, kept, alive, *sizes), units, weights)
+        return masks_of(units, apply_control(self.control, kept, alive, *sizes), store.masks)
 
     def unit_scores(
         self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
     ) -> Tensors:
         """Returns one score per unit, as `propose` ranks them; pruned units have -inf."""
-        scores = self._pool(self.scores(model, units, data))
-        layers = layers_of(self.structure, scores, model, units, NOTHING, store.masks)
+        scores = _pooled(units, self.scores(model, units, data))
+        layers = layers_of(scores, model, units, NOTHING, store.masks)
         return {name: layer.scores for name, layer in layers.items()}
 
     def scores(self, model: nn.Module, units: Units, data: Calibration) -> Tensors:
@@ -199,15 +213,15 @@ class Pruner:
         self, read: Reader, model: nn.Module, units: Units, data: Calibration
     ) -> tuple[Tensors, Tensors]:
         """Returns the saliency's statistics and scores."""
-        check_rows(self.saliency, self.structure, model, units)
+        check_rows(self.saliency, units)
         calibration = data.on(model, units)
-        names = dict(zip(calibration.weight_names, units, strict=True))
+        names = dict(zip(calibration.weight_names, scored(units), strict=True))
         statistics = read("statistics", calibration)
         statistics = {names.get(name, name): value for name, value in statistics.items()}
-        weights = {name: model.get_parameter(name).detach() for name in units}
+        weights = scored_weights(units, model)
         scores = read("score", weights, statistics)
         with name_non_finite_weights(model):
-            scores = check_scores(self.saliency, scores, list(units))
+            scores = check_scores(self.saliency, scores, list(weights))
         warn_zero_scores(self.saliency, scores, weights)
         return statistics, scores
 
@@ -229,21 +243,20 @@ class Pruner:
             return ("solve_n_of_m", n_of_m) if self.saliency.solve_n_of_m else None
         return ("solve",) if self.saliency.solve else None
 
-    def _pool(self, scores: Tensors) -> Tensors:
-        """Returns one score per unit."""
-        if self.saliency.granularity == "unit":
-            return scores
-        return {name: self.structure.pool(score) for name, score in scores.items()}
 
-    def _ones(self, model: nn.Module, units: Units) -> Tensors:
-        """Returns equal scores, one per unit."""
-        weights = {name: model.get_parameter(name).detach() for name in units}
-        return {name: self.structure.pool(torch.ones_like(w)) for name, w in weights.items()}
+def _pooled(units: Units, scores: Tensors) -> Tensors:
+    """Returns one score per unit, by name in `units`, from those of weights."""
+    return {name: each.pool(scores) for name, each in units.items()}
 
-    def masks_of(self, kept: Tensors, units: Units, weights: Tensors) -> Tensors:
-        """Expands masks of units to masks of their weights and of the companions of their units."""
-        masks = {}
-        for weight, mask in kept.items():
-            masks[weight] = self.structure.expand(mask, tuple(weights[weight].shape))
-            masks |= dict.fromkeys(units[weight], mask)
-        return masks
+
+def _ones(model: nn.Module, units: Units) -> Tensors:
+    """Returns equal scores, one per unit."""
+    weights = scored_weights(units, model)
+    return _pooled(units, {name: torch.ones_like(weight) for name, weight in weights.items()})
+
+
+def _check_solved(masks: Tensors, counts: Counts) -> None:
+    for name, count in counts.items():
+        kept = int(masks[name].count_nonzero())
+        if kept != count:
+            raise ValueError(f"{name}: solve kept {kept} weights where {count} were requested")

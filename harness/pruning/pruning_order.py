@@ -6,9 +6,11 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from harness.groups.units import Units
 from harness.pruning.budget import RequestedSize, round_sizes
+from harness.pruning.reader import is_in
 from harness.vocabulary.apportion import apportion
-from harness.vocabulary.tensors import Counts, Units
+from harness.vocabulary.tensors import Counts
 
 State = dict[str, Any]
 
@@ -103,22 +105,18 @@ class PruningProgress:
         return cls(steps)
 
 
-def is_in(part: str, name: str) -> bool:
-    return not part or name.startswith(f"{part}.")
-
-
 def units_in(part: str, units: Units) -> Units:
-    return {name: companions for name, companions in units.items() if is_in(part, name)}
+    return {name: each for name, each in units.items() if is_in(part, name)}
 
 
 def check_parts(parts: Sequence[str], units: Units) -> None:
     """Checks that the parts of a pruning order cover the units.
 
     Raises:
-        ValueError: a prunable weight is in none of the parts or in several, or a companion of its
-            units is in another part.
+        ValueError: a prunable weight is in none of the parts or in several, or units are computed
+            in another part too.
     """
-    for name, companions in units.items():
+    for name, each in units.items():
         parts_with = [part for part in parts if is_in(part, name)]
         if len(parts_with) != 1:
             where = f"in {' and in '.join(parts_with)}" if parts_with else "in none of them"
@@ -126,7 +124,8 @@ def check_parts(parts: Sequence[str], units: Units) -> None:
                 f"pruning_order has the parts {', '.join(parts)}, but {name} is {where}; let each "
                 f"weight be in one part, or exclude={name.removesuffix('.weight')}"
             )
-        outside = [companion for companion in companions if not is_in(parts_with[0], companion)]
+        computing = [n for w, vectors in each.companions.items() for n in (w, *vectors)]
+        outside = [n for n in computing if not is_in(parts_with[0], n)]
         if outside:
             raise ValueError(
                 f"{outside[0]} is pruned with the units of {name}, but lies outside of their part "

@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from harness.groups.units import Units, companions_of
 from harness.model_state.condition import VALUES, ModelCondition, torch_modes
 from harness.saliency.base import CalibrationData
 from harness.vocabulary.finite import name_non_finite_weights
-from harness.vocabulary.tensors import Batch, Loss, Mean, Units
+from harness.vocabulary.tensors import Batch, Companions, Loss, Mean
 
 Compare = Callable[[dict[str, str], str], None]  # digests by name, what the digests describe
 NAMED = 5  # changes that an error names
@@ -47,12 +48,17 @@ class Calibration:
         return CalibrationData(module, self.batches, self.loss, self.mean, inside)
 
 
-def local(units: Units, part: str) -> Units:
-    """Returns the units, named relative to a submodule."""
+def local(units: Units, part: str) -> Companions:
+    """Returns what a saliency knows of the units, by names relative to a submodule."""
     start = len(part) + 1 if part else 0
     return {
-        name[start:]: tuple(n[start:] for n in companions) for name, companions in units.items()
+        name[start:]: tuple(vector[start:] for vector in vectors if is_in(part, vector))
+        for name, vectors in companions_of(units).items()
     }
+
+
+def is_in(part: str, name: str) -> bool:
+    return not part or name.startswith(f"{part}.")
 
 
 class Reader:

@@ -10,11 +10,11 @@ from torch import nn
 from harness.vocabulary.n_of_m import NOfM
 from harness.vocabulary.tensors import (
     Batch,
+    Companions,
     Counts,
     Loss,
     Mean,
     Tensors,
-    Units,
     local_mean,
     prunable_layers,
 )
@@ -47,7 +47,7 @@ class CalibrationData:
     batches: Iterable[Batch] = ()
     loss: Loss | None = None
     mean: Mean = local_mean
-    units: Units | None = None
+    units: Companions | None = None
     names: Sequence[str] = ()
 
     @property
@@ -56,7 +56,7 @@ class CalibrationData:
         return tuple(self.names or self.units or prunable_layers(self.module))
 
     @property
-    def selected_units(self) -> Units:
+    def selected_units(self) -> Companions:
         """Returns the weights to score, each with the parameters that go with its units."""
         return {name: (self.units or {}).get(name, ()) for name in self.weight_names}
 
@@ -130,7 +130,7 @@ class Saliency(ABC):
     def batch_norm(self) -> str:
         return "eval"
 
-    def check(self, model: nn.Module, units: Units) -> None:  # noqa: B027
+    def check(self, model: nn.Module, units: Companions) -> None:  # noqa: B027
         """Checks the saliency against the model, before any training.
 
         Raises:

@@ -6,7 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.activations import norms_of
-from harness.vocabulary.tensors import Tensors, Units, clone_tensors
+from harness.vocabulary.tensors import Companions, Tensors, clone_tensors
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class BNScale(Saliency):
     granularity: ClassVar[str] = "unit"
     reads_samples: ClassVar[bool] = False
 
-    def check(self, model: nn.Module, units: Units) -> None:
+    def check(self, model: nn.Module, units: Companions) -> None:
         """Checks that every layer has a BatchNorm, before any training.
 
         Raises:

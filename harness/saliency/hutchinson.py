@@ -16,7 +16,7 @@ from harness.saliency.shared.gradient_statistics import (
 )
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import Tensors, Units, prunable_weights
+from harness.vocabulary.tensors import Companions, Tensors, prunable_weights
 
 # What becomes of negative curvature.
 
@@ -77,7 +77,7 @@ class Hutchinson(Saliency):
                 samples += len(labels)
         return check_finite(data.mean(sums, samples), "diagonal of the Hessian")
 
-    def check(self, model: nn.Module, units: Units) -> None:
+    def check(self, model: nn.Module, units: Companions) -> None:
         """Logs the memory that it takes for all layers, before any training.
 
         It takes sums, gradients, a probe and products of the weights' shapes. The graph of a

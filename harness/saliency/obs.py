@@ -13,7 +13,7 @@ from harness.saliency.shared.layer_inputs import (
     layers_with_inputs,
     mean_over_inputs,
 )
-from harness.vocabulary.tensors import Tensors, Units
+from harness.vocabulary.tensors import Companions, Tensors
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Obs(curvature.SecondOrder):
         measure = partial(curvature.input_products, block=self.block)
         return mean_over_inputs(data, measure)
 
-    def check(self, model: nn.Module, units: Units) -> None:
+    def check(self, model: nn.Module, units: Companions) -> None:
         """Logs the memory that it takes for all layers, before any training.
 
         Raises:

@@ -15,7 +15,7 @@ from harness.saliency.shared.layer_inputs import (
     mean_over_inputs,
 )
 from harness.vocabulary.n_of_m import NOfM, best_of_groups
-from harness.vocabulary.tensors import Counts, Tensors, Units
+from harness.vocabulary.tensors import Companions, Counts, Tensors
 from harness.vocabulary.topk import check_keep, topk_mask
 
 
@@ -64,7 +64,7 @@ class SparseGpt(curvature.SecondOrder):
         self.check(data.module, data.selected_units)
         return mean_over_inputs(data, curvature.input_products)
 
-    def check(self, model: nn.Module, units: Units) -> None:
+    def check(self, model: nn.Module, units: Companions) -> None:
         """Logs the memory that it takes for all layers, before any training.
 
         Raises:

@@ -9,7 +9,7 @@ from harness.saliency.base import CalibrationData
 from harness.saliency.shared import curvature
 from harness.saliency.shared.curvature import in_chunks, restrict_to_live
 from harness.saliency.shared.gradient_statistics import check_finite, sample_gradients
-from harness.vocabulary.tensors import Tensors, Units
+from harness.vocabulary.tensors import Companions, Tensors
 
 # Gradients of samples that are added at once: a product instead of many outer ones.
 SAMPLES_AT_ONCE = 16
@@ -70,7 +70,7 @@ class WoodFisher(curvature.SecondOrder):
             samples += len(chunk)
         return check_finite(data.mean(sums, samples), "product of gradients")
 
-    def check(self, model: nn.Module, units: Units) -> None:
+    def check(self, model: nn.Module, units: Companions) -> None:
         """Logs the memory that it takes for all layers, before any training.
 
         Raises:

@@ -1,12 +1,13 @@
 """Defines what a structure is: the units in which weights are kept or removed."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from harness.groups.units import Units, WeightUnits
 from harness.vocabulary.n_of_m import NOfM
-from harness.vocabulary.tensors import Units
 from harness.vocabulary.topk import topk_mask
 
 
@@ -34,10 +35,9 @@ class Structure(ABC):
 
     @abstractmethod
     def units(self, model: nn.Module, sample: Tensor) -> Units:
-        """Returns the weights that this structure prunes, in model order, with their companions.
+        """Returns the units that this structure prunes, by the name of a weight, in model order.
 
-        A companion (bias, norm scale and shift) has one entry per unit, so the unit mask is its
-        mask. Units whose removal would remove a model output are left out.
+        Units whose removal would remove a model output are left out.
 
         Raises:
             ValueError: the model has nothing that this structure may prune.
@@ -52,6 +52,17 @@ class Structure(ABC):
             ValueError: a weight cannot be divided into these units; names layer, key and remedy.
         """
 
+    def select(self, scores: Tensor, keep: int) -> Tensor:
+        """Returns True at the `keep` units of a set that stay, given one score per unit.
+
+        A unit of score -inf is pruned already.
+        """
+        return topk_mask(scores, keep)
+
+
+class Pattern(Structure):
+    """Divides each weight by itself: its units are masked, and nothing else goes with them."""
+
     @abstractmethod
     def pool(self, scores: Tensor) -> Tensor:
         """Pools scores of a weight's elements to one score per unit."""
@@ -60,9 +71,10 @@ class Structure(ABC):
     def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Expands the mask of a weight's units to its elements, in the weight's shape."""
 
-    def select(self, scores: Tensor, keep: int) -> Tensor:
-        """Returns True at the `keep` units of a weight that stay, given one score per unit.
-
-        A unit of score -inf is pruned already.
-        """
-        return topk_mask(scores, keep)
+    def units_in(self, weights: Mapping[str, Tensor]) -> Units:
+        """Returns the units of these weights."""
+        single = self.granularity == "weight"
+        return {
+            name: WeightUnits(name, tuple(weight.shape), single, self.pool, self.expand)
+            for name, weight in weights.items()
+        }

@@ -3,12 +3,13 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.structure.base import Structure
-from harness.vocabulary.tensors import Units, prunable_weights
+from harness.groups.units import Units
+from harness.structure.base import Pattern
+from harness.vocabulary.tensors import prunable_weights
 
 
 @dataclass(frozen=True)
-class Element(Structure):
+class Element(Pattern):
     """Prunes single weights of convolution and linear layers; biases and norms stay."""
 
     granularity: ClassVar[str] = "weight"
@@ -16,7 +17,7 @@ class Element(Structure):
     reads_sample: ClassVar[bool] = False
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
-        return {name: () for name in prunable_weights(model)}
+        return self.units_in(prunable_weights(model))
 
     def pool(self, scores: Tensor) -> Tensor:
         return scores

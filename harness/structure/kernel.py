@@ -4,14 +4,14 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from harness.structure.base import Structure
-from harness.structure.shared.pooling import Pooling, pooled
+from harness.groups.units import Pooling, Units, pooled
+from harness.structure.base import Pattern
 from harness.vocabulary.checks import check_declared
-from harness.vocabulary.tensors import Units, prunable_layers
+from harness.vocabulary.tensors import prunable_layers
 
 
 @dataclass(frozen=True)
-class Kernel(Structure):
+class Kernel(Pattern):
     """Prunes kernels w[o, i]: one (kh x kw) slice per output and input channel of a convolution.
 
     Of a grouped convolution there is one per output channel and input channel of its group.
@@ -39,14 +39,14 @@ class Kernel(Structure):
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         layers = prunable_layers(model)
-        units: Units = {n: () for n, layer in layers.items() if isinstance(layer, self.kinds)}
-        if not units:
+        names = [name for name, layer in layers.items() if isinstance(layer, self.kinds)]
+        if not names:
             kinds = sorted({type(layer).__name__ for layer in layers.values()})
             raise ValueError(
                 f"structure=kernel has nothing to prune: the model's layers are {', '.join(kinds)},"
                 " and kernels are of convolutions; use structure=tile or structure=element"
             )
-        return units
+        return self.units_in({name: model.get_parameter(name) for name in names})
 
     def pool(self, scores: Tensor) -> Tensor:
         return pooled(scores.flatten(2), (2,), self.pool_by)

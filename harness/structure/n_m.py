@@ -3,15 +3,16 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
-from harness.structure.base import Structure
+from harness.groups.units import Units
+from harness.structure.base import Pattern
 from harness.structure.shared.divided import Division, check_divided
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.n_of_m import NOfM
-from harness.vocabulary.tensors import Units, prunable_layers
+from harness.vocabulary.tensors import prunable_layers
 
 
 @dataclass(frozen=True)
-class NM(Structure):
+class NM(Pattern):
     """Keeps exactly n of each m consecutive inputs of an output: 2:4, 1:4, 4:8, any n:m.
 
     Units are single weights; biases and norms stay. Each layer has density n / m, so schedule and
@@ -53,14 +54,14 @@ class NM(Structure):
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         layers = prunable_layers(model)
-        units: Units = {n: () for n, layer in layers.items() if isinstance(layer, self.kinds)}
-        if not units:
+        names = [name for name, layer in layers.items() if isinstance(layer, self.kinds)]
+        if not names:
             kinds = sorted({type(layer).__name__ for layer in layers.values()})
             raise ValueError(
                 f"structure=n_m has nothing to prune: the model's layers are {', '.join(kinds)}; "
                 "use structure=element"
             )
-        return units
+        return self.units_in({name: model.get_parameter(name) for name in names})
 
     def check(self, model: nn.Module, units: Units) -> None:
         """Checks that m divides the inputs of each weight.

@@ -3,17 +3,17 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
-from harness.structure.base import Structure
+from harness.groups.units import Pooling, Units, pooled
+from harness.structure.base import Pattern
 from harness.structure.shared.divided import Division, check_divided
-from harness.structure.shared.pooling import Pooling, pooled
 from harness.vocabulary.checks import check_declared
-from harness.vocabulary.tensors import Units, prunable_weights
+from harness.vocabulary.tensors import prunable_weights
 
 SIZE = "a whole number >= 1"
 
 
 @dataclass(frozen=True)
-class Tile(Structure):
+class Tile(Pattern):
     """Prunes tiles: height x width neighbours in each weight, seen as a matrix.
 
     The matrix is (first dimension x all others): of a linear layer (out, in), of a convolution
@@ -44,7 +44,7 @@ class Tile(Structure):
         check_declared(self)
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
-        return {name: () for name in prunable_weights(model)}
+        return self.units_in(prunable_weights(model))
 
     def check(self, model: nn.Module, units: Units) -> None:
         """Checks that height and width divide each weight.

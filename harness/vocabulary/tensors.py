@@ -10,7 +10,8 @@ from torch.nn.parameter import is_lazy
 
 Tensors = dict[str, Tensor]  # "layer1.0.conv1.weight" -> tensor of that weight's shape
 Counts = dict[str, int]  # "layer1.0.conv1.weight" -> number of units
-Units = dict[str, tuple[str, ...]]  # prunable weight -> parameters that go with its units
+# Weight to score -> biases and norm parameters that go with its rows.
+Companions = dict[str, tuple[str, ...]]
 Batch = tuple[Tensor, Tensor]  # inputs (samples, ...), labels (samples, ...)
 Loss = Callable[[Tensor, Tensor], Tensor]  # outputs, labels -> loss SUMMED over the samples
 Mean = Callable[[Tensors, int], Tensors]  # (sums, samples) -> sums over ranks / samples over ranks

@@ -91,10 +91,10 @@ def test_what_is_pruned_stays_pruned_when_masks_are_given() -> None:
     assert all((first[name] | ~mask).all() for name, mask in second.items())
 
 
-def test_units_take_bias_and_norm_along() -> None:
+def test_units_take_bias_norm_and_columns_along() -> None:
     model = network()
     masks = harness.prune(model, keep=2, structure="neuron", example_input=torch.zeros(2, 2))
-    assert kept(masks) == {"0.weight": 4, "0.bias": 2, "1.weight": 2, "1.bias": 2}
+    assert kept(masks) == {"0.weight": 4, "0.bias": 2, "1.weight": 2, "1.bias": 2, "3.weight": 6}
     assert int(model[1].weight.count_nonzero()) == 2
 
 

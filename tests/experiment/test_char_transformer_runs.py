@@ -81,8 +81,8 @@ def test_two_ranks_give_the_masks_and_the_loss_of_one(tmp_path) -> None:
 def test_saliencies_that_look_at_text_prune_weights_and_neurons(
     tmp_path, saliency, structure, monkeypatch
 ) -> None:
-    # The classifier has half of the weights, and no neuron of it goes.
-    parts = (f"saliency={saliency}", f"structure={structure}", "schedule.final=0.75")
+    # The classifier has half of the weights, and no neuron of it goes. Of 2 heads 1 stays.
+    parts = (f"saliency={saliency}", f"structure={structure}", "schedule.final=0.5")
     status = run_main(monkeypatch, *RUN, *parts, "finetune=none", f"output_dir={tmp_path}")
     assert status == 0
-    assert last(only_run(tmp_path)).density == pytest.approx(0.75, abs=0.02)
+    assert last(only_run(tmp_path)).density == pytest.approx(0.5, abs=0.02)

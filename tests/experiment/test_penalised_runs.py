@@ -161,7 +161,8 @@ def test_growing_l2_presses_down_the_biases_and_norms_of_whole_neurons(tmp_path,
     assert 0 < rows.sum() < 6
     for name in ("fc1.bias", "bn1.weight", "bn1.bias"):
         assert going[name].equal(rows)
-    assert len(going) == 4  # the last layer's are never removed
+    assert going["fc2.weight"].equal(rows.expand(going["fc2.weight"].shape))
+    assert len(going) == 5  # the last layer's rows are never removed
 
 
 SLIMMING = ("method=network_slimming", "penalty=bn_l1", BATCH_NORM)

@@ -5,9 +5,10 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from harness.groups.units import companions_of
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
-from harness.vocabulary.tensors import Batch, Units
+from harness.vocabulary.tensors import Batch, Companions
 
 IMAGES = torch.zeros(2, 1, 6, 6)
 
@@ -38,5 +39,6 @@ def samples(*sizes: int) -> list[Batch]:
     return list(zip(xs.split(list(sizes)), ys.split(list(sizes)), strict=True))
 
 
-def units_of(model: nn.Module) -> Units:
-    return {s: along for k in (Filter(), Neuron()) for s, along in k.units(model, IMAGES).items()}
+def units_of(model: nn.Module) -> Companions:
+    kinds = (Filter(), Neuron())
+    return {n: c for kind in kinds for n, c in companions_of(kind.units(model, IMAGES)).items()}

@@ -5,7 +5,7 @@ from simulated import total
 from torch import nn
 
 from harness.saliency.base import CalibrationData
-from harness.vocabulary.tensors import Batch, Units, local_mean
+from harness.vocabulary.tensors import Batch, Companions, local_mean
 
 
 def batch(inputs: object) -> Batch:
@@ -22,7 +22,7 @@ def filled(layer: nn.Module, weight: object, bias: object = None) -> nn.Module:
 
 
 def measured(
-    saliency: object, model: nn.Module, inputs: object, units: Units | None = None
+    saliency: object, model: nn.Module, inputs: object, units: Companions | None = None
 ) -> list[float]:
     """Returns scores of the first layer."""
     statistics = saliency.statistics(
@@ -33,7 +33,7 @@ def measured(
 
 
 def line() -> nn.Module:
-    """Units z = (2 x + 1, -x)."""
+    """Companions z = (2 x + 1, -x)."""
     return filled(nn.Linear(1, 2), [2.0, -1.0], [1.0, 0.0])
 
 

@@ -146,19 +146,22 @@ def test_it_has_second_derivatives() -> None:
     assert all(bool(g.any()) for g in again)
 
 
-def test_neurons_take_their_bias_and_no_norm_because_the_embedding_feeds_it_too() -> None:
+def test_neurons_are_those_of_the_inner_layers_and_the_heads() -> None:
     units = Neuron().units(built(), ids())
-    inner = [name for name in prunable_weights(built()) if name != "classifier.weight"]
-    assert units == {name: (name.replace("weight", "bias"),) for name in inner}
+    assert {
+        n: len(u.pool({w: torch.ones(built().get_parameter(w).shape) for w in u.weights}))
+        for n, u in units.items()
+    } == {}
 
 
-def test_a_norm_that_only_a_layer_feeds_is_still_taken_behind_an_embedding() -> None:
+def test_a_norm_over_the_width_leaves_it_whole() -> None:
     class Looking(nn.Sequential):
         def forward(self, inputs: Tensor) -> Tensor:
             return super().forward(inputs.long())
 
     model = Looking(nn.Embedding(7, 3), nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
-    assert Neuron().units(model, ids()) == {"1.weight": ("1.bias", "2.weight", "2.bias")}
+    with pytest.raises(ValueError, match="of 1: 2 takes statistics over the units; use structure"):
+        Neuron().units(model, ids())
 
 
 def test_dropout_acts_in_training_only() -> None:

@@ -53,11 +53,22 @@ def test_a_density_is_of_what_may_go_and_a_compression_of_the_whole_model() -> N
     pruner = Pruner(Magnitude(), Neuron(), GlobalRanking())
     # fc1 5 x 3, fc2 4 x 5, fc3 2 x 4, and their biases; fc3 makes the outputs.
     assert account_of(pruner, "density") == SizeModel("density", 44, 44, "parameters")
-    assert account_of(pruner, "compression") == SizeModel("compression", 54, 44, "parameters")
+    # The columns of fc3 go too, and its 2 biases are all that stays.
+    left = SizeModel("compression", 54, 52, "parameters left")
+    assert account_of(pruner, "compression") == left
     # Where all layers keep the same share, a density is a number of units.
     uniform = Pruner(Magnitude(), Neuron(), Uniform())
     assert account_of(uniform, "density") == SizeModel("density", 9, 9, "units")
-    assert account_of(uniform, "compression") == SizeModel("compression", 54, 44, "parameters")
+    assert account_of(uniform, "compression") == left
+
+
+def test_half_of_the_units_is_less_than_half_of_the_network() -> None:
+    size_model = account_of(Pruner(Magnitude(), Neuron(), GlobalRanking()), "compression")
+    assert size_model.size_at is not None
+    # 2 of 5 and 2 of 4 units: 2 x 3 + 2, 2 x 2 + 2 and 2 x 2 + 2 parameters, without the last 2.
+    assert size_model.size_at(0.5) == 8 + 6 + 4
+    density = account_of(Pruner(Magnitude(), Neuron(), GlobalRanking()), "density")
+    assert size_model.converted(18 / 52, density) == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_budget_of_single_weights_leaves_biases_out() -> None:

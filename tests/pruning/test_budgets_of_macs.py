@@ -1,6 +1,7 @@
 """Tests budgets that count multiply-accumulates, under every rule."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
@@ -18,7 +19,14 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.metrics.macs import count_macs
 from harness.models.lenet_5 import LeNet5
-from harness.pruning.budget import RequestedSize, SizeModel, cost, counts_for, size_of
+from harness.pruning.budget import (
+    RequestedSize,
+    Size,
+    SizeModel,
+    counts_for,
+    size_function,
+    size_of,
+)
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -109,8 +117,8 @@ def test_an_own_allocation_needs_no_more_than_allocate() -> None:
     assert counts_for(own, found, RequestedSize(8, "macs")) == {"a": 1, "b": 1}
 
 
-def lenet_5(structure: Structure) -> tuple[SizeModel, Layers]:
-    """Returns the size model of LeNet-5's MACs, and its layers as an allocation sees them."""
+def lenet_5(structure: Structure) -> tuple[SizeModel, Layers, Size]:
+    """Returns LeNet-5's size model of MACs, its layers as an allocation sees them, and sizes."""
     seen: Layers = {}
 
     class Watching(Uniform):
@@ -127,25 +135,26 @@ def lenet_5(structure: Structure) -> tuple[SizeModel, Layers]:
     store = MaskStore({name: model.get_parameter(name) for name in units})
     data = Calibration([], lambda outputs, labels: outputs.sum(), local_mean)
     pruner.propose(model, store, units, RequestedSize(1000, "macs"), data, model_info)
-    return pruner.size_model("compression", model, units, model_info), seen
+    size_model = pruner.size_model("compression", model, units, model_info)
+    size = size_function(size_model.counts, seen, model, units, model_info)
+    return size_model, seen, size
 
 
 @every("allocation")
 @cases("structure", Element(), Filter(), ids=["element", "filter"])
 @cases("share", 0.5, 0.1)
 def test_lenet_5_keeps_the_macs_that_are_asked(allocation, structure, share) -> None:
-    size_model, found = lenet_5(structure)
+    size_model, found, size = lenet_5(structure)
     # conv1 500 weights x 24 x 24, conv2 25,000 x 8 x 8, fc1 400,000, fc2 5,000.
     assert size_model.total == 288_000 + 1_600_000 + 400_000 + 5_000
     goal = RequestedSize(round(share * size_model.removable), size_model.counts)
 
-    counts = counts_for(replace(allocation, budget="macs"), found, goal)
+    counts = counts_for(replace(allocation, budget="macs"), found, goal, size)
 
-    off = abs(size_of(found, counts, "macs") - goal.keep)
-    assert off <= max(cost(layer, "macs") for layer in found.values()) / 2
-    keep = sum(counts.values())
-    for other in (keep - 2, keep - 1, keep + 1, keep + 2):
-        assert abs(size_of(found, allocation.allocate(found, other), "macs") - goal.keep) >= off
+    off, keep = abs(size(counts) - goal.keep), sum(counts.values())
+    near = [size(allocation.allocate(found, keep + more)) for more in (-2, -1, 0, 1, 2)]
+    assert off <= max(abs(one - other) for one, other in pairwise(near)) / 2
+    assert all(abs(other - goal.keep) >= off for other in near)
 
 
 def test_a_budget_of_macs_is_a_field_of_every_allocation() -> None:

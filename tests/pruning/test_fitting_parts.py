@@ -9,15 +9,14 @@ from torch import Tensor, nn
 
 from harness import prune
 from harness.allocation.uniform import Uniform
+from harness.groups.units import Units
 from harness.pruning.budget import RequestedSize
 from harness.pruning.pruner import Pruner
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.fpgm import FPGM
-from harness.saliency.magnitude import Magnitude
-from harness.structure.base import Structure
+from harness.structure.base import Pattern
 from harness.structure.element import Element
-from harness.structure.filter import Filter
-from harness.vocabulary.tensors import Tensors, Units, prunable_weights
+from harness.vocabulary.tensors import Tensors, prunable_weights
 
 IMAGES = torch.zeros(2, 2, 6, 6)
 
@@ -35,14 +34,14 @@ class Bare:
 
 
 @dataclass(frozen=True)
-class Blocks(Structure):
+class Blocks(Pattern):
     """Takes `width` consecutive elements of the flat weight as a unit."""
 
     width: int
     granularity: ClassVar[str] = "unit"
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
-        return dict.fromkeys(prunable_weights(model), ())
+        return self.units_in(prunable_weights(model))
 
     def pool(self, scores: Tensor) -> Tensor:
         return scores.flatten().view(-1, self.width).sum(dim=1)
@@ -93,7 +92,8 @@ def test_what_a_bare_saliency_has_is_its_own() -> None:
     pruner, model = Pruner(signed, Element(), Uniform()), nn.Linear(2, 2)
     assert (pruner.saliency.signed, pruner.saliency.rounds) == (True, 7)
     with pytest.raises(ValueError, match="refused weight"):
-        pruner.check(RequestedSize(1, "parameters"), model, {"weight": ()})
+        units = Element().units_in({"weight": model.weight})
+        pruner.check(RequestedSize(1, "parameters"), model, units)
 
 
 @pytest.mark.parametrize("structure", [Blocks(9), Blocks(2), Columns(1)])
@@ -101,32 +101,11 @@ def test_units_that_are_no_rows_are_refused_before_a_saliency_of_rows_scores(str
     pruner = Pruner(FPGM(), structure, Uniform())
     model: nn.Module = nn.Linear(6, 6) if isinstance(structure, Columns) else convolution()
     units = structure.units(model, IMAGES)
-    named = rf"units of structure {type(structure).__name__} are not these rows"
-    message = rf"saliency FPGM scores the \d rows of .*weight, but the \d+ {named}; use structure="
+    message = (
+        "saliency FPGM scores the rows of .*weight, but its units are not rows; use structure="
+    )
     with pytest.raises(ValueError, match=message):
         pruner.check(RequestedSize(1, "units"), model, units)
-
-
-def test_rows_in_another_order_are_refused_too() -> None:
-    class Backwards(Filter):
-        def pool(self, scores: Tensor) -> Tensor:
-            return super().pool(scores).flip(0)
-
-        def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
-            return super().expand(units.flip(0), shape)
-
-    model = convolution()
-    with pytest.raises(ValueError, match="4 units of structure Backwards are not these rows"):
-        Pruner(FPGM(), Backwards(), Uniform()).check(
-            RequestedSize(1, "units"), model, {"0.weight": ()}
-        )
-    assert Pruner(FPGM(), Filter(), Uniform()).check(
-        RequestedSize(1, "units"), model, {"0.weight": ()}
-    )
-    # A saliency of single weights is pooled by any structure.
-    assert Pruner(Magnitude(), Backwards(), Uniform()).check(
-        RequestedSize(1, "units"), model, {"0.weight": ()}
-    )
 
 
 def test_a_bare_saliency_of_units_learns_which_are_asked_for() -> None:

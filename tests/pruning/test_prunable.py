@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 import harness
 from harness.allocation.base import LayerOrder
+from harness.groups.units import Units
 from harness.pruning.prunable import exclude_layers, layer_order_of
+from harness.structure.element import Element
+from harness.structure.neuron import Neuron
 from harness.structure.shared.graph import graph_of
-from harness.vocabulary.tensors import Units
 
-UNITS: Units = {"conv.weight": ("conv.bias",), "fc1.weight": (), "fc2.weight": ()}
+NAMES = ("conv.weight", "fc1.weight", "fc2.weight")
+UNITS: Units = Element().units_in({name: torch.ones(2, 2) for name in NAMES})
 PLACES = LayerOrder(tuple(UNITS), frozenset(["conv.weight"]), frozenset(["fc2.weight"]))
 
 
@@ -29,8 +32,12 @@ def test_layers_are_excluded_by_place_or_name(exclude, left) -> None:
     assert list(exclude_layers(UNITS, exclude, PLACES)) == left
 
 
-def test_what_goes_along_with_a_layer_that_stays_in_is_kept() -> None:
-    assert exclude_layers(UNITS, ["last"], PLACES)["conv.weight"] == ("conv.bias",)
+def test_units_that_two_layers_compute_stay_whole_if_one_is_excluded() -> None:
+    model = HeadFirst()
+    units = Neuron().units(model, torch.ones(2, 8))
+    assert units["middle.weight"].weights == ("middle.weight", "left.weight", "right.weight")
+    with pytest.raises(ValueError, match="leaves nothing to prune"):
+        exclude_layers(units, ["right"], None)
 
 
 def test_excluding_an_unknown_layer_is_refused_with_the_known_ones() -> None:
@@ -121,9 +128,9 @@ def test_a_last_layer_that_no_output_shows_is_not_guessed() -> None:
 def test_a_layer_that_is_left_whole_anyway_may_be_excluded() -> None:
     model, sample = HeadFirst(), torch.ones(2, 8)
     scores = harness.score(
-        model, "magnitude", structure="row", exclude=["head", "middle"], example_input=sample
+        model, "magnitude", structure="row", exclude=["head"], example_input=sample
     )
-    assert list(scores) == ["left.weight", "right.weight"]
+    assert list(scores) == ["middle.weight", "left.weight", "right.weight"]
     with pytest.raises(ValueError, match="exclude names 'heed'"):
         harness.score(model, exclude=["heed"], example_input=sample)
 

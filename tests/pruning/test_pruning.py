@@ -82,8 +82,8 @@ def test_the_smallest_weights_of_the_network_go() -> None:
         model[0].weight.copy_(torch.tensor([[5.0, -1.0], [2.0, 0.5]]))
         model[1].weight.copy_(torch.tensor([[-4.0, 0.1]]))
     pruner = Pruner(Magnitude(), Element(), GlobalRanking())
-    store = make_mask_store(model, {"0.weight": (), "1.weight": ()})
     units = pruner.structure.units(model, torch.zeros(2, 2))
+    store = make_mask_store(model, units)
     masks = pruner.propose(model, store, units, RequestedSize(3, "parameters"), NO_DATA).masks
     assert masks["0.weight"].tolist() == [[True, False], [True, False]]
     assert masks["1.weight"].tolist() == [[True, False]]
@@ -118,13 +118,12 @@ def test_pruning_again_and_again_never_revives_a_unit(allocation, structure) -> 
 
 def test_dead_units_are_not_counted_when_the_living_ones_score_below_zero() -> None:
     model = nn.Sequential(nn.Linear(2, 2, bias=False))
-    store = make_mask_store(model, {"0.weight": ()})
+    units = Element().units(model, torch.zeros(2, 2))
+    store = make_mask_store(model, units)
     store.shrink_to({"0.weight": torch.tensor([[False, True], [True, True]])})
     saliency = Given({"0.weight": [[9.0, -3.0], [-1.0, -2.0]]})
     pruner = Pruner(saliency, Element(), GlobalRanking())
-    masks = pruner.propose(
-        model, store, {"0.weight": ()}, RequestedSize(2, "parameters"), NO_DATA
-    ).masks
+    masks = pruner.propose(model, store, units, RequestedSize(2, "parameters"), NO_DATA).masks
     assert masks["0.weight"].tolist() == [[False, False], [True, True]]
 
 
@@ -137,7 +136,7 @@ def test_a_goal_above_what_is_alive_keeps_all_that_is() -> None:
     assert kept(store) == 5
 
 
-def test_a_removed_neuron_takes_bias_and_norm_with_it() -> None:
+def test_a_removed_neuron_takes_bias_norm_and_its_columns_with_it() -> None:
     model = network(3, batch_norm=True)
     saliency = Given({"fc1.weight": [[1.0] * 3, [3.0] * 3, [2.0] * 3]})
     pruner = Pruner(saliency, Neuron(), GlobalRanking())
@@ -146,7 +145,7 @@ def test_a_removed_neuron_takes_bias_and_norm_with_it() -> None:
     for name in ("fc1.bias", "bn1.weight", "bn1.bias"):
         assert store.masks[name].tolist() == [False, True, False]
     assert store.masks["fc1.weight"].tolist() == [[False] * 3, [True] * 3, [False] * 3]
-    assert "fc2.weight" not in store.masks
+    assert store.masks["fc2.weight"].tolist() == [[False, True, False]] * 2
 
 
 def test_unit_scores_and_single_weights_are_refused() -> None:
@@ -178,7 +177,8 @@ def test_an_allocation_sees_each_layer_as_it_is() -> None:
     pruner = Pruner(Magnitude(), Neuron(), Watching())
     units = pruner.structure.units(model, SAMPLE)
     store = make_mask_store(model, units)
-    store.shrink_to({"fc2.weight": torch.tensor([[True], [False], [True]]).expand(3, 4)})
+    left = torch.tensor([True, False, True])
+    store.shrink_to({"fc2.weight": left[:, None].expand(3, 4), "fc2.bias": left})
     pruner.propose(model, store, units, RequestedSize(12, "parameters"), NO_DATA)
 
     assert list(seen) == ["fc1.weight", "fc2.weight"]

@@ -14,6 +14,7 @@ from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
+from harness.groups.units import masks_of
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.pruning.layer_curves import SensitivityCurves, check_grid, measure_curves
@@ -84,7 +85,7 @@ def test_a_density_above_what_is_alive_prunes_nothing_and_is_not_measured_again(
         calls += 1
         return at_ones(network, 2)
 
-    units = {"0.weight": ()}
+    units = Element().units_in({"0.weight": network[0].weight})
     scores = pruner.unit_scores(network, store, units, NO_DATA)
     curves = measure_curves(network, scores, dict, [0.9, 0.5, 0.25], evaluate)
 
@@ -103,12 +104,11 @@ def test_what_goes_with_a_neuron_is_pruned_with_it() -> None:
     network = nn.Sequential(linear([[1.0], [2.0]], [10.0, 20.0]), linear([[1.0, 1.0]]))
     pruner = Pruner(Magnitude(), Neuron(), Uniform())
     units = pruner.structure.units(network, torch.ones(2, 1))
-    weights = {name: network.get_parameter(name) for name in units}
     store = MaskStore(dict(network.named_parameters()))
     scores = pruner.unit_scores(network, store, units, NO_DATA)
 
     curves = measure_curves(
-        network, scores, lambda kept: pruner.masks_of(kept, units, weights), [0.5],
+        network, scores, lambda kept: masks_of(units, kept, {}), [0.5],
         lambda: at_ones(network, 1),
     )  # fmt: skip
 

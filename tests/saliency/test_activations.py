@@ -6,6 +6,7 @@ from simulated import total
 from torch import Tensor, nn
 from units_by_hand import IMAGES, POINTS, batch, filled, kernel, line, measured, same
 
+from harness.groups.units import companions_of
 from harness.saliency.apoz import APoZ
 from harness.saliency.base import CalibrationData
 from harness.saliency.hrank import HRank
@@ -106,7 +107,7 @@ def test_of_two_norms_in_a_row_the_one_nearer_to_the_outputs_counts() -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2)
     )
-    units = Filter().units(model, torch.zeros(2, 1, 2, 2))
+    units = companions_of(Filter().units(model, torch.zeros(2, 1, 2, 2)))
     nn.init.constant_(model[1].bias, 9.0)
     nn.init.zeros_(model[2].weight)
     nn.init.constant_(model[2].bias, 5.0)

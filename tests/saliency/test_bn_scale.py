@@ -7,6 +7,7 @@ from simulated import cross_entropy
 from torch import nn
 from unit_network import IMAGES, named, network, units_of
 
+from harness.groups.units import companions_of
 from harness.saliency.base import CalibrationData
 from harness.saliency.bn_scale import BNScale
 from harness.structure.filter import Filter
@@ -17,7 +18,7 @@ def test_bn_scale_is_the_absolute_gamma_of_each_layers_norm() -> None:
     model = network()
     with torch.no_grad():
         model.bn2.weight.copy_(torch.tensor([-2.0, 0.5, 0.0, 1.0]))
-    units = Filter().units(model, IMAGES)
+    units = companions_of(Filter().units(model, IMAGES))
     statistics = BNScale().statistics(CalibrationData(model, [], cross_entropy, local_mean, units))
     scores = BNScale().score({"conv2.weight": torch.empty(0)}, statistics)
     assert statistics["conv2.weight"].tolist() == [-2.0, 0.5, 0.0, 1.0]
@@ -45,7 +46,7 @@ def test_bn_scale_without_units_is_refused_with_a_way_out() -> None:
 def test_bn_scale_refuses_a_layer_without_a_batch_norm_by_name(norm) -> None:
     model = network()
     model.bn2 = norm
-    units = Filter().units(model, IMAGES)
+    units = companions_of(Filter().units(model, IMAGES))
     with pytest.raises(ValueError, match="BatchNorm .* conv2 alone feeds.* exclude conv2,"):
         BNScale().statistics(CalibrationData(model, [], cross_entropy, local_mean, units))
     rest = {"conv1.weight": units["conv1.weight"]}

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from harness.groups.units import pooled
 from harness.saliency.magnitude import Magnitude
-from harness.structure.neuron import Neuron
 
 WEIGHTS = {"layer.weight": torch.tensor([[1.0, -2.0, 2.0], [3.0, 0.0, -1.0]])}
 
@@ -16,8 +16,8 @@ def test_l2_squares_and_l1_does_not() -> None:
 def test_pooled_by_sum_the_norms_rank_units_differently() -> None:
     # Rows of L1 norm 5 and 4, of squared L2 norm 9 and 10.
     l1, l2 = (Magnitude(norm).score(WEIGHTS, {})["layer.weight"] for norm in ("l1", "l2"))
-    assert Neuron("sum").pool(l1).tolist() == [5.0, 4.0]
-    assert Neuron("sum").pool(l2).tolist() == [9.0, 10.0]
+    assert pooled(l1, (1,), "sum").tolist() == [5.0, 4.0]
+    assert pooled(l2, (1,), "sum").tolist() == [9.0, 10.0]
 
 
 def test_an_unknown_norm_is_refused() -> None:

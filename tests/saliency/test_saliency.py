@@ -11,6 +11,7 @@ from probes import Net, batches, inputs, line
 from simulated import cross_entropy, total
 from torch import Tensor, nn
 
+from harness.groups.units import companions_of
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.gradient import Gradient
 from harness.saliency.magnitude import Magnitude
@@ -132,7 +133,8 @@ def test_random_scores_are_spread_over_0_to_1() -> None:
 def units_of(saliency: Saliency, model: nn.Module) -> dict[str, tuple[str, ...]]:
     """Returns the units to score: filters for a saliency that scores whole units."""
     structure = Element() if saliency.granularity == "weight" else Filter()
-    return structure.units(model, batches()[0][0].to(next(model.parameters()).dtype))
+    sample = batches()[0][0].to(next(model.parameters()).dtype)
+    return companions_of(structure.units(model, sample))
 
 
 def statistics_of(

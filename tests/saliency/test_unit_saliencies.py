@@ -50,11 +50,12 @@ def test_exactly_as_many_units_stay_as_asked_and_none_comes_back(
             pruner.propose(model, store, units, RequestedSize(count, "units"), calibration()).masks
         )
         store.apply_to(model)
-    kept = {name: store.masks[name].flatten(1).all(1) for name in units}
+    kept = {name: each.alive(store.masks) for name, each in units.items()}
     assert sum(int(mask.sum()) for mask in kept.values()) == keep
-    for name, along in units.items():
-        assert torch.equal(store.masks[name].flatten(1).any(1), kept[name])
+    for name, each in units.items():
+        along = each.companions[name]
         assert len(along) >= 2 and all(torch.equal(store.masks[n], kept[name]) for n in along)
+        assert not store.masks[name][~kept[name]].any()
 
 
 @pytest.mark.parametrize("saliency", FROM_DATA, ids=named)

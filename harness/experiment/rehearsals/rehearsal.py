@@ -24,6 +24,7 @@ from harness.experiment.rehearsals.few_samples import (
 )
 from harness.experiment.rehearsals.trials import trials
 from harness.experiment.state import exported_model, in_dense_shapes
+from harness.groups.units import masks_of, scored_weights
 from harness.metrics.latency import Latency
 from harness.pruning.reader import ModelChanged
 from harness.run_folder.export import load_exported, to_bytes
@@ -143,14 +144,13 @@ def _prune(rehearsal: Rehearsal) -> None:
 
 def _every_other_unit(context: RunContext, model: nn.Module) -> Tensors:
     """Returns masks without scores: of each weight, every other unit stays."""
-    pruner, units = context.experiment.pruner, context.units
-    weights = {name: model.get_parameter(name).detach() for name in units}
-    pooled = {n: pruner.structure.pool(torch.ones_like(w)) for n, w in weights.items()}
+    ones = {n: torch.ones_like(w) for n, w in scored_weights(context.units, model).items()}
+    pooled = {name: each.pool(ones) for name, each in context.units.items()}
     kept = {
-        name: (torch.arange(ones.numel(), device=ones.device) % 2 == 0).view(ones.shape)
-        for name, ones in pooled.items()
+        name: (torch.arange(units.numel(), device=units.device) % 2 == 0).view(units.shape)
+        for name, units in pooled.items()
     }
-    return pruner.masks_of(kept, units, weights)
+    return masks_of(context.units, kept, {})
 
 
 def _recalibrate(rehearsal: Rehearsal) -> None:

@@ -15,7 +15,7 @@ from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.gradient_statistics import check_finite, zero_sums
 from harness.vocabulary.recomputation import differentiable_checkpoints
-from harness.vocabulary.tensors import PRUNABLE, Batch, Mean, Tensors, Units, eval_mode
+from harness.vocabulary.tensors import PRUNABLE, Batch, Companions, Mean, Tensors, eval_mode
 
 # One call's maps of a layer's units (units, ...) -> one value per unit.
 MapMeasure = Callable[[Tensor], Tensor]
@@ -110,7 +110,7 @@ class MapSource:
     like: Tensor
 
 
-def sources_of(model: nn.Module, units: Units) -> dict[str, MapSource]:
+def sources_of(model: nn.Module, units: Companions) -> dict[str, MapSource]:
     """Returns by weight name where its units' maps come from.
 
     Raises:

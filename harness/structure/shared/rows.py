@@ -1,4 +1,4 @@
-"""Implements neurons and filters: a unit is one index of the weight's first dimension."""
+"""Implements filters, neurons and rows: the units of groups that layers of some kinds compute."""
 
 import logging
 from dataclasses import dataclass
@@ -6,29 +6,31 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from harness.groups.find import groups_of
+from harness.groups.group import Group
+from harness.groups.units import GroupUnits, Pooling, Units
 from harness.structure.base import Structure
-from harness.structure.shared.graph import graph_of
-from harness.structure.shared.pooling import Pooling, pooled
 from harness.vocabulary.checks import check_declared
-from harness.vocabulary.tensors import Units, prunable_layers
+from harness.vocabulary.tensors import prunable_layers
 
 LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Rows(Structure):
-    """Prunes the output units of some kinds of layers.
+    """Prunes the output units of some kinds of layers, each with all that belongs to it.
 
-    Pooling of element scores s over a unit: "mean" sum(s) / n, "sum" sum(s), "l2" sqrt(sum(s^2)). A
-    unit is removed with its bias, of every layer that shares its weight, and with the scale and
-    shift of the norms that it alone feeds. Units whose companions the graph does not show are never
-    pruned, and the log names their layer. A norm without scale and shift has no companions, nor has
-    a shift that is a buffer. The log names such a layer too, as its removed units still give what
-    the norm or shift makes of a 0. The weights of the next layer that read a removed unit stay and
-    are still counted.
+    A unit is a unit of a group (harness.groups): the rows of all layers whose outputs are added,
+    their biases, the scale and shift of the norms behind them, and the columns of the layers that
+    read it. Pooling of element scores s over the rows of a unit: "mean" sum(s) / n, "sum" sum(s),
+    "l2" sqrt(sum(s^2)).
+
+    Left whole, and logged with the reason, are groups that the forward pass does not let lose
+    units, groups with rows in layers of other kinds, and groups over which a norm takes statistics
+    that would change with their number (a LayerNorm; an RMSNorm is rescaled at removal).
 
     Raises:
-        ValueError: pool is unknown.
+        ValueError: pool_by is unknown.
     """
 
     pool_by: Pooling = "mean"
@@ -42,31 +44,45 @@ class Rows(Structure):
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         layers = prunable_layers(model)
-        graph = graph_of(model, sample)
-        of_kinds = [name for name, layer in layers.items() if isinstance(layer, self.kinds)]
-        inner = [
-            name for name in of_kinds if name in graph.companions and name not in graph.outputs
-        ]
-        pinned = {name: graph.pinned[name] for name in inner if name in graph.pinned}
-        _log_pinned(self.noun, pinned)
-        free = [name for name in inner if name not in pinned]
-        if not free:
-            raise ValueError(self._nothing_to_prune(layers, pinned))
-        if nonzero_after_removal := [
-            name.removesuffix(".weight") for name in free if name in graph.nonzero_after_removal
-        ]:
-            LOG.warning(
-                "structure=%s: removed units of %s still give what a norm or a shift without "
-                "parameters makes of a 0", self.noun, ", ".join(nonzero_after_removal),
-            )  # fmt: skip
-        return {name: graph.companions[name] for name in free}
+        shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+        units: Units = {}
+        left_whole: dict[str, list[str]] = {}
+        for group in groups_of(model, sample):
+            weights = _weights(group, layers)
+            if not any(isinstance(layers[name], self.kinds) for name in weights):
+                continue
+            if why := self._why_whole(model, group, weights, layers):
+                left_whole.setdefault(why, []).append(group.name)
+            else:
+                key = _unused(weights[0], units)
+                units[key] = GroupUnits(group, weights, self.pool_by, shapes)
+        for why, names in left_whole.items():
+            LOG.info("structure=%s leaves %s whole: %s", self.noun, ", ".join(names), why)
+        if not units:
+            raise ValueError(self._nothing_to_prune(layers, left_whole))
+        return units
 
-    def _nothing_to_prune(self, layers: dict[str, nn.Module], pinned: dict[str, str]) -> str:
-        if pinned:
-            name, reason = next(iter(pinned.items()))
+    def _why_whole(
+        self,
+        model: nn.Module,
+        group: Group,
+        weights: tuple[str, ...],
+        layers: dict[str, nn.Module],
+    ) -> str:
+        if group.pinned:
+            return group.pinned
+        others = [name for name in weights if not isinstance(layers[name], self.kinds)]
+        if others:
+            return f"{others[0].removesuffix('.weight')} computes a part of each unit"
+        mixing = [n for n in group.mixing if type(model.get_submodule(n)).__name__ != "RMSNorm"]
+        return f"{mixing[0]} takes statistics over the units" if mixing else ""
+
+    def _nothing_to_prune(self, layers: dict[str, nn.Module], whole: dict[str, list[str]]) -> str:
+        if whole:
+            why, names = next(iter(whole.items()))
             return (
-                f"structure={self.noun} has nothing to prune; of {name.removesuffix('.weight')}: "
-                f"{reason}; use structure=element"
+                f"structure={self.noun} has nothing to prune; of {names[0]}: {why}; use "
+                "structure=element"
             )
         kinds = sorted({type(layer).__name__ for layer in layers.values()})
         return (
@@ -74,17 +90,17 @@ class Rows(Structure):
             f"{', '.join(kinds)}, and outputs are never removed; use structure=element"
         )
 
-    def pool(self, scores: Tensor) -> Tensor:
-        return pooled(scores.flatten(start_dim=1), (1,), self.pool_by)
 
-    def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
-        return units.view(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous()
+def _weights(group: Group, layers: dict[str, nn.Module]) -> tuple[str, ...]:
+    """Returns the weights of convolutions and linear layers whose rows are in the group."""
+    found = [m.name for m in group.members if m.role == "output" and m.name in layers]
+    return tuple(dict.fromkeys(found))
 
 
-def _log_pinned(noun: str, pinned: dict[str, str]) -> None:
-    """Logs one line per reason."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in pinned.items():
-        by_reason.setdefault(reason, []).append(name.removesuffix(".weight"))
-    for reason, names in by_reason.items():
-        LOG.warning("structure=%s does not prune %s: %s", noun, ", ".join(names), reason)
+def _unused(name: str, units: Units) -> str:
+    """Returns the name, with a number behind it where another group has rows of this weight."""
+    number, free = 1, name
+    while free in units:
+        number += 1
+        free = f"{name}#{number}"
+    return free

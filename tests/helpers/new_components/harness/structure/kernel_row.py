@@ -3,12 +3,13 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.structure.base import Structure
-from harness.vocabulary.tensors import Units, prunable_layers
+from harness.groups.units import Units
+from harness.structure.base import Pattern
+from harness.vocabulary.tensors import prunable_layers
 
 
 @dataclass(frozen=True)
-class KernelRow(Structure):
+class KernelRow(Pattern):
     """Prunes rows of the kernels of a convolution, for each pair (output, input) of channels.
 
     No other parameter is removed with them; linear layers stay dense. Source: Mao et al. 2017,
@@ -22,10 +23,10 @@ class KernelRow(Structure):
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         layers = prunable_layers(model)
-        units: Units = {name: () for name, at in layers.items() if isinstance(at, self.kinds)}
-        if not units:
+        names = [name for name, at in layers.items() if isinstance(at, self.kinds)]
+        if not names:
             raise ValueError("structure=kernel_row has nothing to prune: the model has no Conv2d")
-        return units
+        return self.units_in({name: model.get_parameter(name) for name in names})
 
     def pool(self, scores: Tensor) -> Tensor:
         return scores.mean(dim=3)

@@ -1,0 +1,230 @@
+"""Defines sets of units: what of a model is scored, kept and removed together."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from harness.groups.group import Group, Member, alive_in
+from harness.vocabulary.tensors import Companions, Tensors
+
+Pooling = Literal["mean", "sum", "l2"]
+
+
+class UnitSet(ABC):
+    """Holds units of which each is kept or removed whole.
+
+    weights: names of the weights whose scores decide; several where their outputs are added.
+    size: parameters of one unit in these weights, with its biases and norm parameters.
+    masked: names of all parameters of which a removed unit owns entries.
+    has_rows: a unit consists of rows of the weights, so that a score per row can be pooled.
+    """
+
+    weights: tuple[str, ...]
+    size: int
+    masked: tuple[str, ...]
+    has_rows: bool
+
+    @abstractmethod
+    def pool(self, scores: Tensors) -> Tensor:
+        """Returns one score per unit from those of the weights' elements, or of their rows."""
+
+    @abstractmethod
+    def masks(self, kept: Tensor) -> Tensors:
+        """Returns the masks of parameters, True stays, when only these units stay.
+
+        kept: bools, one per unit.
+        """
+
+    @abstractmethod
+    def alive(self, kept: Tensors) -> Tensor:
+        """Returns for each unit whether anything that computes it is not 0.
+
+        kept: masks, or the parameters themselves, by name; may contain more.
+        """
+
+    @property
+    @abstractmethod
+    def companions(self) -> Companions:
+        """Returns for each of `weights` the biases and norm parameters that go with its rows."""
+
+
+Units = dict[str, UnitSet]  # name, that of the first of its weights -> units that are pruned
+
+
+@dataclass(frozen=True, eq=False)
+class WeightUnits(UnitSet):
+    """Holds units inside one weight: single entries, blocks, patterns. Nothing else is masked.
+
+    Args:
+        name: of the weight.
+        shape: of the weight.
+        single: a unit is one entry.
+        pooling: returns one score per unit of the elements' scores.
+        expanding: returns the elements' mask from that of the units and the weight's shape.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    single: bool
+    pooling: Callable[[Tensor], Tensor]
+    expanding: Callable[[Tensor, tuple[int, ...]], Tensor]
+    has_rows: bool = False
+
+    @property
+    def weights(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (self.name,)
+
+    @property
+    def masked(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (self.name,)
+
+    @cached_property
+    def size(self) -> int:  # type: ignore[override]
+        if self.single:
+            return 1
+        return math.prod(self.shape) // self.pooling(torch.ones(self.shape)).numel()
+
+    @property
+    def companions(self) -> Companions:
+        return {self.name: ()}
+
+    def pool(self, scores: Tensors) -> Tensor:
+        return self.pooling(scores[self.name])
+
+    def masks(self, kept: Tensor) -> Tensors:
+        return {self.name: self.expanding(kept, self.shape)}
+
+    def alive(self, kept: Tensors) -> Tensor:
+        nonzero = kept[self.name] != 0
+        # Pooling the mask works for any units.
+        return nonzero if self.single else self.pooling(nonzero.float()) > 0
+
+
+@dataclass(frozen=True, eq=False)
+class GroupUnits(UnitSet):
+    """Holds the units of a group. Their masks cover all members, columns of consumers too.
+
+    Args:
+        group: what a unit consists of.
+        weights: the members whose scores are pooled.
+        pool_by: how: mean, sum, or the root of the sum of squares of all elements of a unit.
+        shapes: of all parameters of the model, by name.
+    """
+
+    group: Group
+    weights: tuple[str, ...]
+    pool_by: Pooling
+    shapes: Mapping[str, tuple[int, ...]]
+    has_rows: bool = True
+
+    @cached_property
+    def size(self) -> int:  # type: ignore[override]
+        return sum(self._size_in(member) for member in self._parameters if member.role == "output")
+
+    @cached_property
+    def masked(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(dict.fromkeys(member.name for member in self._parameters))
+
+    @cached_property
+    def companions(self) -> Companions:
+        """Returns for each weight the vectors that follow it in the model's order."""
+        found: dict[str, list[str]] = {name: [] for name in self.weights}
+        last = self.weights[0]
+        for member in self._parameters:
+            if member.name in found:
+                last = member.name
+            elif member.role == "output" and len(self.shapes[member.name]) == 1:
+                found[last].append(member.name)
+        # The norm nearest to the output first.
+        return {name: tuple(reversed(vectors)) for name, vectors in found.items()}
+
+    @property
+    def _parameters(self) -> Iterable[Member]:
+        return (member for member in self.group.members if member.name in self.shapes)
+
+    def _size_in(self, member: Member) -> int:
+        shape, slices = self.shapes[member.name], member.indices.shape[1]
+        entries = 1
+        for dim, size in enumerate(shape):
+            entries *= slices if dim == member.dim else size
+        return entries
+
+    def pool(self, scores: Tensors) -> Tensor:
+        parts = []
+        for member in self.group.members:
+            if member.name in self.weights and member.role == "output":
+                rows = scores[member.name].movedim(member.dim, 0)
+                indices = member.indices.to(rows.device)
+                parts.append(rows.flatten(1)[indices] if rows.dim() > 1 else rows[indices])
+        return pooled(torch.cat([part.flatten(1) for part in parts], 1), (1,), self.pool_by)
+
+    def masks(self, kept: Tensor) -> Tensors:
+        return self._masks(kept, self._parameters)
+
+    def row_masks(self, kept: Tensor) -> Tensors:
+        """Returns the masks of the weights' rows alone, columns of consumers left out."""
+        rows = (m for m in self._parameters if m.name in self.weights and m.role == "output")
+        return self._masks(kept, rows)
+
+    def _masks(self, kept: Tensor, members: Iterable[Member]) -> Tensors:
+        masks: Tensors = {}
+        for member in members:
+            shape = self.shapes[member.name]
+            flags = kept.new_ones(shape[member.dim], dtype=torch.bool)
+            flags[member.indices.to(kept.device)[~kept].flatten()] = False
+            mask = flags.view([-1 if d == member.dim else 1 for d in range(len(shape))])
+            mask = mask.expand(shape)
+            masks[member.name] = masks[member.name] & mask if member.name in masks else mask
+        return {name: mask.contiguous() for name, mask in masks.items()}
+
+    def alive(self, kept: Tensors) -> Tensor:
+        return alive_in(self.group, kept)
+
+
+def pooled(scores: Tensor, dims: tuple[int, ...], by: Pooling) -> Tensor:
+    """Returns mean, sum or sqrt(sum of squares) over these dimensions, which hold a unit.
+
+    >>> [float(pooled(torch.tensor([[3.0, 4.0]]), (1,), by)) for by in ("mean", "sum", "l2")]
+    [3.5, 7.0, 5.0]
+    """
+    if by == "l2":
+        return scores.square().sum(dim=dims).sqrt()
+    return scores.sum(dim=dims) if by == "sum" else scores.mean(dim=dims)
+
+
+def scored(units: Units) -> tuple[str, ...]:
+    """Returns the names of the weights whose scores decide about these units."""
+    return tuple(dict.fromkeys(name for each in units.values() for name in each.weights))
+
+
+def scored_weights(units: Units, model: nn.Module) -> Tensors:
+    """Returns these weights (detached, not copied), by name."""
+    return {name: model.get_parameter(name).detach() for name in scored(units)}
+
+
+def companions_of(units: Units) -> Companions:
+    """Returns for each weight that is scored the parameters that go with its rows."""
+    found: dict[str, tuple[str, ...]] = {}
+    for each in units.values():
+        for name, vectors in each.companions.items():
+            found[name] = tuple(dict.fromkeys((*found.get(name, ()), *vectors)))
+    return found
+
+
+def masks_of(units: Units, kept: Tensors, in_force: Tensors) -> Tensors:
+    """Returns the masks of parameters when only these units stay.
+
+    kept: name in `units` -> bools, one per unit. in_force: masks by parameter, which stay.
+    """
+    masks: Tensors = {}
+    for name, flags in kept.items():
+        for parameter, mask in units[name].masks(flags).items():
+            before = masks.get(parameter, in_force.get(parameter))
+            masks[parameter] = mask if before is None else mask & before
+    return masks
