@@ -5,9 +5,6 @@ A protocol's own check would not name the config key.
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
-
 from harness.allocation.base import Allocation, Layers
 from harness.groups.units import Units
 from harness.saliency.base import Saliency
