@@ -13,11 +13,11 @@ from harness.allocation.base import Allocation, LayerOrder, Layers, ModelInfo
 from harness.groups.units import Units
 from harness.metrics.macs import count_macs
 from harness.pruning.coverage import check_not_recomputed, warn_unseen, warn_untied_head
+from harness.pruning.graph.graph import Graph, graph_of
 from harness.pruning.prunable import exclude_layers, layer_order_of, layers_known_to, units_of
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.saliency.shared.gradient_statistics import explain_dtype_errors
-from harness.structure.shared.graph import Graph, graph_of
 from harness.task.base import IGNORED
 from harness.task.shared.classes import check_classes
 from harness.task.shared.sums import check_sums

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from harness.groups.units import Units, scored
-from harness.structure.shared.graph import Graph
-from harness.structure.shared.trace import trace_of
+from harness.pruning.graph.graph import Graph, graph_of
 from harness.vocabulary.tensors import TABLES, preserve_parameters, prunable_layers
 
 LOG = logging.getLogger(__name__)
@@ -162,9 +161,9 @@ def _used_in_training(model: nn.Module, sample: Tensor) -> tuple[set[str], str |
     for inputs in [sample] if len(sample) != 1 else [torch.cat([sample, sample]), sample]:
         try:
             with preserve_parameters(model):
-                trace = trace_of(model, inputs, training=True)
+                graph = graph_of(model, inputs, training=True)
         except Exception as error:  # a user's forward may raise anything
             failure = failure or f"{type(error).__name__}: {error}".splitlines()[0]
         else:
-            return {use.weight for use in trace.uses}, None
+            return set(graph.order), None
     return set(), failure

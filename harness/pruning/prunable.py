@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from harness.allocation.base import LayerOrder
 from harness.groups.units import Units, scored
 from harness.pruning.coverage import units_in_use, warn_uncovered
+from harness.pruning.graph.graph import Graph
 from harness.pruning.masks import MaskStore
 from harness.structure.base import Structure
-from harness.structure.shared.graph import Graph
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
 

@@ -9,9 +9,9 @@ from harness.groups.units import Units
 from harness.metrics.macs import Macs
 from harness.pruning.coverage import check_not_recomputed, warn_untied_head
 from harness.pruning.density import Scope
+from harness.pruning.graph.graph import graph_of
 from harness.pruning.prunable import exclude_layers, layer_order_of, layers_known_to, units_of
 from harness.structure.base import Structure
-from harness.structure.shared.graph import graph_of
 
 
 @dataclass(frozen=True)

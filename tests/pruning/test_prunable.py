@@ -10,10 +10,10 @@ from torch import Tensor, nn
 import harness
 from harness.allocation.base import LayerOrder
 from harness.groups.units import Units
+from harness.pruning.graph.graph import graph_of
 from harness.pruning.prunable import exclude_layers, layer_order_of
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
-from harness.structure.shared.graph import graph_of
 
 NAMES = ("conv.weight", "fc1.weight", "fc2.weight")
 UNITS: Units = Element().units_in({name: torch.ones(2, 2) for name in NAMES})

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import harness
+from harness.pruning.graph.graph import graph_of
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
 from harness.structure.row import Row
-from harness.structure.shared.graph import graph_of
 
 INPUTS = torch.linspace(-1, 1, 24).view(3, 8)
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 36).view(2, 3, 6, 6)

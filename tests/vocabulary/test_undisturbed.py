@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import harness
 from harness.metrics.connectivity import connectivity
 from harness.metrics.macs import count_macs
-from harness.structure.shared.graph import graph_of
+from harness.pruning.graph.graph import graph_of
 from harness.vocabulary.undisturbed import deepcopy_model
 
 

@@ -1,1 +1,1 @@
-"""Implements units that are rows, and the graph that a forward pass shows."""
+"""Implements units that are rows, and checks that layers can be divided."""

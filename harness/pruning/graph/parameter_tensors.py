@@ -7,12 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.structure.shared.operator_call import OTHER, OperatorCall
-from harness.structure.shared.tensor_keys import storage_key, view_key
-from harness.structure.shared.unit_layout import PRODUCTS, SAME_ORDER, UnitLayout, output_layout
+from harness.pruning.graph.operator_call import OTHER, OperatorCall
+from harness.pruning.graph.tensor_keys import storage_key, view_key
 from harness.vocabulary.nested import iter_tensors
 
 EMPTY: frozenset[str] = frozenset()
+# The same entries in the same order, whatever the shape.
+SAME_ORDER = {
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "unflatten", "unsqueeze",
+    "squeeze", "clone", "contiguous", "_to_copy", "alias", "detach", "lift_fresh", "dropout",
+    "native_dropout", "to",
+}  # fmt: skip
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv"}
 # They move entries and change none.
 MOVES = SAME_ORDER | {
     "t", "transpose", "permute", "expand", "select", "slice", "split", "split_with_sizes", "chunk",
@@ -42,7 +48,6 @@ class ParameterTensors:
         self._plain: dict[int, frozenset[str]] = {}
         self._multiplied: dict[int, frozenset[str]] = {}
         self._changed: dict[int, str] = {}
-        self._layouts: dict[Any, UnitLayout] = {}
         self._literals: set[int] = set()  # storages that no tensor of the model entered
         self._buffers = {storage_key(buffer) for buffer in model.buffers()}
         self._orders: dict[Any, tuple[Any, ...]] = {}  # how entries were moved since the parameter
@@ -51,8 +56,6 @@ class ParameterTensors:
             start = int(parameter.storage_offset())
             owned = (start, start + max(1, parameter.numel()), name)
             self._owners.setdefault(storage_key(parameter), []).append(owned)
-            if parameter.dim():
-                self._layouts[view_key(parameter)] = UnitLayout.of_dimension(parameter.shape, 0)
 
     def names(self, tensor: Tensor) -> frozenset[str]:
         """Returns the names of the parameters, none for a constant."""
@@ -61,9 +64,6 @@ class ParameterTensors:
             return self._made_of.get(storage_key(tensor), EMPTY)
         offset = tensor.storage_offset()
         return frozenset(name for start, stop, name in owners if start <= offset < stop)
-
-    def layout(self, tensor: Tensor) -> UnitLayout | None:
-        return self._layouts.get(view_key(tensor))
 
     def changed(self, tensor: Tensor) -> dict[str, str]:
         """Returns parameters whose zeros may not be zeros in this tensor, with the operator."""
@@ -75,20 +75,16 @@ class ParameterTensors:
         """Records an operator that read parameters, or what was made of them, and no input."""
         sources = [tensor for tensor in call.tensors() if self.names(tensor)]
         self._record_literals(call, outs)
-        if not sources or call.name.endswith("_like") or call.name.startswith("new_"):
+        if not sources or call.creates:
             return
-        name, func, args = call.name, call.func, call.args
-        laid_out = [(tensor, self.layout(tensor)) for tensor in sources]
-        layouts = [output_layout(name, func, args, laid_out, out) for out in outs]
+        name = call.name
         whole = self._union(self.names(tensor) for tensor in sources)
         plain, order = self._plain_after(call, sources)
         used = self._union(self._multiplied.get(storage_key(tensor), EMPTY) for tensor in sources)
         if name in PRODUCTS or "conv" in name:
             used |= self._union(self._plain_names(tensor) for tensor in sources)
         earlier = [self._changed.get(storage_key(tensor), "") for tensor in sources]
-        for out, layout in zip(outs, layouts, strict=True):
-            if layout is not None:
-                self._layouts[view_key(out)] = layout
+        for out in outs:
             self._orders[view_key(out)] = order
             if storage_key(out) in self._owners:
                 continue
@@ -102,8 +98,7 @@ class ParameterTensors:
 
     def _record_literals(self, call: OperatorCall, outs: list[Tensor]) -> None:
         """Records outputs that no tensor of the model entered, so that they never change."""
-        filled = call.name.endswith("_like") or call.name.startswith("new_")
-        same = filled or all(map(self._is_literal, call.tensors()))
+        same = call.creates or all(map(self._is_literal, call.tensors()))
         for out in outs:
             (self._literals.add if same else self._literals.discard)(storage_key(out))
 

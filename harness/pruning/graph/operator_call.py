@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from harness.structure.shared.unit_layout import pointwise
 from harness.vocabulary.nested import iter_tensors
 
 OTHER = 0.7  # of what is not tried as a 0, in a trial: no 0, and no 1 that a product would not show
@@ -26,7 +26,12 @@ class OperatorCall:
 
     @property
     def pointwise(self) -> bool:
-        return pointwise(self.func)
+        return torch.Tag.pointwise in self.func.tags
+
+    @property
+    def creates(self) -> bool:
+        """True if it takes at most the shape of its arguments."""
+        return self.name.endswith("_like") or self.name.startswith("new_")
 
     def tensors(self) -> Iterator[Tensor]:
         return iter_tensors([*self.args, *self.kwargs.values()])
