@@ -13,6 +13,7 @@ from harness.groups.dispatch import follow
 from harness.groups.group import Group, Member
 from harness.groups.ids import Ids, IdTable
 
+UNREAD = "no layer reads it (its values are not used, or leave torch)"
 # Slots with the number of ids in each: what all units of a group have in common.
 Shape = tuple[tuple[int, int], ...]
 
@@ -30,14 +31,17 @@ def groups_of(model: nn.Module, example_input: Any) -> tuple[Group, ...]:
     table = follow(model, example_input)
     components = table.components()
     pins, mixes = table.pins(components), table.mixes(components)
-    inputs = table.contracted() & ~table.made()
+    pins = dict.fromkeys(table.unread(components).tolist(), UNREAD) | pins
+    made = table.made()
+    inputs = table.contracted() & ~made
     groups = []
     for shape, units in _by_shape(table, components).items():
         for reason, chosen in _by_reason(units, pins):
             mixing = tuple(dict.fromkeys(m for unit in chosen for m in mixes.get(unit, ())))
             members = _members(table, components, shape, chosen, inputs)
-            groups.append(Group("", len(chosen), members, reason, mixing))
-    return tuple(_named(groups))
+            name = _layer(table, made, components, shape, chosen[0])
+            groups.append(Group(name, len(chosen), members, reason, mixing))
+    return tuple(_unique(groups))
 
 
 def _by_shape(table: IdTable, components: Ids) -> dict[Shape, list[int]]:
@@ -80,10 +84,25 @@ def _members(
     return tuple(members)
 
 
-def _named(groups: list[Group]) -> Iterator[Group]:
+def _layer(
+    table: IdTable, made: NDArray[np.bool_], components: Ids, shape: Shape, unit: int
+) -> str:
+    """Returns the name of the first layer that computes the unit."""
+    for number, _ in shape:
+        slot = table.slots[number]
+        part = slice(slot.start, slot.start + slot.size)
+        if (made[part] & (components[part] == unit)).any():
+            break
+    return slot.name.rpartition(".")[0] or slot.name
+
+
+def _unique(groups: list[Group]) -> Iterator[Group]:
+    """Yields the groups, with numbers behind names that occur again."""
     seen: dict[str, int] = {}
     for group in groups:
-        first = next(member.name for member in group.members if member.role == "output")
-        name = first.rpartition(".")[0] or first
-        seen[name] = seen.get(name, 0) + 1
-        yield replace(group, name=name if seen[name] == 1 else f"{name}#{seen[name]}")
+        seen[group.name] = seen.get(group.name, 0) + 1
+        yield (
+            group
+            if seen[group.name] == 1
+            else replace(group, name=f"{group.name}#{seen[group.name]}")
+        )

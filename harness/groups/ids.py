@@ -98,6 +98,11 @@ class IdTable:
         """Returns component -> why it cannot be removed."""
         return {int(c): w for ids, w in reversed(self._pins) for c in np.unique(components[ids])}
 
+    def unread(self, components: Ids) -> Ids:
+        """Returns components that a layer computes and no product sums over."""
+        unread: Ids = np.setdiff1d(components[self.made()], components[self.contracted()])
+        return unread
+
     def mixes(self, components: Ids) -> dict[int, tuple[str, ...]]:
         """Returns component -> modules that take statistics over it."""
         found: dict[int, dict[str, None]] = {}

@@ -42,6 +42,8 @@ def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> Iterator[Block]:
 
 def reshape(trace: Trace, call: Call) -> None:
     source, out = call["self"], call.out
+    if source is out:  # in place: what shape it had is not known any more
+        return trace.refuse(call.name, [source], [out])
     if not source.numel():
         return trace.labels.put(out, [])
     found = list(blocks(tuple(source.shape), tuple(out.shape)))

@@ -75,7 +75,7 @@ class Rows(Structure):
         if others:
             return f"{others[0].removesuffix('.weight')} computes a part of each unit"
         mixing = [n for n in group.mixing if type(model.get_submodule(n)).__name__ != "RMSNorm"]
-        return f"{mixing[0]} takes statistics over the units" if mixing else ""
+        return f"{mixing[0] or 'the model'} takes statistics over the units" if mixing else ""
 
     def _nothing_to_prune(self, layers: dict[str, nn.Module], whole: dict[str, list[str]]) -> str:
         if whole:
