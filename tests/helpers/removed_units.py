@@ -6,28 +6,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.groups.units import GroupUnits, Units, masks_of
+from harness.groups.units import Units, masks_of
 from harness.vocabulary.nested import iter_tensors
 
 
-def members(units: Units) -> dict[str, set[str]]:
-    """Returns for each set of units the tensors that a unit owns entries of, as "name[dim]"."""
-    return {
-        name: {f"{member.name}[{member.dim}]" for member in each.group.members}
-        for name, each in units.items()
-        if isinstance(each, GroupUnits)
-    }
+def masked(units: Units) -> dict[str, set[str]]:
+    """Returns for each set of units the parameters of which a removed one owns entries."""
+    return {name: set(each.masked) for name, each in units.items()}
 
 
 @torch.no_grad()
-def reaches_outputs(model: nn.Module, units: Units, sample: Any) -> bool:
-    """True if the outputs of the masked model tell what computes the removed units.
+def reach_outputs(model: nn.Module, units: Units, sample: Any) -> bool:
+    """True if the outputs of the masked model depend on what computes the removed units.
 
     Every second unit of each group is removed; then the rows, biases, norms and statistics that
-    compute it are filled with other values, while the columns that read it stay masked.
+    compute it are filled with other values, while the columns that read it stay masked. The model
+    stays as it is.
     """
-    model = deepcopy(model).eval()
-    stream = torch.Generator().manual_seed(0)
+    model, stream = deepcopy(model).eval(), torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=stream))
     kept = {name: torch.arange(each.group.units) % 2 == 0 for name, each in units.items()}
@@ -38,12 +34,10 @@ def reaches_outputs(model: nn.Module, units: Units, sample: Any) -> bool:
     for name, each in units.items():
         for member in each.group.members:
             if member.role == "output":
-                gone = member.indices[~kept[name]].flatten()
-                other = torch.rand(tensors[member.name].shape, generator=stream) + 1
-                view = tensors[member.name].movedim(member.dim, 0)
-                view[gone] = other.movedim(member.dim, 0)[gone]
-    after = _outputs(model, sample)
-    return not all(map(torch.equal, before, after))
+                gone, tensor = member.indices[~kept[name]].flatten(), tensors[member.name]
+                other = torch.rand(tensor.shape, generator=stream) + 1
+                tensor.movedim(member.dim, 0)[gone] = other.movedim(member.dim, 0)[gone]
+    return not all(map(torch.equal, before, _outputs(model, sample)))
 
 
 def _outputs(model: nn.Module, sample: Any) -> list[Tensor]:

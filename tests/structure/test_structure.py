@@ -1,9 +1,10 @@
-"""Units: what is pooled, what goes along with them, and which layers have none."""
+"""Units: what is pooled, what is removed with them, and which layers have none."""
 
 import pytest
 import torch
 from conftest import cases, component
 from left_alone import check_same, snapshot
+from removed_units import masked, reach_outputs
 from torch import Tensor, nn
 
 from harness.models.lenet_5 import LeNet5
@@ -54,22 +55,44 @@ def conv_net(*between: nn.Module) -> nn.Sequential:
     )
 
 
+def hidden(outputs: int, inputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.Linear(outputs, 2))
+
+
 @cases("pool_by, pooled", ("mean", [3.5, 1.0]), ("sum", [7.0, 2.0]), ("l2", [5.0, 2.0]))
 def test_pooling_by_hand(pool_by, pooled) -> None:
-    assert Neuron(pool_by).pool(SCORES).tolist() == pooled
+    units = Neuron(pool_by).units(hidden(2, 2), torch.zeros(2, 2))["0.weight"]
+    assert units.pool({"0.weight": SCORES}).tolist() == pooled
 
 
 def test_a_filter_is_pooled_over_all_its_other_dimensions() -> None:
-    scores = torch.arange(8.0).view(2, 1, 2, 2)
-    assert Filter("sum").pool(scores).tolist() == [6.0, 22.0]
-    assert Filter("mean").pool(scores).tolist() == [1.5, 5.5]
+    model = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Conv2d(2, 1, 1))
+    scores = {"0.weight": torch.arange(8.0).view(2, 1, 2, 2)}
+    for pool_by, pooled in (("sum", [6.0, 22.0]), ("mean", [1.5, 5.5])):
+        units = Filter(pool_by).units(model, torch.zeros(2, 1, 4, 4))["0.weight"]
+        assert units.pool(scores).tolist() == pooled
 
 
-def test_unit_masks_are_expanded_to_whole_rows() -> None:
-    units = torch.tensor([True, False])
-    assert Neuron().expand(units, (2, 3)).tolist() == [[True] * 3, [False] * 3]
-    mask = Filter().expand(units, (2, 1, 2, 2))
-    assert mask[0].all() and not mask[1].any() and mask.shape == (2, 1, 2, 2)
+def test_a_unit_of_several_layers_is_pooled_over_the_rows_of_all() -> None:
+    units = Filter("sum").units(Residual(), IMAGES)["stem.weight"]
+    assert units.weights == ("stem.weight", "conv2.weight")
+    scores = {"stem.weight": torch.ones(4, 3, 3, 3), "conv2.weight": torch.ones(4, 5, 3, 3)}
+    assert units.pool(scores).tolist() == [27.0 + 45.0] * 4
+
+
+def test_masks_of_units_cover_rows_biases_and_the_columns_that_read_them() -> None:
+    units = Neuron().units(hidden(2, 3), torch.zeros(2, 3))["0.weight"]
+    masks = units.masks(torch.tensor([True, False]))
+    assert {name: mask.tolist() for name, mask in masks.items()} == {
+        "0.weight": [[True] * 3, [False] * 3],
+        "0.bias": [True, False],
+        "2.weight": [[True, False]] * 2,
+    }
+    model = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Conv2d(2, 1, 2))
+    units = Filter().units(model, torch.zeros(2, 1, 4, 4))["0.weight"]
+    masks = units.masks(torch.tensor([True, False]))
+    assert masks["0.weight"].flatten(1).tolist() == [[True] * 4, [False] * 4]
+    assert masks["1.weight"].flatten(2).tolist() == [[[True] * 4, [False] * 4]]
 
 
 def test_an_element_is_its_own_unit() -> None:
@@ -83,22 +106,26 @@ def test_an_unknown_pooling_is_refused_by_name() -> None:
         Filter("max")
 
 
-def test_single_weights_of_every_layer_go_and_nothing_goes_along() -> None:
+def test_single_weights_of_every_layer_go_and_nothing_goes_with_them() -> None:
     model = Mlp(hidden=[5]).build((3,), 2)
-    assert Element().units(model, torch.zeros(2, 3)) == {"fc1.weight": (), "fc2.weight": ()}
-
-
-def test_a_neuron_takes_its_bias_and_outputs_are_never_removed() -> None:
-    model = Mlp(hidden=[5, 4]).build((3,), 2)
-    assert Neuron().units(model, torch.zeros(2, 3)) == {
-        "fc1.weight": ("fc1.bias",),
-        "fc2.weight": ("fc2.bias",),
+    assert masked(Element().units(model, torch.zeros(2, 3))) == {
+        "fc1.weight": {"fc1.weight"},
+        "fc2.weight": {"fc2.weight"},
     }
 
 
-def test_a_layer_without_bias_takes_nothing_along() -> None:
+def test_a_neuron_has_a_bias_and_columns_and_outputs_are_never_removed() -> None:
+    model = Mlp(hidden=[5, 4]).build((3,), 2)
+    assert masked(Neuron().units(model, torch.zeros(2, 3))) == {
+        "fc1.weight": {"fc1.weight", "fc1.bias", "fc2.weight"},
+        "fc2.weight": {"fc2.weight", "fc2.bias", "fc3.weight"},
+    }
+
+
+def test_a_layer_without_bias_has_none_to_lose() -> None:
     model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2))
-    assert Neuron().units(model, torch.zeros(2, 3)) == {"0.weight": ()}
+    units = Neuron().units(model, torch.zeros(2, 3))
+    assert masked(units) == {"0.weight": {"0.weight", "2.weight"}}
 
 
 @cases("last", nn.LogSoftmax(1), nn.Softmax(1), nn.BatchNorm1d(2), nn.Sequential(nn.Dropout(0.5)))
@@ -118,53 +145,52 @@ def test_a_convolution_that_makes_the_outputs_is_never_removed() -> None:
     assert list(Filter().units(model, IMAGES)) == ["0.weight"]
 
 
-def test_a_filter_takes_scale_and_shift_of_its_norm() -> None:
-    units = Filter().units(conv_net(nn.BatchNorm2d(4)), IMAGES)
-    assert units == {"0.weight": ("0.bias", "1.weight", "1.bias")}
+@cases(
+    "between, norm",
+    ([nn.BatchNorm2d(4)], {"1.weight", "1.bias"}),
+    ([nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(4)], {"3.weight", "3.bias"}),
+    ([nn.BatchNorm2d(4, affine=False)], set()),
+    ([nn.GroupNorm(2, 4)], {"1.weight", "1.bias"}),
+    ([nn.GroupNorm(2, 4, affine=False), nn.Sigmoid()], set()),
+    ([nn.Softplus(), nn.InstanceNorm2d(4, affine=True)], {"2.weight", "2.bias"}),
+)
+def test_a_removed_filter_is_gone_with_its_norm(between, norm) -> None:
+    model = conv_net(*between)
+    units = Filter().units(model, IMAGES)
+    classifier = f"{len(model) - 1}.weight"
+    assert masked(units) == {"0.weight": {"0.weight", "0.bias", classifier} | norm}
+    assert not reach_outputs(model, units, IMAGES)
 
 
-def test_the_norm_may_come_after_the_activation() -> None:
-    units = Filter().units(conv_net(nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(4)), IMAGES)
-    assert units == {"0.weight": ("0.bias", "3.weight", "3.bias")}
+def test_a_group_of_a_norm_is_one_unit() -> None:
+    assert Filter().units(conv_net(nn.GroupNorm(2, 4)), IMAGES)["0.weight"].group.units == 2
 
 
-def test_a_norm_without_scale_and_shift_has_nothing_to_take() -> None:
-    units = Filter().units(conv_net(nn.BatchNorm2d(4, affine=False)), IMAGES)
-    assert units == {"0.weight": ("0.bias",)}
-
-
-def test_a_group_norm_has_one_scale_per_filter_too() -> None:
-    units = Filter().units(conv_net(nn.GroupNorm(2, 4)), IMAGES)
-    assert units == {"0.weight": ("0.bias", "1.weight", "1.bias")}
-
-
-def test_a_layer_norm_has_one_scale_per_neuron_too() -> None:
+def test_neurons_whose_number_changes_a_layer_norm_stay_whole() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 2))
-    units = Neuron().units(model, torch.zeros(2, 3))
-    assert units == {"0.weight": ("0.bias", "1.weight", "1.bias")}
+    with pytest.raises(ValueError, match="of 0: 1 takes statistics over the units"):
+        Neuron().units(model, torch.zeros(2, 3))
 
 
-def test_neurons_take_their_norm_too() -> None:
+def test_neurons_lose_their_norm_too() -> None:
     model = Mlp(hidden=[5], batch_norm=True).build((3,), 2)
     units = Neuron().units(model, torch.zeros(2, 3))
-    assert units == {"fc1.weight": ("fc1.bias", "bn1.weight", "bn1.bias")}
+    own = {"fc1.weight", "fc1.bias", "bn1.weight", "bn1.bias", "fc2.weight"}
+    assert masked(units) == {"fc1.weight": own}
+    assert not reach_outputs(model, units, torch.randn(2, 3))
 
 
-def test_a_norm_after_an_addition_of_two_layers_is_not_taken() -> None:
-    assert Filter().units(Residual(), IMAGES) == {
-        "stem.weight": ("stem.bias",),
-        "conv1.weight": ("bn1.weight", "bn1.bias"),
-        "conv2.weight": ("conv2.bias",),
+def test_layers_whose_outputs_are_added_lose_the_same_filters() -> None:
+    model, images = Residual(), torch.randn(2, 3, 8, 8)
+    units = Filter().units(model, images)
+    assert masked(units) == {
+        "stem.weight": {
+            *("stem.weight", "stem.bias", "conv1.weight", "conv2.weight", "conv2.bias"),
+            *("after_add.weight", "after_add.bias", "fc.weight"),
+        },
+        "conv1.weight": {"conv1.weight", "bn1.weight", "bn1.bias", "conv2.weight"},
     }
-
-
-def test_filters_before_a_norm_over_flattened_pixels_are_refused() -> None:
-    # It has a scale and shift per pixel of each filter: a removed filter would go on sending four.
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 7), nn.Flatten(), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2)
-    )
-    with pytest.raises(ValueError, match="nothing to prune; of 0: units reach 2.bias"):
-        Filter().units(model, IMAGES)
+    assert not reach_outputs(model, units, images)
 
 
 def test_filters_leave_linear_layers_and_neurons_leave_convolutions_alone() -> None:
@@ -182,20 +208,17 @@ def test_filters_of_an_mlp_are_refused_by_name() -> None:
 
 def test_neurons_of_a_linear_classifier_are_refused() -> None:
     model = Mlp(hidden=[]).build((3,), 2)
-    with pytest.raises(ValueError, match="structure=neuron .*outputs are never removed"):
+    with pytest.raises(ValueError, match="structure=neuron .*of fc1: it is an output of the model"):
         Neuron().units(model, torch.zeros(2, 3))
 
 
-def test_frozen_layers_are_seen() -> None:
-    model = conv_net(nn.BatchNorm2d(4)).requires_grad_(False)
-    units = Filter().units(model, IMAGES)
-    assert units == {"0.weight": ("0.bias", "1.weight", "1.bias")}
-
-
-def test_units_are_found_although_the_caller_turned_gradients_off() -> None:
-    with torch.no_grad():
-        units = Filter().units(conv_net(nn.BatchNorm2d(4)), IMAGES)
-    assert units == {"0.weight": ("0.bias", "1.weight", "1.bias")}
+@cases("frozen", True, False)
+def test_units_are_found_although_gradients_are_off(frozen) -> None:
+    model = conv_net(nn.BatchNorm2d(4)).requires_grad_(not frozen)
+    with torch.set_grad_enabled(frozen):
+        units = Filter().units(model, IMAGES)
+    own = {"0.weight", "0.bias", "1.weight", "1.bias", "4.weight"}
+    assert masked(units) == {"0.weight": own}
 
 
 def test_the_model_comes_back_as_it_was_also_after_an_error() -> None:

@@ -1,4 +1,4 @@
-"""Tests what the graph shows where modules' order and names do not: checkpoints, ties, shuffles."""
+"""Tests units of models whose modules do not show how they are used: checkpoints, ties."""
 
 import logging
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from removed_units import masked
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import harness
 from harness.pruning.graph.graph import graph_of
-from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
 from harness.structure.row import Row
 
@@ -73,21 +73,36 @@ def test_hidden_layers_lose_units_and_the_classifier_none(kind, frozen) -> None:
 
     masks = harness.prune(model, 0.6, structure="row", allocation="uniform", example_input=INPUTS)
 
-    assert list(masks) == ["a.weight", "a.bias", "b.weight", "b.bias"]
+    assert list(masks) == ["a.weight", "a.bias", "b.weight", "b.bias", "o.weight"]
     assert not masks["a.weight"].all() and not masks["b.weight"].all()
-    assert model.o.weight.all() and next(model.parameters()).requires_grad is not frozen
+    assert model.o.weight.any(1).all() and next(model.parameters()).requires_grad is not frozen
 
 
-def test_units_whose_way_to_the_outputs_leaves_torch_are_left_and_named(caplog) -> None:
-    class Outside(Mlp):
-        def forward(self, x: Tensor) -> Tensor:
-            hidden = self.b(self.a(x).relu())
-            away = torch.as_tensor(np.tanh(hidden.detach().numpy()))
-            return self.o(away)
+class Outside(Mlp):
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.b(self.a(x).relu())
+        away = torch.as_tensor(np.tanh(hidden.detach().numpy()))
+        return self.o(away)
 
-    with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="nothing to prune"):
-        Row().units(Outside(), INPUTS)
-    assert "does not prune a, b: no path is found from it to the model's outputs" in caplog.text
+
+class Answer:
+    """Holds outputs where no tensor is looked for."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+
+class Answering(Mlp):
+    def forward(self, x: Tensor) -> Answer:  # type: ignore[override]
+        return Answer(super().forward(x))
+
+
+@pytest.mark.parametrize(("kind", "whole"), [(Outside, "b"), (Answering, "o")])
+def test_units_whose_way_to_the_outputs_is_lost_stay_and_are_named(kind, whole, caplog) -> None:
+    with caplog.at_level(logging.INFO):
+        units = Row().units(kind(), INPUTS)
+    assert f"{whole}.weight" not in units and "a.weight" in units
+    assert f"leaves {whole} whole: no layer reads it" in caplog.text
 
 
 class Tied(nn.Module):
@@ -109,16 +124,17 @@ class Tied(nn.Module):
         return self.o(self.hidden(x)[1])
 
 
-def test_a_unit_of_a_tied_weight_takes_the_biases_and_norms_of_all_its_layers() -> None:
+def test_a_unit_of_a_tied_weight_is_gone_in_all_its_layers() -> None:
     torch.manual_seed(0)  # other weights may leave a kept unit at 0 for all inputs
     model = Tied().eval()
 
-    masks = harness.prune(model, 0.7, structure="row", exclude=["i"], example_input=INPUTS)
+    masks = harness.prune(model, 0.7, structure="row", example_input=INPUTS)
 
-    along = {f"{layer}.bias" for layer in ("one", "two", "norm1", "norm2")}
-    assert set(masks) == {"one.weight", "norm1.weight", "norm2.weight"} | along
+    vectors = {f"{layer}.bias" for layer in ("i", "one", "two", "norm1", "norm2")}
+    matrices = {f"{layer}.weight" for layer in ("i", "one", "norm1", "norm2", "o")}
+    assert set(masks) == vectors | matrices
     dead = ~masks["one.weight"].any(1)
-    assert dead.any()
+    assert dead.any() and not masks["one.weight"][:, dead].any()
     for found in model.hidden(INPUTS):
         assert not found[:, dead].any() and found[:, ~dead].any(0).all()
 
@@ -151,92 +167,26 @@ class TiedEmbedding(nn.Module):
         return self.head(self.fc(self.table(ids.long())).relu())
 
 
-def test_a_weight_that_is_also_read_the_other_way_round_keeps_its_units(caplog) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert list(Neuron().units(Autoencoder(), INPUTS)) == ["i.weight"]
-    assert "structure=neuron does not prune code: the weight is used elsewhere too" in caplog.text
+def test_a_weight_that_is_also_read_the_other_way_round_loses_the_same_units_there() -> None:
+    units = Neuron().units(Autoencoder(), INPUTS)
+    assert masked(units) == {
+        "i.weight": {"i.weight", "i.bias", "code.weight", "o.weight"},
+        "code.weight": {"code.weight", "code.bias"},
+    }
+    model = Autoencoder()
+    dead = torch.tensor([True, False, False, True, False, False])
+    for name, mask in units["code.weight"].masks(~dead).items():
+        model.get_parameter(name).detach().mul_(mask)
+    code = model.code(model.i(INPUTS)).relu()
+    assert not code[:, dead].any() and not model.code.weight[dead].any()
 
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_classifier_tied_to_an_embedding_keeps_its_units(before) -> None:
     model, ids = TiedEmbedding(before), torch.zeros(2, 4)
     tied = "head.weight" if before else "table.weight"
-    assert list(Neuron().units(model, ids)) == ["fc.weight"]
+    units = Neuron().units(model, ids)
+    assert tied not in units and "fc.weight" in units
+    # Of the table, columns alone: an entry is never removed.
+    assert units["fc.weight"].masks(torch.arange(6) > 0)[tied].any(1).all()
     assert graph_of(model, ids).outputs == {tied}
-
-
-class Between(nn.Module):
-    """A convolution of 4 filters, a way of its own, a norm of 4, and a classifier."""
-
-    def __init__(self, way: str) -> None:
-        super().__init__()
-        self.way = way
-        self.conv, self.side = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 2, 1)
-        self.norm = nn.BatchNorm2d(6 if way == "beside" else 4)
-        self.o = nn.Linear(6 if way == "beside" else 4, 2)
-        nn.init.ones_(self.norm.bias)
-
-    def normed(self, x: Tensor) -> Tensor:
-        x, side = self.conv(x), self.side(x)
-        if self.way == "beside":
-            x = torch.cat([side, x], 1)
-        if self.way == "shuffle":
-            x = x.view(len(x), 2, 2, 6, 6).transpose(1, 2).flatten(1, 2)
-        if self.way == "halves":
-            x = torch.cat([x[:, 2:], x[:, :2]], 1)
-        if self.way == "roll":
-            x = x.roll(1, 1)
-        if self.way == "index":
-            x = x[:, [3, 2, 1, 0]]
-        if self.way == "whole":
-            x = torch.ops.aten.slice(x, 1)
-        if self.way == "last":
-            # Every step keeps each filter in its place.
-            x = F.pad(F.max_pool2d(x.relu(), 2), (1, 1)).flatten(2).transpose(1, 2)
-            x = x.reshape(-1, 4)[:, :, None, None] * 2
-        return self.norm(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.o(self.normed(x).mean((2, 3)))
-
-
-@pytest.mark.parametrize("way", ["shuffle", "halves", "roll", "index", "beside"])
-def test_filters_whose_norm_is_in_another_order_stay_whole_and_are_named(way, caplog) -> None:
-    with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="nothing to prune"):
-        Filter().units(Between(way), IMAGES)
-    assert (
-        "conv" in caplog.text and "units reach norm.bias in another order or number" in caplog.text
-    )
-
-
-@pytest.mark.parametrize("way", ["straight", "last", "whole"])
-def test_filters_whose_norm_is_in_their_order_take_it_along(way) -> None:
-    model = Between(way).eval()
-    masks = harness.prune(model, 0.5, structure="filter", example_input=IMAGES)
-    dead = ~masks["conv.weight"].flatten(1).any(1)
-    assert masks["norm.bias"].tolist() == (~dead).tolist() and dead.sum() == 2
-    found = model.normed(IMAGES).transpose(0, 1).flatten(1)
-    assert not found[dead].any() and found[~dead].any(1).all()
-
-
-@pytest.mark.parametrize("norm", [nn.InstanceNorm2d(4, affine=True), nn.GroupNorm(2, 4)])
-def test_norms_that_reshape_inside_go_along(norm) -> None:
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.ReLU(), norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
-    )
-    assert Filter().units(model, IMAGES) == {"0.weight": ("0.bias", "2.weight", "2.bias")}
-
-
-def test_a_norm_that_is_written_out_goes_along() -> None:
-    class WrittenOut(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.o = nn.Linear(8, 4), nn.Linear(4, 2)
-            self.scale, self.shift = nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(4))
-
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.a(x)
-            x = (x - x.mean(-1, keepdim=True)) * x.var(-1, keepdim=True).add(1e-5).rsqrt()
-            return self.o(x * self.scale + self.shift)
-
-    assert Neuron().units(WrittenOut(), INPUTS) == {"a.weight": ("a.bias", "shift", "scale")}
