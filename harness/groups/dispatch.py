@@ -13,6 +13,7 @@ from harness.groups.layers.norms import is_rms_norm
 from harness.groups.operators.call import Call
 from harness.groups.operators.norms import rms_norm_module
 from harness.groups.operators.rules import RULES
+from harness.groups.operators.zeros import gives_zero
 from harness.groups.trace import Trace
 from harness.groups.traceable import traceable, writable
 from harness.vocabulary.nested import iter_tensors, map_tensors
@@ -73,7 +74,7 @@ class _Dispatch(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         outs = list(iter_tensors(out))
         name = func._schema.name.rpartition("::")[2]
-        call = Call(name, _bound(func, args, kwargs or {}), outs)
+        call = Call(name, func, _bound(func, args, kwargs or {}), outs)
         labels = self._trace.labels
         labels.keep_alive([*call.tensors(), *outs])
         if self.silent:
@@ -87,6 +88,7 @@ class _Dispatch(TorchDispatchMode):
             self._trace.refuse(name, call.tensors(), outs)
         else:
             rule(self._trace, call)
+            labels.mark_zero(outs, call.tensors(), gives_zero(labels, call))
         return out
 
 

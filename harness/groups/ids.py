@@ -31,6 +31,7 @@ class IdTable:
         self.slots: list[Slot] = []
         self.count = 0
         self.tensors: dict[str, Tensor] = dict(model.named_parameters())
+        self.parameters = tuple(self.tensors)
         buffers = {n: b for n, b in model.named_buffers() if b.is_floating_point()}
         self.tensors.update(buffers)
         for name, tensor in self.tensors.items():

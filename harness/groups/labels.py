@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from harness.groups.ids import Ids, IdTable
@@ -45,6 +46,8 @@ class Labels:
         self._axes: dict[int, list[Axis]] = {}
         # Kept alive, or Python would give their id() to other tensors.
         self._alive: list[Tensor] = []
+        # Storages that are 0 where the parameters of a removed unit are.
+        self._zeros = {_storage(table.tensors[name]) for name in table.parameters}
         for name, tensor in table.tensors.items():
             if tensor.dim():
                 self.put(tensor, [Axis((d,), ids) for d, ids in enumerate(table.of(name))])
@@ -62,6 +65,19 @@ class Labels:
 
     def keep_alive(self, tensors: Iterable[Tensor]) -> None:
         self._alive.extend(tensors)
+
+    def is_zero(self, tensor: object) -> bool:
+        """True if the tensor is 0 wherever the parameters of one of its units are 0."""
+        return isinstance(tensor, Tensor) and _storage(tensor) in self._zeros
+
+    def mark_zero(self, outs: Iterable[Tensor], inputs: Iterable[Tensor], zero: bool) -> None:
+        """Marks results of an operator; what is written into a tensor does not make the rest 0."""
+        known = {_storage(tensor) for tensor in inputs}
+        for out in outs:
+            if not zero:
+                self._zeros.discard(_storage(out))
+            elif _storage(out) not in known:
+                self._zeros.add(_storage(out))
 
     def single(self, tensor: object) -> dict[int, Ids]:
         """Returns dimension -> ids, after `split_joint`."""
@@ -86,3 +102,7 @@ class Labels:
 
     def ids(self, tensor: object) -> list[Ids]:
         return [axis.ids for axis in self.axes(tensor)]
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata if tensor.layout == torch.strided else id(tensor)

@@ -12,9 +12,13 @@ from harness.vocabulary.nested import iter_tensors
 
 @dataclass(frozen=True)
 class Call:
-    """Holds one call of an operator: its arguments by the names of its schema, and its results."""
+    """Holds one call of an operator: its arguments by the names of its schema, and its results.
+
+    func: calls the operator.
+    """
 
     name: str
+    func: Any
     arguments: dict[str, Any]
     outs: list[Tensor]
 

@@ -40,7 +40,7 @@ def convolution(trace: Trace, call: Call) -> None:
     if call["groups"] > 1:
         rows = _grouped(trace, call, channels, weight, transposed)
     else:
-        contract(trace, channels, columns)
+        contract(trace, channels, columns, (call["input"], call["weight"]))
     if rows is not None:
         trace.table.make(rows)
     if call["bias"] is not None:
@@ -89,8 +89,9 @@ def embedding(trace: Trace, call: Call) -> None:
     trace.labels.put(call.out, axes)
 
 
+CONVOLUTIONS = ("convolution", "_convolution", "convolution_overrideable")
 RULES: Rules = {
-    **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), convolution),
+    **dict.fromkeys(CONVOLUTIONS, convolution),
     **dict.fromkeys(POOLING, pooling),
     "embedding": embedding,
 }

@@ -63,7 +63,7 @@ def reduction(trace: Trace, call: Call) -> None:
         if dim not in reduced:
             left = dim if keeps else dim - sum(other < dim for other in reduced)
             axes.append(Axis((left,), ids))
-        elif call.name != "linalg_vector_norm":
+        elif call.name != "linalg_vector_norm" or not trace.labels.is_zero(source):
             trace.pin([ids], f"{call.name} is taken over it")
     for out in call.outs:
         trace.labels.put(out, axes if out.dim() == call.out.dim() else [])
@@ -92,8 +92,11 @@ def rms_norm_module(trace: Trace, module: Any, inputs: Any, outputs: Any) -> Non
     source, out = next(iter_tensors(inputs)), next(iter_tensors(outputs))
     ids, last = trace.labels.single(source), source.dim() - 1
     trace.tie(ids.get(last), trace.labels.single(module.weight).get(0), FIXED)
-    if last in ids:
+    if last in ids and trace.labels.is_zero(source):
         trace.table.mix(ids[last], trace.module)
+    elif last in ids:
+        trace.pin([ids[last]], "an RMS norm counts it, and it is not 0 where it is removed")
+    trace.labels.mark_zero([out], [source], trace.labels.is_zero(source))
     trace.labels.put(out, [Axis((dim,), found) for dim, found in ids.items()])
 
 
@@ -104,7 +107,7 @@ REDUCTIONS = (
 ALONG = (
     "_log_softmax", "_safe_softmax", "_softmax", "cummax", "cumprod", "cumsum", "sort", "topk",
 )  # fmt: skip
-RULES: Rules = {
+NORMS: Rules = {
     **dict.fromkeys(
         (
             "_batch_norm_no_update",
@@ -120,6 +123,7 @@ RULES: Rules = {
     ),
     "native_layer_norm": layer_norm,
     "native_group_norm": group_norm,
-    **dict.fromkeys(REDUCTIONS, reduction),
-    **dict.fromkeys(ALONG, along),
 }
+RULES: Rules = {
+    **NORMS, **dict.fromkeys(REDUCTIONS, reduction), **dict.fromkeys(ALONG, along)
+}  # fmt: skip

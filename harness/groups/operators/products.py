@@ -9,22 +9,30 @@ from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
 from harness.groups.trace import Trace
 
+NONZERO = "what it is multiplied with, and it itself, are not 0 where it is removed"
 FIXED = "it meets a side of a product that has a fixed size"
 
 
-def contract(trace: Trace, one: Ids | None, other: Ids | None) -> None:
-    """Joins the ids of the two dimensions over which a product sums."""
-    for ids in (one, other):
-        if ids is not None:
-            trace.table.read(ids)
+def contract(
+    trace: Trace, one: Ids | None, other: Ids | None, factors: tuple[Tensor, Tensor]
+) -> None:
+    """Joins the ids of the two dimensions over which a product sums.
+
+    A removed unit adds nothing to the sum if one of the factors is 0 there.
+    """
+    both = [ids for ids in (one, other) if ids is not None]
+    for ids in both:
+        trace.table.read(ids)
     trace.tie(one, other, FIXED)
+    if not any(map(trace.labels.is_zero, factors)):
+        trace.pin(both, NONZERO)
 
 
 def multiply(trace: Trace, left: Tensor, right: Tensor, out: Tensor) -> None:
     """Follows left (..., n, k) times right (..., k, m)."""
     a, b = trace.labels.single(left), trace.labels.single(right)
     last = out.dim() - 1
-    contract(trace, a.get(left.dim() - 1), b.get(right.dim() - 2))
+    contract(trace, a.get(left.dim() - 1), b.get(right.dim() - 2), (left, right))
     axes = []
     for dim in range(last - 1):
         trace.tie(a.get(dim), b.get(dim), FIXED)
@@ -54,7 +62,7 @@ def add_matrix_product(trace: Trace, call: Call) -> None:
 def linear(trace: Trace, call: Call) -> None:
     weight, inputs = trace.labels.single(call["weight"]), trace.labels.single(call["input"])
     last = call["input"].dim() - 1
-    contract(trace, inputs.pop(last, None), weight.get(1))
+    contract(trace, inputs.pop(last, None), weight.get(1), (call["input"], call["weight"]))
     rows = weight.get(0)
     axes = [Axis((dim,), ids) for dim, ids in inputs.items()]
     if rows is not None:
@@ -73,7 +81,7 @@ def attention(trace: Trace, call: Call) -> None:
     query, key, value = (trace.labels.single(call[name]) for name in ("query", "key", "value"))
     _serve(trace, query.get(1), key.get(1))
     trace.tie(key.get(1), value.get(1), FIXED)
-    contract(trace, query.get(3), key.get(3))
+    contract(trace, query.get(3), key.get(3), (call["query"], call["key"]))
     for part in (query, key, value):
         trace.pin([part[2]] if 2 in part else [], "it is a position that attention weighs")
     _mask(trace, call.get("attn_mask", "attn_bias"), query)
@@ -104,22 +112,19 @@ def _varies(mask: Tensor, dim: int) -> bool:
     return mask.shape[dim] > 1 and mask.stride(dim) != 0
 
 
-RULES: Rules = {
+PRODUCTS: Rules = {
     "mm": matrix_product,
     "bmm": matrix_product,
     "addmm": add_matrix_product,
     "baddbmm": add_matrix_product,
-    "linear": linear,
-    **dict.fromkeys(
-        (
-            "_scaled_dot_product_attention_math",
-            "_scaled_dot_product_cudnn_attention",
-            "_scaled_dot_product_efficient_attention",
-            "_scaled_dot_product_flash_attention",
-            "_scaled_dot_product_flash_attention_for_cpu",
-            "_scaled_dot_product_fused_attention_overrideable",
-            "scaled_dot_product_attention",
-        ),
-        attention,
-    ),
 }
+ATTENTIONS = (
+    "_scaled_dot_product_attention_math",
+    "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_fused_attention_overrideable",
+    "scaled_dot_product_attention",
+)
+RULES: Rules = {**PRODUCTS, "linear": linear, **dict.fromkeys(ATTENTIONS, attention)}
