@@ -57,7 +57,8 @@ def compact_model(
         ValueError: the masks leave a group without units, or as of `remove` and `prove`.
     """
     free = [group for group in groups if not group.pinned]
-    kept = {name: left for name, left in living_units(free, masks).items() if not left.all()}
+    units = living_units(free, masks, dict(model.named_parameters()))
+    kept = {name: left for name, left in units.items() if not left.all()}
     cut = kept_indices(free, kept, all_tensors(model))
     removed = remove(model, cut, free, kept, norms)
     _apply_masks(removed, masks)

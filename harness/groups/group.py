@@ -1,6 +1,6 @@
 """Defines groups: the units of a network whose parts must be kept or removed together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,16 +89,19 @@ def group_masks(
     return masks
 
 
-def living_units(groups: Sequence[Group], masks: Tensors) -> dict[str, Tensor]:
+def living_units(
+    groups: Sequence[Group], masks: Tensors, parameters: Collection[str]
+) -> dict[str, Tensor]:
     """Returns for each group which units masks leave: (units,) bool, True stays.
 
-    A unit is gone if every entry that computes it is masked, whatever its consumers' masks say.
+    A unit is gone if every entry of a parameter that computes it is masked, whatever its consumers'
+    masks say. parameters: names of those of the model; buffers have no masks.
     """
-    return {group.name: _left(group, masks) for group in groups}
+    return {group.name: _left(group, masks, parameters) for group in groups}
 
 
-def _left(group: Group, masks: Tensors) -> Tensor:
-    outputs = {m.name for m in group.members if m.role == "output" and not _is_state(m.name)}
+def _left(group: Group, masks: Tensors, parameters: Collection[str]) -> Tensor:
+    outputs = {m.name for m in group.members if m.role == "output" and m.name in parameters}
     if outputs <= masks.keys():
         return alive_in(group, masks).cpu()
     return torch.ones(group.units, dtype=torch.bool)
@@ -133,7 +136,3 @@ def _alive(
             flags = alive.setdefault((member.name, member.dim), torch.ones(size, dtype=torch.bool))
             flags[member.indices[gone].flatten()] = False
     return alive
-
-
-def _is_state(name: str) -> bool:
-    return name.rpartition(".")[2] in ("running_mean", "running_var")

@@ -8,11 +8,25 @@ from torch import Tensor, nn
 
 from harness.groups.units import Units, masks_of
 from harness.vocabulary.nested import iter_tensors
+from harness.vocabulary.tensors import Tensors
 
 
 def masked(units: Units) -> dict[str, set[str]]:
     """Returns for each set of units the parameters of which a removed one owns entries."""
     return {name: set(each.masked) for name, each in units.items()}
+
+
+@torch.no_grad()
+def half(model: nn.Module, units: Units) -> Tensors:
+    """Removes every second unit of each group from the model, in place; returns the masks."""
+    masks = masks_of(units, _kept(units), {})
+    for name, mask in masks.items():
+        model.get_parameter(name).mul_(mask)
+    return masks
+
+
+def _kept(units: Units) -> Tensors:
+    return {name: torch.arange(each.group.units) % 2 == 0 for name, each in units.items()}
 
 
 @torch.no_grad()
@@ -26,15 +40,13 @@ def reach_outputs(model: nn.Module, units: Units, sample: Any) -> bool:
     model, stream = deepcopy(model).eval(), torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=stream))
-    kept = {name: torch.arange(each.group.units) % 2 == 0 for name, each in units.items()}
-    for name, mask in masks_of(units, kept, {}).items():
-        model.get_parameter(name).mul_(mask)
+    half(model, units)
     before = _outputs(model, sample)
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    for name, each in units.items():
+    for each in units.values():
         for member in each.group.members:
             if member.role == "output":
-                gone, tensor = member.indices[~kept[name]].flatten(), tensors[member.name]
+                gone, tensor = member.indices[1::2].flatten(), tensors[member.name]
                 other = torch.rand(tensor.shape, generator=stream) + 1
                 tensor.movedim(member.dim, 0)[gone] = other.movedim(member.dim, 0)[gone]
     return not all(map(torch.equal, before, _outputs(model, sample)))

@@ -7,9 +7,11 @@ import torch
 import torch.ao.quantization as quantization
 import torch.nn.functional as F
 from conftest import cases
+from removed_units import reach_outputs
 from torch import Tensor, nn
 
 import harness
+from harness.structure.filter import Filter
 
 IMAGES, INPUTS = torch.linspace(-1, 1, 2 * 3 * 36).view(2, 3, 6, 6), torch.ones(2, 8)
 
@@ -75,6 +77,13 @@ def test_a_weight_that_is_alive_in_use_where_it_is_pruned_is_refused(way) -> Non
         harness.prune(network(way), 0.5, example_input=IMAGES)
     masks = harness.prune(network(way), 0.5, exclude=["0"], example_input=IMAGES)
     assert list(masks) == ["3.weight"]
+
+
+@cases("way", "sign of shifted", "other layer's", "binary", "small ones filled")
+def test_whole_filters_are_removed_although_their_pruned_weights_are_alive_in_use(way) -> None:
+    model = network(way)
+    assert "3.weight" in harness.prune(model, 0.5, structure="filter", example_input=IMAGES)
+    assert not reach_outputs(model, Filter().units(model, IMAGES), IMAGES)
 
 
 @cases("way", "scaled", "spectral", "quantised", "masked", "cast", *ZEROED, *QUANTISED)

@@ -9,7 +9,7 @@ from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
 from harness.groups.trace import Trace
 
-NONZERO = "what it is multiplied with, and it itself, are not 0 where it is removed"
+NONZERO = "it is not 0 where it is removed, nor is what it is multiplied with"
 FIXED = "it meets a side of a product that has a fixed size"
 
 
