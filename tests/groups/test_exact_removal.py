@@ -128,6 +128,6 @@ def test_a_group_is_named_after_a_layer_though_a_table_comes_first() -> None:
 
 
 def test_what_leaves_torch_beside_a_layer_that_reads_it_is_not_seen() -> None:
-    """Documents a limit: numpy's values of a unit are no tensors."""
+    """Shows a limit: values in numpy are no tensors."""
     way = lambda m, x: m.o(m.a(x)) + float(np.tanh(m.a(x).detach().numpy()).sum())  # noqa: E731
     assert not groups_of(Ways(way), INPUTS)[0].pinned

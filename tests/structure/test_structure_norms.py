@@ -17,7 +17,7 @@ SEQUENCES = torch.linspace(-1, 1, 2 * 5 * 6).view(2, 5, 6)
 
 
 class OverLast(nn.BatchNorm1d):
-    """Normalises each channel of the last dimension by itself."""
+    """Applies a batch norm to the channels of the last dimension."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
