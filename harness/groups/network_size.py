@@ -53,7 +53,7 @@ def parameters_of(model: nn.Module, units: Units) -> NetworkSize:
 def macs_of(model: nn.Module, units: Units, macs: Counts, other: int) -> NetworkSize:
     """Returns a counter of the multiply-accumulates that are left.
 
-    macs: of the dense network, by parameter. other: of products of two activations, which stay.
+    macs: of the dense model, by parameter. other: of products of two activations, which stay.
     """
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     uses = {name: count / prod(shapes[name]) for name, count in macs.items() if prod(shapes[name])}

@@ -135,7 +135,7 @@ def count_unit(unit: str, budget: str, equal_densities: bool = False, removes: b
     A speed-up counts multiply-accumulates under any budget.
 
     equal_densities: the attribute of the allocation. removes: removed units take columns of other
-    layers with them, so that sizes of the whole network are those of what is left.
+    layers with them, so that sizes of the whole model are those of what is left.
 
     >>> [count_unit("density", budget) for budget in ("params", "macs")]
     ['parameters', 'macs']
