@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.groups.ids import IdTable
@@ -20,6 +21,7 @@ from harness.vocabulary.nested import iter_tensors, map_tensors
 from harness.vocabulary.tensors import fixed_mode
 
 OUTPUT = "it is an output of the model"
+LEAVING = ("__array__", "__dlpack__", "numpy", "tolist")  # methods that no operator shows
 
 
 def follow(model: nn.Module, example_input: Any) -> IdTable:
@@ -92,6 +94,21 @@ class _Dispatch(TorchDispatchMode):
         return out
 
 
+class _Leaving(TorchFunctionMode):
+    """Pins units whose values leave torch."""
+
+    def __init__(self, trace: Trace):
+        super().__init__()
+        self._trace = trace
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in LEAVING:
+            self._trace.pin(list(iter_tensors(list(args))), "its values leave torch")
+        return func(*args, **(kwargs or {}))
+
+
 @contextmanager
 def _following(trace: Trace, model: nn.Module) -> Iterator[set[nn.Module]]:
     """Follows operators, and which module calls them, inside the context; gives those called."""
@@ -101,6 +118,8 @@ def _following(trace: Trace, model: nn.Module) -> Iterator[set[nn.Module]]:
     try:
         with dispatch:
             yield dispatch.called
+        with _Leaving(trace), dispatch:
+            yield
     finally:
         for handle in handles:
             handle.remove()

@@ -13,7 +13,7 @@ from harness.groups.dispatch import follow
 from harness.groups.group import Group, Member
 from harness.groups.ids import Ids, IdTable
 
-UNREAD = "no layer reads it (its values are not used, or leave torch)"
+UNREAD = "no layer reads it"
 # Slots with the number of ids in each: what all units of a group have in common.
 Shape = tuple[tuple[int, int], ...]
 

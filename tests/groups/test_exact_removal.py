@@ -104,7 +104,10 @@ PRODUCT = "it is not 0 where it is removed, nor is what it is multiplied with"
         (shifted_through_a_view, PRODUCT),
         (lambda m, x: m.o(F.normalize(m.a(x).sigmoid())), "linalg_vector_norm is taken over it"),
         (lambda m, x: m.o(m.a(x).unsqueeze_(1)), "operator unsqueeze_ has no rule"),
-        (lambda m, x: torch.as_tensor(m.a(x).detach().numpy()), "no layer reads it"),
+        (lambda m, x: m.o(torch.as_tensor(m.a(x).detach().numpy())), "its values leave torch"),
+        (lambda m, x: m.o(m.a(x)) + m.a(x).detach().tolist()[0][1], "its values leave torch"),
+        (lambda m, x: m.o(m.a(x)) * float(np.tanh(m.a(x).detach()).sum()), "values leave torch"),
+        (lambda m, x: m.o(m.a(x)) * m.a(x).abs()[0, 0].item(), "it is a position"),
     ],
 )
 def test_units_that_the_masked_network_still_feels_stay(way, reason) -> None:
@@ -125,9 +128,3 @@ def test_an_rms_norm_rescales_only_what_is_zero(act) -> None:
 def test_a_group_is_named_after_a_layer_though_a_table_comes_first() -> None:
     found = groups_of(Ways(lambda m, x: m.o(m.a(x) + m.table)), INPUTS)
     assert [group.name for group in found] == ["a", "o"]
-
-
-def test_what_leaves_torch_beside_a_layer_that_reads_it_is_not_seen() -> None:
-    """Shows a limit: values in numpy are no tensors."""
-    way = lambda m, x: m.o(m.a(x)) + float(np.tanh(m.a(x).detach().numpy()).sum())  # noqa: E731
-    assert not groups_of(Ways(way), INPUTS)[0].pinned
