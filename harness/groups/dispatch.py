@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -48,7 +48,7 @@ def _run(trace: Trace, model: nn.Module, example_input: Any, training: bool) -> 
     trace.modules.clear()
     with traceable(model), fixed_mode(model, training), _following(trace, model) as called:
         outputs = model(**inputs) if isinstance(inputs, dict) else model(inputs)
-    trace.pin(list(iter_tensors(outputs)), OUTPUT)
+    trace.pin(_returned(outputs), OUTPUT)
     return called
 
 
@@ -56,6 +56,11 @@ def _has_tensors(module: nn.Module) -> bool:
     # The output layer of nn.MultiheadAttention is never called as a module.
     inner = isinstance(module, NonDynamicallyQuantizableLinear)
     return bool(module._parameters) and not inner
+
+
+def _returned(outputs: Any) -> list[Tensor]:
+    """Returns the tensors of an output, also those that an object of any class holds."""
+    return list(iter_tensors(outputs)) or list(iter_tensors(getattr(outputs, "__dict__", {})))
 
 
 class _Dispatch(TorchDispatchMode):
@@ -116,10 +121,8 @@ def _following(trace: Trace, model: nn.Module) -> Iterator[set[nn.Module]]:
     for name, module in model.named_modules():
         handles += _hooks(trace, dispatch, name, module)
     try:
-        with dispatch:
-            yield dispatch.called
         with _Leaving(trace), dispatch:
-            yield
+            yield dispatch.called
     finally:
         for handle in handles:
             handle.remove()

@@ -86,27 +86,39 @@ class Outside(Mlp):
 
 
 class Answer:
-    """Holds outputs where no tensor is looked for."""
+    """Holds outputs in a class of its own."""
 
-    def __init__(self, logits: Tensor) -> None:
-        self.logits = logits
+    def __init__(self, hidden: Tensor, logits: Tensor) -> None:
+        self.hidden, self.logits = hidden, logits
 
 
 class Answering(Mlp):
     def forward(self, x: Tensor) -> Answer:  # type: ignore[override]
-        return Answer(super().forward(x))
+        hidden = self.b(self.a(x).relu())
+        return Answer(hidden, self.o(hidden))
+
+
+class Unread(Mlp):
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.a(x)
+        self.b(hidden)
+        return self.o(hidden)
 
 
 @pytest.mark.parametrize(
     ("kind", "whole", "reason"),
-    [(Outside, "b", "its values leave torch"), (Answering, "o", "no layer reads it")],
+    [
+        (Outside, "b", "its values leave torch"),
+        (Answering, "b, o", "it is an output of the model"),
+        (Unread, "b", "no layer reads it"),
+    ],
 )
 def test_units_whose_way_to_the_outputs_is_lost_stay_and_are_named(
     kind, whole, reason, caplog
 ) -> None:
     with caplog.at_level(logging.INFO):
         units = Row().units(kind(), INPUTS)
-    assert f"{whole}.weight" not in units and "a.weight" in units
+    assert list(units) == ["a.weight"]
     assert f"leaves {whole} whole: {reason}" in caplog.text
 
 
