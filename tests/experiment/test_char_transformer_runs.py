@@ -85,4 +85,4 @@ def test_saliencies_that_look_at_text_prune_weights_and_neurons(
     parts = (f"saliency={saliency}", f"structure={structure}", "schedule.final=0.5")
     status = run_main(monkeypatch, *RUN, *parts, "finetune=none", f"output_dir={tmp_path}")
     assert status == 0
-    assert last(only_run(tmp_path)).density == pytest.approx(0.5, abs=0.02)
+    assert last(only_run(tmp_path)).density == pytest.approx(0.5, abs=0.04)

@@ -148,10 +148,10 @@ def test_it_has_second_derivatives() -> None:
 
 def test_neurons_are_those_of_the_inner_layers_and_the_heads() -> None:
     units = Neuron().units(built(), ids())
-    assert {
-        n: len(u.pool({w: torch.ones(built().get_parameter(w).shape) for w in u.weights}))
-        for n, u in units.items()
-    } == {}
+    ones = {name: torch.ones_like(weight) for name, weight in prunable_weights(built()).items()}
+    found = {name: len(each.pool(ones)) for name, each in units.items()}
+    one = {"attention.query.weight": 2, "fc1.weight": 2 * 8}
+    assert found == {f"blocks.{i}.{name}": count for i in range(3) for name, count in one.items()}
 
 
 def test_a_norm_over_the_width_leaves_it_whole() -> None:

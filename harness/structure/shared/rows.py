@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from harness.groups.dispatch import OUTPUT
 from harness.groups.find import groups_of
 from harness.groups.group import Group
 from harness.groups.units import GroupUnits, Pooling, Units
@@ -57,6 +58,8 @@ class Rows(Structure):
                 key = _unused(weights[0], units)
                 units[key] = GroupUnits(group, weights, self.pool_by, shapes)
         for why, names in left_whole.items():
+            if why == OUTPUT:
+                continue  # every model has such units
             LOG.info("structure=%s leaves %s whole: %s", self.noun, ", ".join(names), why)
         if not units:
             raise ValueError(self._nothing_to_prune(layers, left_whole))
