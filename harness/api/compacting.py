@@ -1,19 +1,27 @@
 """Makes a pruned model physically smaller."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from harness.groups.attributes import adapt
 from harness.groups.compact import Compacted, compact_model
 from harness.groups.find import groups_of
-from harness.groups.group import Group
+from harness.groups.group import Group, KeptIndices
 from harness.groups.proving.pair import REFUSALS, refused_input
-from harness.groups.removal import Norms
+from harness.groups.removal import Norms, slice_model
+from harness.launch.trust.stored_model import build_stored_model
 from harness.model_state.usable import check_usable
+from harness.model_state.whole_state import load_into
 from harness.pruning.prunable import first_names
+from harness.run_folder.export import read_exported, read_smaller
+from harness.run_folder.outcome import CONFIG
 from harness.vocabulary.checks import problem_of
 from harness.vocabulary.given.masks import as_bool
-from harness.vocabulary.tensors import Tensors
+from harness.vocabulary.tensors import Tensors, all_tensors
 
 
 def compact(
@@ -53,6 +61,32 @@ def compact(
             first module that differs is named.
     """
     return compact_with_proof(model, masks, example_input, norms).model
+
+
+def load_compacted(run: str | Path, trust: str | Sequence[str] = ()) -> nn.Module:
+    """Returns the model of a finished run without its pruned units, on the CPU, in eval mode.
+
+    The run had compact=end or compact=levels. The arguments are those of `harness.load`.
+
+    Raises:
+        ValueError: the folder holds no compacted model, or as of `harness.load`.
+    """
+    folder = Path(run)
+    smaller, delivery = read_smaller(folder), read_exported(folder)
+    dense = build_stored_model(folder / CONFIG, delivery.shape, delivery.classes, trust)
+    sizes = {name: tensor.shape for name, tensor in all_tensors(dense).items()}
+    cut: KeptIndices = {
+        name: tuple(
+            None if left == size else torch.arange(left)
+            for left, size in zip(tensor.shape, sizes[name], strict=True)
+        )
+        for name, tensor in smaller.state.items()
+        if name in sizes and tensor.shape != sizes[name]
+    }
+    model = slice_model(dense, cut)
+    adapt(model, dict(smaller.attributes))
+    load_into(model, smaller.state)
+    return model.eval()
 
 
 def compact_with_proof(

@@ -13,7 +13,6 @@ from harness.finetune.base import Finetune
 from harness.mask_updates.base import MaskUpdater, MaskUpdates
 from harness.models.base import Model
 from harness.penalty.base import Penalty
-from harness.pruning.compaction import Compaction
 from harness.pruning.controls import Control
 from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import PruningOrder
@@ -45,7 +44,8 @@ class ExperimentConfig:
         recalibration: measures statistics anew after each pruning, or None.
         distillation: trains on outputs of the dense model while retraining, or None.
         pruning_order: parts of the model that are pruned one after the other, or None.
-        compaction: makes the model physically smaller after each pruning, or None.
+        compact: when pruned units are removed: "levels" after each pruning, so that the smaller
+            model is retrained; "end" once, beside the masked model; "never".
         calibration: training samples that a saliency may read, the same at every level.
         control: a matched control in place of the method's masks; see harness/pruning/controls.py.
         dense_checkpoints: epochs of dense training that stay on disk for rewinding.
@@ -79,7 +79,7 @@ class ExperimentConfig:
     recalibration: Recalibration | None = None
     distillation: Distillation | None = None
     pruning_order: PruningOrder | None = None
-    compaction: Compaction | None = None
+    compact: Literal["never", "end", "levels"] = "never"
     calibration: Samples = field(default_factory=Samples)
     control: Control = "none"
     dense_checkpoints: list[Annotated[int, "a whole number >= 0"]] = field(default_factory=list)

@@ -8,24 +8,19 @@ import torch
 from torch import nn
 
 from harness.allocation.base import ModelInfo
-from harness.data.base import first_inputs
+from harness.experiment.compaction import WHOLE, Cut, compacted
 from harness.experiment.context import RunContext
 from harness.experiment.state import RunState, in_dense_shapes, macs_left, watch_unsaved
 from harness.groups.units import GroupUnits, masks_of
 from harness.pruning.budget import round_sizes
-from harness.pruning.compaction import compact_model, slice_tensors
+from harness.pruning.compaction import slice_tensors
 from harness.pruning.layer_curves import SensitivityCurves, measure_curves
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruning_order import PruningProgress
 from harness.pruning.rounds import Rounds
 from harness.training.evaluation import EvaluationResult
-from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import Tensors, clone_tensors, eval_mode
-from harness.vocabulary.undisturbed import deepcopy_model
-
-CLOSE = 1e-4  # largest difference between outputs, as a fraction of the largest output
-ENOUGH = 256  # samples to compare; on few samples a unit may be inactive
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 
 def prune(
@@ -64,34 +59,30 @@ def preview_masks(context: RunContext, state: RunState, level: int, kept_fractio
 
 def restore_dense_shapes(context: RunContext, state: RunState) -> None:
     """Gives the model its dense shapes back, with 0 where entries were removed."""
-    if state.kept_indices:
+    if state.cut.kept_indices:
         model, masks = in_dense_shapes(context, state)
         _replace_model(context, state, model, {name: masks[name] for name in state.masks.masks})
-        state.kept_indices = {}
+        state.cut = WHOLE
 
 
 def compact(context: RunContext, state: RunState) -> None:
-    """Removes the pruned entries that the run's compaction can remove.
+    """Removes the pruned units with compact=levels.
 
     Raises:
-        RanksDisagree: another rank removes other entries.
-        ValueError: the smaller model computes another function.
+        ValueError: the smaller model computes another function, or must rescale an RMSNorm.
     """
-    compaction = context.experiment.compaction
-    if compaction is None:
+    if context.experiment.compact != "levels":
         return
-    kept_indices = compaction.kept_indices(state.model, state.masks.masks)
-    flat = {
-        f"{n}, {d}": i
-        for n, dims in kept_indices.items()
-        for d, i in enumerate(dims)
-        if i is not None
-    }
-    context.ranks.check_equal(flat, "the kept indices of the model")
-    small = compact_model(compaction, deepcopy_model(state.model), kept_indices)
-    _check_same_outputs(context, state.model, small)
-    _replace_model(context, state, small, slice_tensors(state.masks.masks, kept_indices))
-    state.kept_indices = kept_indices
+    made = compacted(context, state.model, state.masks.masks)
+    if made.scales:
+        raise ValueError(
+            f"compact=levels cannot remove units over which {next(iter(made.scales))} normalises, "
+            "as its weight would be rescaled at each level; exclude their layers, or use "
+            "compact=end"
+        )
+    cut = Cut(made.kept_indices, made.attributes)
+    _replace_model(context, state, made.model, slice_tensors(state.masks.masks, cut.kept_indices))
+    state.cut = cut
 
 
 def update_speedup(context: RunContext, state: RunState) -> None:
@@ -222,19 +213,3 @@ def _replace_model(context: RunContext, state: RunState, model: nn.Module, masks
     state.model, state.masks = model, make_mask_store(model, context.units)
     state.masks.shrink_to(masks)
     watch_unsaved(context, model)
-
-
-def _check_same_outputs(context: RunContext, larger: nn.Module, smaller: nn.Module) -> None:
-    sample = first_inputs(context.workload.splits.train, ENOUGH)
-    with eval_mode(larger), eval_mode(smaller), torch.no_grad():
-        pairs = zip(iter_tensors(larger(sample)), iter_tensors(smaller(sample)), strict=True)
-        for expected, output in pairs:
-            difference = float(
-                (expected - output).abs().max() / expected.abs().max().clamp(min=1e-30)
-            )
-            if not difference <= CLOSE:
-                raise ValueError(
-                    f"compaction {type(context.experiment.compaction).__name__} changes the model: "
-                    f"outputs on training samples differ by {difference:.1e} of the largest, more "
-                    f"than rounding ({CLOSE:.0e}); do not remove entries that other layers use"
-                )

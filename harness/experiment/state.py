@@ -4,17 +4,18 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from harness.experiment.compaction import WHOLE, Cut, compacted
 from harness.experiment.context import RunContext
 from harness.experiment.workload import DenseShaped
 from harness.model_state.whole_state import load_into, whole_state
-from harness.pruning.compaction import KeptIndices, compact_model, expand_masks, expand_model
+from harness.pruning.compaction import expand_masks, expand_model
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import PruningProgress
 from harness.run_folder.checkpoints import State
-from harness.run_folder.export import ExportedModel
+from harness.run_folder.export import ExportedModel, SmallerModel
 from harness.run_folder.records import STAGES, stage_index
 from harness.training.context import LoopState
 from harness.vocabulary.bitpack import pack, unpack
@@ -41,7 +42,7 @@ class RunState:
         pending_masks: of the coming pruning, for a penalty that needs them.
         unmasked_params: biases and norms from before their units were pruned, if these may recover.
         pruning: the progress of a pruning under way.
-        kept_indices: the entries that a compaction has left.
+        cut: how the model is smaller than the dense one.
         training: an interrupted training; written by train_stage.
         mixed_numerics: computed on several numerics; written by the run.
     """
@@ -55,7 +56,7 @@ class RunState:
     pending_masks: Tensors = field(default_factory=dict)
     unmasked_params: Tensors = field(default_factory=dict)
     pruning: PruningProgress | None = None
-    kept_indices: KeptIndices = field(default_factory=dict)
+    cut: Cut = WHOLE
     training: LoopState | None = None
     mixed_numerics: bool = False
 
@@ -74,7 +75,8 @@ class RunState:
             "pending_masks": _packed(self.pending_masks),
             "unmasked_params": self.unmasked_params,
             "pruning": self.pruning and self.pruning.state_dict(),
-            "kept_indices": {name: list(dims) for name, dims in self.kept_indices.items()},
+            "kept_indices": {name: list(dims) for name, dims in self.cut.kept_indices.items()},
+            "attributes": dict(self.cut.attributes),
             "training": training,
             "mixed_numerics": self.mixed_numerics,
         }
@@ -82,7 +84,8 @@ class RunState:
     def load_state_dict(self, state: State, context: RunContext) -> None:
         """Replaces the state by a saved one."""
         device, may_grow = context.ranks.device, context.experiment.may_grow
-        self._reshape(state["kept_indices"], context)
+        kept_indices = {name: tuple(dims) for name, dims in state["kept_indices"].items()}
+        self._reshape(Cut(kept_indices, state["attributes"]), context)
         for name in ("done", "kept_fraction", "speedup", "training", "mixed_numerics"):
             setattr(self, name, state[name])
         self.found_records = json.loads(state["found_records"])
@@ -96,14 +99,11 @@ class RunState:
         if state["model"]:
             load_into(self.model, state["model"])
 
-    def _reshape(self, kept_indices: dict[str, list[Tensor | None]], context: RunContext) -> None:
-        if not kept_indices and not self.kept_indices:
+    def _reshape(self, cut: Cut, context: RunContext) -> None:
+        if not cut.kept_indices and not self.cut.kept_indices:
             return
-        self.kept_indices = {name: tuple(dims) for name, dims in kept_indices.items()}
-        self.model = context.workload.initial_model()
-        if self.kept_indices:
-            assert context.experiment.compaction
-            self.model = compact_model(context.experiment.compaction, self.model, self.kept_indices)
+        self.cut = cut
+        self.model = cut.apply(context.workload.initial_model())
         self.masks = make_mask_store(self.model, context.units)
         watch_unsaved(context, self.model)
 
@@ -114,23 +114,34 @@ class RunState:
 
 def in_dense_shapes(context: RunContext, state: RunState) -> DenseShaped:
     """Returns the model and masks themselves if nothing was removed, otherwise copies."""
-    if not state.kept_indices:
+    if not state.cut.kept_indices:
         return DenseShaped(state.model, state.masks.masks)
     dense = context.workload.initial_model()
-    masks = expand_masks(state.masks.masks, state.kept_indices, whole_state(dense))
-    return DenseShaped(expand_model(dense, state.model, state.kept_indices), masks)
+    kept_indices = state.cut.kept_indices
+    masks = expand_masks(state.masks.masks, kept_indices, whole_state(dense))
+    return DenseShaped(expand_model(dense, state.model, kept_indices), masks)
 
 
 def exported_model(context: RunContext, state: RunState) -> ExportedModel:
     """Returns the model and its masks in dense shapes, as a finished run writes them."""
     splits, (model, masks) = context.workload.splits, in_dense_shapes(context, state)
     own = {name: masks[name] for name in state.masks.masks}
-    return ExportedModel(whole_state(model), own, splits.shape, splits.classes)
+    smaller = _smaller(context, state)
+    return ExportedModel(whole_state(model), own, splits.shape, splits.classes, smaller)
+
+
+def _smaller(context: RunContext, state: RunState) -> SmallerModel | None:
+    if context.experiment.compact == "never":
+        return None
+    if state.cut.kept_indices:
+        return SmallerModel(whole_state(state.model), state.cut.attributes)
+    made = compacted(context, state.model, state.masks.masks)
+    return SmallerModel(whole_state(made.model), made.attributes)
 
 
 def macs_left(context: RunContext, state: RunState) -> int:
     """Returns the multiply-accumulates of one example under the masks in force, at least 1."""
-    macs = context.workload.macs(state.model) if state.kept_indices else context.macs
+    macs = context.workload.macs(state.model) if state.cut.kept_indices else context.macs
     return max(1, macs.remaining(state.masks.masks))
 
 

@@ -51,7 +51,7 @@ def load_initial_weights(context: RunContext, state: RunState, level: int) -> No
     if experiment.control == "reinitialised":
         weights = workload.random_state(level)
     if weights is not None:
-        load_into(state.model, slice_tensors(weights, state.kept_indices))
+        load_into(state.model, slice_tensors(weights, state.cut.kept_indices))
     state.masks.apply_to(state.model)
 
 

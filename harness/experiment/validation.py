@@ -14,7 +14,7 @@ _TRAINED = {"init": "prune_at=after_training", "during_training": "gradual.start
 def check_parts(experiment: ExperimentConfig) -> None:
     """Raises ValueError for the first two parts that do not fit each other."""
     first = (_mask_updates, _penalty, _during_training, _batch_norm, _retraining)
-    for rule in (*first, _initial, _order, _compaction):
+    for rule in (*first, _initial, _order, _compact):
         for problem in rule(experiment):
             raise ValueError(problem)
 
@@ -143,14 +143,26 @@ def _order(experiment: ExperimentConfig) -> Iterator[str]:
         )
 
 
-def _compaction(experiment: ExperimentConfig) -> Iterator[str]:
+def _compact(experiment: ExperimentConfig) -> Iterator[str]:
+    if experiment.compact != "never" and experiment.structure.granularity == "weight":
+        yield (
+            f"compact={experiment.compact} removes whole units, but structure="
+            f"{_name(experiment.structure)} prunes single weights. Use structure=filter, neuron or "
+            "row, or compact=never."
+        )
+    if experiment.compact != "never" and getattr(experiment.allocation, "min_units", 1) < 1:
+        yield (
+            f"compact={experiment.compact} keeps a unit in each group, as a layer without units "
+            "computes nothing, but allocation.min_units=0 lets a layer lose all. Use "
+            "allocation.min_units=1, or compact=never."
+        )
     pending = experiment.penalty is not None and experiment.penalty.needs_pending_masks
     during = experiment.prune_at == "during_training"
-    if experiment.compaction and (experiment.may_grow or during or pending):
+    if experiment.compact == "levels" and (experiment.may_grow or during or pending):
         yield (
-            f"compaction={_name(experiment.compaction)} removes pruned units after a level's "
-            "pruning. Leave out mask_updates, prune_at=during_training, and penalties that must "
-            "know the pruned weights."
+            "compact=levels removes pruned units after a level's pruning. Leave out mask_updates, "
+            "prune_at=during_training, and penalties that must know the pruned weights, or use "
+            "compact=end."
         )
 
 

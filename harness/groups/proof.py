@@ -38,6 +38,10 @@ class Proof:
     tolerance: float
     dtype: str
 
+    @property
+    def worst(self) -> float:
+        return max(self.randomised_eval, self.randomised_train, self.eval, self.train)
+
 
 def prove(
     model: nn.Module,

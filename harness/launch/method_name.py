@@ -65,8 +65,8 @@ def method_name(
 
     A method that the command line names must have the components of the config. Otherwise the
     method in conf/method/ with these components is taken (of several, the one with the fewest
-    extras), or the names of the components. In brackets follow the extras, own classes of
-    pruning_order and compaction, which weights a method at initialisation scores, and the matched
+    extras), or the names of the components. In brackets follow the extras, an own class of
+    pruning_order, which weights a method at initialisation scores, and the matched
     control. A `method.label` that the user sets is the label as it stands.
 
     Args:
@@ -114,7 +114,7 @@ def _own_label(actual: dict[str, Any], files: dict[str, Path]) -> str | None:
 
 def _own_part_names(config: dict[str, Any]) -> list[str]:
     """Returns the class names of own components in groups that conf/ does not have."""
-    parts = (config.get(key) for key in ("pruning_order", "compaction"))
+    parts = (config.get(key) for key in ("pruning_order",))
     return [part["_target_"].rpartition(".")[2] for part in parts if part]
 
 

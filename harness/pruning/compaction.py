@@ -1,39 +1,11 @@
-"""Makes a model physically smaller, and expands it again to the dense shapes.
-
-Prunings, schedules and records use the names and shapes of the dense model. An entry that was
-removed counts there as pruned, and is 0.
-"""
-
-from collections.abc import Mapping
-from typing import Protocol
+"""Cuts tensors to kept indices, and expands them again to the dense shapes."""
 
 import torch
 from torch import Tensor, nn
 
+from harness.groups.group import KeptIndices
 from harness.model_state.whole_state import load_into, whole_state
 from harness.vocabulary.tensors import Tensors
-
-# Name of a parameter or buffer -> for each dimension the indices that are left, or None for all.
-# A tensor without removed entries is not listed.
-KeptIndices = Mapping[str, tuple[Tensor | None, ...]]
-
-
-class Compaction(Protocol):
-    """Makes a model smaller after each pruning; retraining trains the smaller model."""
-
-    def kept_indices(self, model: nn.Module, masks: Tensors) -> KeptIndices:
-        """Returns the indices that must stay for the model to compute the same function.
-
-        model: in dense shapes, pruned. masks: the masks in force; True stays.
-        """
-        ...
-
-    def compact(self, model: nn.Module, kept_indices: KeptIndices) -> nn.Module:
-        """Returns a model with the same tensor names, in the shapes of `kept_indices`.
-
-        model: in dense shapes; the method may change and return it. Values are copied in later.
-        """
-        ...
 
 
 def slice_tensors(values: Tensors, kept_indices: KeptIndices) -> Tensors:
@@ -61,18 +33,6 @@ def scatter_tensors(values: Tensors, kept_indices: KeptIndices, onto: Tensors) -
             spread_values[name] = onto[name].clone()
             spread_values[name][_index(onto[name].shape, kept_indices[name])] = value
     return spread_values
-
-
-def compact_model(part: Compaction, model: nn.Module, kept_indices: KeptIndices) -> nn.Module:
-    """Returns the smaller model, with the values of the given model.
-
-    Raises:
-        ValueError: a tensor of the smaller model has another shape than its kept indices.
-    """
-    values = slice_tensors(whole_state(model), kept_indices)
-    smaller = part.compact(model, kept_indices)
-    load_into(smaller, values)  # refuses other names and shapes
-    return smaller
 
 
 def expand_model(dense: nn.Module, model: nn.Module, kept_indices: KeptIndices) -> nn.Module:

@@ -30,7 +30,6 @@ OPTIONAL = {
     "penalty": ("epochs", "needs_pending_masks", "check", "make_gradient_hook"),
     "recalibration": ("samples", "batch_size", "check", "apply"),
     "distillation": ("loss",),
-    "compaction": ("kept_indices", "compact"),
     "pruning_order": ("parts", "first_inputs", "next_inputs"),
 }
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from harness.model_state.whole_state import load_into
-from harness.run_folder.outcome import CONFIG, MASKS, MODEL
+from harness.run_folder.outcome import COMPACT, CONFIG, MASKS, MODEL
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import write_atomic
 from harness.system.json_schema import parse_json
@@ -30,11 +30,32 @@ class ExportedModel:
     masks: Tensors
     shape: tuple[int, ...]  # of one sample
     classes: int
+    smaller: "SmallerModel | None" = None  # without the pruned units, where a run compacts
+
+
+@dataclass(frozen=True)
+class SmallerModel:
+    """Holds a compacted model.
+
+    Args:
+        state: tensors in the smaller shapes.
+        attributes: "module.attribute" -> (value in the dense model, value here).
+    """
+
+    state: Tensors
+    attributes: Mapping[str, tuple[Any, Any]]
 
 
 def export_model(folder: Path, exported: ExportedModel) -> None:
-    """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
+    """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool).
+
+    A compacted model is written beside it, as compact.safetensors.
+    """
     model, masks = to_bytes(exported)
+    if exported.smaller:
+        facts = {"attributes": json.dumps(dict(exported.smaller.attributes))}
+        state = clone_tensors(exported.smaller.state)
+        write_atomic(folder / COMPACT, safetensors.torch.save(state, metadata=facts))
     write_atomic(folder / MODEL, model)
     write_atomic(folder / MASKS, masks)
 
@@ -76,6 +97,24 @@ def read_exported(folder: Path) -> ExportedModel:
             f"{MODEL} or {MASKS} in {folder} is damaged ({error}); run again with rerun=always"
         ) from error
     return ExportedModel(state, masks, shape, classes)
+
+
+def read_smaller(folder: Path) -> SmallerModel:
+    """Reads the compacted model of a run.
+
+    Raises:
+        ValueError: there is none, or the file is damaged.
+    """
+    path = folder / COMPACT
+    if not path.exists():
+        raise ValueError(f"{folder} has no {COMPACT}; run with compact=end or compact=levels")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            attributes = parse_json(file.metadata()["attributes"])
+        pairs = {name: (old, new) for name, (old, new) in attributes.items()}
+        return SmallerModel(safetensors.torch.load_file(path), pairs)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); run again with rerun=always") from error
 
 
 def _shape_and_classes(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:

@@ -16,6 +16,7 @@ from harness.system.loaded_sources import is_current
 from harness.system.redaction import has_reference
 
 MODEL, MASKS, CONFIG = "model.safetensors", "masks.safetensors", "config.yaml"
+COMPACT = "compact.safetensors"
 # Files of a finished run; a run without one of them is not finished.
 RESULTS = ("records.jsonl", MODEL, MASKS)
 RERUN = ("never", "changed", "always")

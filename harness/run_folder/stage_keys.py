@@ -25,6 +25,7 @@ DECIDES = (
     "calibration",
     "control",
     "mask_updates",
+    "compact",
 )
 READS = {
     "penalised": ("penalty", "retraining", "structure", "exclude"),

@@ -33,10 +33,12 @@ FIRST: dict[str, LevelStage | None] = {
     **dict.fromkeys(("seed", "model", "data", "task", "training", "prune_at", "gradual"), DENSE),
     **dict.fromkeys(("dtype", "sync_batch_norm", "gradient_dtype"), DENSE),
     **dict.fromkeys(("weights", "weights_skip"), DENSE),
-    # Parts from outside: they may know more than their protocol says.
-    **dict.fromkeys(("pruning_order", "compaction"), DENSE),
+    # A part from outside: it may know more than its protocol says.
+    "pruning_order": DENSE,
     **dict.fromkeys(("penalty", "retraining", "structure", "exclude"), PENALISED),
-    **dict.fromkeys(("saliency", "allocation", "calibration", "control", "schedule"), PRUNED),
+    **dict.fromkeys(
+        ("saliency", "allocation", "calibration", "control", "schedule", "compact"), PRUNED
+    ),
     "mask_updates": PRUNED,
     "recalibration": RECALIBRATED,
     "finetune": FINETUNED,
