@@ -118,7 +118,8 @@ def in_dense_shapes(context: RunContext, state: RunState) -> DenseShaped:
         return DenseShaped(state.model, state.masks.masks)
     dense = context.workload.initial_model()
     kept_indices = state.cut.kept_indices
-    masks = expand_masks(state.masks.masks, kept_indices, whole_state(dense))
+    parameters = {name: parameter.detach() for name, parameter in dense.named_parameters()}
+    masks = expand_masks(state.masks.masks, kept_indices, parameters)
     return DenseShaped(expand_model(dense, state.model, kept_indices), masks)
 
 

@@ -51,7 +51,7 @@ def expand_model(dense: nn.Module, model: nn.Module, kept_indices: KeptIndices) 
 def expand_masks(masks: Tensors, kept_indices: KeptIndices, dense: Tensors) -> Tensors:
     """Returns masks in dense shapes, of all masked tensors and of all tensors with removed entries.
 
-    masks: in the shapes of the smaller model. dense: tensors in dense shapes, by name.
+    masks: in the shapes of the smaller model. dense: parameters in dense shapes, by name.
     """
     none = {
         name: torch.zeros_like(dense[name], dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""A door: after a level the network has narrower layers of the same names, and goes on so."""
+"""With compact=levels the network has narrower layers of the same names after a level."""
 
 from collections.abc import Iterator
 
@@ -6,61 +6,21 @@ import pytest
 import torch
 from command import only_run, records_of, run_main
 from cutting import Cut, cut
+from forked_ranks import harness_on_ranks
 from hydra.errors import InstantiationException
-from torch import Tensor, nn
 from whole_runs import SMALL, Whole, whole_run
 
-from harness import load
-from harness.pruning.compaction import KeptIndices
+from harness import load, load_compacted
 from harness.training.loop import Loop
-from harness.vocabulary.tensors import Tensors
 
 RUN = (
     "model.hidden=[6,5]", "structure=neuron", "allocation=uniform", "schedule=geometric",
     "schedule.levels=2", "schedule.final=0.4", "retraining.epochs=2",
 )  # fmt: skip
-CUT = (f"+compaction._target_={__name__}.CutNeurons",)
+AT_END = ("compact=end", "allocation.min_units=1")
+CUT = ("compact=levels", "allocation.min_units=1")
 # 8-6-5-4, of which 4 and 3, then 2 and 2 neurons are left.
 LEFT = {1: (4, 3), 2: (2, 2)}
-
-
-class CutNeurons:
-    """Neurons of a chain of linear layers, fc1, fc2, ..., whose masks are False."""
-
-    def kept_indices(self, model: nn.Module, masks: Tensors) -> KeptIndices:
-        found: dict[str, tuple[Tensor | None, ...]] = {}
-        columns = None
-        for name in self._layers(model):
-            mask = masks.get(f"{name}.bias")
-            rows = None if mask is None else mask.nonzero().flatten()
-            found |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
-            columns = rows
-        return found
-
-    def compact(self, model: nn.Module, kept: KeptIndices) -> nn.Module:
-        for name in self._layers(model):
-            layer = model.get_submodule(name)
-            old, dims = layer.get_parameter("weight"), kept[f"{name}.weight"]
-            size = [n if i is None else len(i) for n, i in zip(old.shape, dims, strict=True)]
-            layer.out_features, layer.in_features = size  # type: ignore[assignment]
-            layer.weight = nn.Parameter(old.new_zeros(size))
-            layer.bias = nn.Parameter(old.new_zeros(size[0]))
-        return model
-
-    def _layers(self, model: nn.Module) -> list[str]:
-        return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-
-
-class CutTooMuch(CutNeurons):
-    """Takes the first neuron too, whatever its mask says."""
-
-    def kept_indices(self, model: nn.Module, masks: Tensors) -> KeptIndices:
-        first = masks["fc1.bias"].nonzero().flatten()[1:]
-        return {
-            **super().kept_indices(model, masks),
-            "fc1.weight": (first, None),
-            "fc1.bias": (first,),
-        } | {"fc2.weight": (super().kept_indices(model, masks)["fc2.weight"][0], first)}
 
 
 @pytest.fixture(scope="module", name="narrow")
@@ -70,7 +30,7 @@ def fixture_narrow(tmp_path_factory) -> Iterator[Whole]:
 
 @pytest.fixture(scope="module", name="masked")
 def fixture_masked(tmp_path_factory) -> Iterator[Whole]:
-    yield whole_run(tmp_path_factory.mktemp("masked"), *RUN)
+    yield whole_run(tmp_path_factory.mktemp("masked"), *RUN, *AT_END)
 
 
 @pytest.mark.parametrize("level", [1, 2])
@@ -122,8 +82,6 @@ def test_training_costs_what_the_narrow_network_multiplies(narrow) -> None:
 def test_rewound_weights_are_those_of_what_is_left(tmp_path) -> None:
     whole = whole_run(tmp_path, *RUN, *CUT, "finetune=weight_rewind", "finetune.epoch=1")
     _, start = whole.starts[1]
-    kept = whole.levels.context.experiment.compaction
-    assert kept is not None
     dense = whole.networks[0, "dense"]
     assert start["fc1.weight"].shape == (4, 8) and not start["fc1.weight"].equal(
         dense["fc1.weight"][:4]
@@ -159,20 +117,65 @@ def test_what_is_delivered_computes_as_the_narrow_network_did(tmp_path, capsys) 
     assert network(torch.zeros(1, 8)).shape == (1, 4)
 
 
-def test_a_compaction_that_cuts_what_counts_is_refused(tmp_path) -> None:
-    too_much = f"+compaction._target_={__name__}.CutTooMuch"
-    with pytest.raises(ValueError, match="CutTooMuch changes the model: outputs"):
-        whole_run(tmp_path, *RUN, too_much)
+def test_a_smaller_network_is_written_beside_the_masked_one(tmp_path) -> None:
+    for name, when in (("levels", CUT), ("end", AT_END)):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            folder = f"output_dir={tmp_path / name}"
+            assert run_main(monkeypatch, *SMALL, *RUN, *when, folder) == 0
+        small, (masked, _) = (
+            load_compacted(only_run(tmp_path / name)),
+            load(only_run(tmp_path / name)),
+        )
+        assert small.get_parameter("fc2.weight").shape == (2, 2)
+        inputs = torch.randn(5, 8)
+        assert torch.allclose(small(inputs), masked(inputs), atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "override",
-    ["mask_updates=soft", "penalty=growing_l2", "prune_at=during_training"],
+    "recipe",
+    [
+        ("training=sgd", "training.optimizer.momentum=0.9", "training.optimizer.weight_decay=0.1"),
+        ("training=adamw", "training.clip_norm=0.1"),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_smaller_and_masked_networks_train_to_the_same_masks(tmp_path, recipe) -> None:
+    first, *keys = recipe
+    recipes = (first, first.replace("training", "training@retraining"), *keys)
+    recipes += tuple(key.replace("training", "retraining", 1) for key in keys)
+    runs = []
+    for name, when in (("levels", CUT), ("end", AT_END)):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            folder = f"output_dir={tmp_path / name}"
+            more = ("dtype=float64", "model.batch_norm=true", *recipes, folder)
+            assert run_main(monkeypatch, *SMALL, *RUN, *when, *more) == 0
+        runs.append(records_of(only_run(tmp_path / name)))
+    for one, other in zip(*runs, strict=True):
+        assert one.masks == other.masks
+        assert one.loss == pytest.approx(other.loss, rel=1e-9)
+
+
+def test_two_ranks_cut_what_one_cuts(tmp_path) -> None:
+    for ranks in (1, 2):
+        done = harness_on_ranks(ranks, *SMALL, *RUN, *CUT, f"output_dir={tmp_path}/{ranks}")
+        assert done.returncode == 0, done.stderr
+    one, two = (records_of(only_run(tmp_path / f"{ranks}"))[-1] for ranks in (1, 2))
+    assert (one.masks, one.parameters) == (two.masks, two.parameters)
+    assert two.loss == pytest.approx(one.loss, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("mask_updates=soft", "compact=levels removes pruned units after"),
+        ("penalty=growing_l2", "compact=levels removes pruned units after"),
+        ("prune_at=during_training", "compact=levels removes pruned units after"),
+        ("structure=element", "compact=levels removes whole units, but structure=element"),
+        ("allocation.min_units=0", "compact=levels keeps a unit in each group"),
+    ],
     ids=lambda o: o,
 )
-def test_what_needs_the_removed_units_again_is_refused_before_training(tmp_path, override) -> None:
-    with pytest.raises(
-        (ValueError, InstantiationException), match="compaction=CutNeurons removes pruned units"
-    ):
+def test_what_cannot_be_compacted_is_refused_before_training(tmp_path, override, message) -> None:
+    with pytest.raises((ValueError, InstantiationException), match=message):
         whole_run(tmp_path, *RUN, *CUT, "retraining.epochs=20", override)
     assert not list(tmp_path.iterdir())
