@@ -8,12 +8,17 @@ import torch
 from torch import nn
 
 from harness.allocation.base import ModelInfo
-from harness.experiment.compaction import WHOLE, Cut, compacted
 from harness.experiment.context import RunContext
-from harness.experiment.state import RunState, in_dense_shapes, macs_left, watch_unsaved
+from harness.experiment.state import (
+    RunState,
+    in_dense_shapes,
+    macs_left,
+    watch_unsaved,
+    without_pruned_units,
+)
 from harness.groups.units import GroupUnits, masks_of
 from harness.pruning.budget import round_sizes
-from harness.pruning.compaction import slice_tensors
+from harness.pruning.compaction import WHOLE, Cut, slice_tensors
 from harness.pruning.layer_curves import SensitivityCurves, measure_curves
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruning_order import PruningProgress
@@ -73,7 +78,7 @@ def compact(context: RunContext, state: RunState) -> None:
     """
     if context.experiment.compact != "levels":
         return
-    made = compacted(context, state.model, state.masks.masks)
+    made = without_pruned_units(context, state)
     if made.scales:
         raise ValueError(
             f"compact=levels cannot remove units over which {next(iter(made.scales))} normalises, "

@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from harness.experiment.compaction import WHOLE, Cut, compacted
 from harness.experiment.context import RunContext
 from harness.experiment.workload import DenseShaped
+from harness.groups.compact import Compacted
 from harness.model_state.whole_state import load_into, whole_state
-from harness.pruning.compaction import expand_masks, expand_model
+from harness.pruning import compaction
+from harness.pruning.compaction import WHOLE, Cut, expand_masks, expand_model
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import PruningProgress
@@ -131,12 +132,25 @@ def exported_model(context: RunContext, state: RunState) -> ExportedModel:
     return ExportedModel(whole_state(model), own, splits.shape, splits.classes, smaller)
 
 
+def without_pruned_units(context: RunContext, state: RunState) -> Compacted:
+    """Returns the model, in dense shapes, without its pruned units.
+
+    Raises:
+        ValueError: the smaller model computes another function.
+        RanksDisagree: another rank removes other entries.
+    """
+    sample = context.workload.sample()
+    return compaction.without_pruned_units(
+        state.model, state.masks.masks, sample, context.ranks.check_equal
+    )
+
+
 def _smaller(context: RunContext, state: RunState) -> SmallerModel | None:
     if context.experiment.compact == "never":
         return None
     if state.cut.kept_indices:
         return SmallerModel(whole_state(state.model), state.cut.attributes)
-    made = compacted(context, state.model, state.masks.masks)
+    made = without_pruned_units(context, state)
     return SmallerModel(whole_state(made.model), made.attributes)
 
 

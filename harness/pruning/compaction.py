@@ -1,11 +1,89 @@
-"""Cuts tensors to kept indices, and expands them again to the dense shapes."""
+"""Cuts pruned units out of a model, with a proof, and expands it again to the dense shapes.
+
+Prunings, schedules and records use the names and shapes of the dense model. An entry that was
+removed counts there as pruned, and is 0.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from harness.groups.attributes import Attributes, adapt
+from harness.groups.compact import Compacted, compact_model
+from harness.groups.find import groups_of
 from harness.groups.group import KeptIndices
+from harness.groups.removal import slice_model
 from harness.model_state.whole_state import load_into, whole_state
 from harness.vocabulary.tensors import Tensors
+
+Compare = Callable[[Tensors, str], None]  # tensors by name, what they are
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Says how a smaller model differs from the dense one.
+
+    Args:
+        kept_indices: name of a tensor -> for each dimension the indices that are left.
+        attributes: "module.attribute" -> (value in the dense model, value in the smaller one).
+    """
+
+    kept_indices: KeptIndices
+    attributes: Attributes
+
+    def apply(self, dense: nn.Module) -> nn.Module:
+        """Returns the dense model without what was removed; its values are the kept ones."""
+        smaller = slice_model(dense, self.kept_indices)
+        adapt(smaller, self.attributes)
+        return smaller
+
+
+WHOLE = Cut({}, {})
+
+
+def without_pruned_units(
+    model: nn.Module, masks: Tensors, sample: Tensor, compare: Compare
+) -> Compacted:
+    """Returns the model without its pruned units, proven equal to the masked one.
+
+    Every rank removes and proves for itself.
+
+    Args:
+        model: in dense shapes.
+        masks: in force, by parameter.
+        sample: inputs (2, ...) to trace and compare models with.
+        compare: raises unless tensors are equal on all ranks.
+
+    Raises:
+        ValueError: the smaller model computes another function; names the module.
+        RanksDisagree: another rank removes other entries.
+    """
+    made = compact_model(model, masks, groups_of(model, sample), sample)
+    compare(
+        {
+            f"{name}, {dim}": indices
+            for name, dims in made.kept_indices.items()
+            for dim, indices in enumerate(dims)
+            if indices is not None
+        },
+        "the kept indices of the model",
+    )
+    _log(model, made)
+    return made
+
+
+def _log(model: nn.Module, made: Compacted) -> None:
+    dense, left = (sum(p.numel() for p in each.parameters()) for each in (model, made.model))
+    if made.proof is None:
+        logging.getLogger(__name__).info("compact: no unit is pruned in all its members")
+        return
+    logging.getLogger(__name__).info(
+        "compact: %d of %d parameters are left; masked and smaller model differ by %.0e",
+        left, dense, made.proof.worst,
+    )  # fmt: skip
 
 
 def slice_tensors(values: Tensors, kept_indices: KeptIndices) -> Tensors:

@@ -89,9 +89,9 @@ def test_scratch_e_trains_as_many_epochs_whatever_is_left(tmp_path) -> None:
 
 
 def test_for_whole_neurons_scratch_b_counts_what_the_pruned_network_computes(tmp_path) -> None:
-    # A third of the 6 neurons of 8 weights stays beside the 24 weights of the last layer, and
-    # 72 / 40 x 2 = 3.6.
+    # A third of the 6 neurons of 8 weights stays, with a third of the 24 weights of the last
+    # layer, and 72 / 24 x 2 = 6.
     whole = whole_run(tmp_path, "finetune=scratch_b", "structure=neuron", "schedule.final=0.34")
     finetuned = whole.record(1, "finetuned")
-    assert (finetuned.macs, finetuned.epochs) == (40, 4)
-    assert finetuned.training_flops == 6 * 40 * SAMPLES * 4
+    assert (finetuned.macs, finetuned.epochs) == (24, 6)
+    assert finetuned.training_flops == 6 * 24 * SAMPLES * 6

@@ -64,7 +64,7 @@ class Layouts:
     def error(self, small: Tensor, masked: Tensor, module: str) -> float | None:
         """Returns the relative error on kept indices, at the layout that fits, or fits best.
 
-        None if it cannot be told which indices of a dimension are left: none are known, or none of
+        None if it is unknown which indices of a dimension are left: none are known, or none of
         those known fit what a module without tensors returns, which may be in any layout. Tries the
         indices of the module's own tensors first, then those that fitted last.
         """
