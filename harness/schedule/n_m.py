@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from harness.schedule.base import ROUNDS, SIZE, check_size
 from harness.vocabulary.checks import check_declared
 
-COUNT = "a whole number >= 1"
+COUNT = "a whole number >= 1; schedule=n_m goes with structure=n_m"
 
 
 @dataclass(frozen=True)

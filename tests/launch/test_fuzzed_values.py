@@ -44,7 +44,8 @@ def config_with(group: str, name: str) -> Config:
     part = OmegaConf.load(CONF / group / f"{name}.yaml")
     assert OmegaConf.is_dict(part)
     part.pop("defaults", None)
-    value: Any = OmegaConf.to_container(OmegaConf.create({"seed": 0, group: part}), resolve=True)
+    around = {"seed": 0, "structure": {"n": 2, "m": 4}}  # which interpolations read
+    value: Any = OmegaConf.to_container(OmegaConf.create({**around, group: part}), resolve=True)
     if group in INSIDE:
         config["training"] |= {group: value[group]}
     else:

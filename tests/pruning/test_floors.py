@@ -90,9 +90,9 @@ def test_a_smallest_density_is_rounded_up(least, whole) -> None:
     "floors, message",
     ({"min_units": -1}, "min_units must be a whole number >= 0, got -1"),
     ({"min_units": 1.0}, "min_units must be a whole number >= 0, got 1.0"),
-    ({"min_density": 10}, r"min_density must be in \[0, 1\], got 10; is it a percentage"),
-    ({"min_density": float("nan")}, r"min_density must be in \[0, 1\], got nan"),
-    ({"min_density": True}, r"min_density must be in \[0, 1\], got True"),
+    ({"min_density": 10}, r"min_density must be a number in \[0, 1\], got 10; is it a percentage"),
+    ({"min_density": float("nan")}, r"min_density must be a number in \[0, 1\], got nan"),
+    ({"min_density": True}, r"min_density must be a number in \[0, 1\], got True"),
     ({"budget": "flops"}, "budget must be params or macs, got 'flops'"),
 )
 @every("allocation")
