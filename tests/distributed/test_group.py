@@ -128,7 +128,10 @@ def test_a_device_that_is_unknown_or_not_there_is_refused(monkeypatch) -> None:
     ({"gradient_exchange": "none"}, "gradient_exchange must be dense or sparse, got 'none'"),
     ({"timeout_s": 0}, "timeout_s must be a number of seconds in (0, 31536000], got 0"),
     ({"timeout_s": -5.0}, "timeout_s must be a number of seconds in (0, 31536000], got -5.0"),
-    ({"timeout_s": float("nan")}, "timeout_s must be a number of seconds in (0, 31536000], got nan"),
+    (
+        {"timeout_s": float("nan")},
+        "timeout_s must be a number of seconds in (0, 31536000], got nan",
+    ),
     ({"timeout_s": "5m"}, "timeout_s must be a number of seconds in (0, 31536000], got '5m'"),
 )
 def test_options_out_of_range_are_refused(values, message) -> None:
