@@ -38,7 +38,7 @@ def pruned(structure: Structure) -> tuple[nn.Module, Tensors]:
     model = Mlp(hidden=[6, 1, 4], batch_norm=True).build((3,), 2).eval()
     pruner = Pruner(Magnitude(), structure, Uniform())
     units = structure.units(model, INPUTS)
-    gone = {name for weight, along in units.items() for name in (weight, *along)}
+    gone = {name for each in units.values() for name in each.masked}
     store = MaskStore({n: p for n, p in model.named_parameters() if n in gone})
     data = Calibration([], lambda outputs, labels: outputs.sum(), local_mean)
     store.shrink_to(

@@ -58,8 +58,8 @@ class Rows(Structure):
                 key = _unused(weights[0], units)
                 units[key] = GroupUnits(group, weights, self.pool_by, shapes)
         for why, names in left_whole.items():
-            if why == OUTPUT:
-                continue  # every model has such units
+            if why == OUTPUT and len(names) == 1:
+                continue  # every model has a last layer
             LOG.info("structure=%s leaves %s whole: %s", self.noun, ", ".join(names), why)
         if not units:
             raise ValueError(self._nothing_to_prune(layers, left_whole))
