@@ -54,7 +54,7 @@ def test_scores_of_units_are_those_without_checkpoints(reentrant) -> None:
     hidden = "attention.self_attn.out_proj"
     given: Any = {"batches": [(TOKENS, LABELS)], "structure": "neuron", "exclude": hidden}
     plain, found = (harness.score(Net(kind), unscaled, **given) for kind in (None, reentrant))
-    assert "a.weight" in plain and all(plain[name].equal(found[name]) for name in plain)
+    assert "b.weight" in plain and all(plain[name].equal(found[name]) for name in plain)
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
