@@ -55,6 +55,19 @@ def test_rehearsals_take_a_small_share_of_the_survey_beside_a_run_and_itself(tmp
     assert set(noise["seconds"]) == {"run", "run again"}
 
 
+def test_networks_lose_half_of_their_units_and_are_counted_beside_themselves(tmp_path) -> None:
+    content, _ = measured("compaction", tmp_path / "compaction.json", repeats=1)
+    equal, ratio = {f["name"]: f["median"] for f in content["figures"]}, "dense / left"
+    parts = ("half", "uneven", "whole")
+    assert [equal[f"compaction: equal, {part}, of 2"] for part in parts] == [1.0, 1.0, 1.0]
+    assert equal["compaction: silently wrong"] == 0
+    assert equal[f"compaction: parameters, half, {ratio}"] > 2.5
+    rows = [note["text"] for note in content["notes"]]
+    assert len(rows) == 2 and all(
+        "pinned 0.0" in row and "whole: equal 1.00x" in row for row in rows
+    )
+
+
 def test_a_comparison_of_replicas_is_measured_beside_itself(tmp_path) -> None:
     content, table = measured("replicas", tmp_path / "replicas.json", repeats=1)
     names = ["", " / itself (noise)", " / SHA-256"]
