@@ -28,7 +28,13 @@ TIMM = [
 ]  # fmt: skip
 ENCODERS = ("bert", "roberta", "electra", "albert", "distilbert", "deberta_v2", "mpnet", "vit")
 # Sizes of pictures, where 64 is not the smallest that a network takes.
-PIXELS = {"inception_v3": 96, "maxvit_t": 224}
+PIXELS = {"inception_v3": 96}
+# MaxViT-T of windows of 2 x 2 instead of 7 x 7, which would need pictures of 224 x 224.
+MAXVIT = {
+    "input_size": (64, 64), "partition_size": 2, "stem_channels": 64, "head_dim": 32,
+    "block_channels": [64, 128, 256, 512], "block_layers": [2, 2, 5, 2],
+    "stochastic_depth_prob": 0.2, "num_classes": CLASSES,
+}  # fmt: skip
 FULL_SIZE = ("swin", "coat", "efficientformer")  # of timm: their stages need 224
 
 
@@ -57,6 +63,8 @@ def _of_torchvision() -> Iterator[str]:
 
 
 def _torchvision(name: str) -> Network:
+    if name == "maxvit_t":
+        return torchvision.models.MaxVit(**MAXVIT), _pictures(64)
     more: dict[str, Any] = {}
     if name.startswith("vit"):
         more = {"image_size": 64}
