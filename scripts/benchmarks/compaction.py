@@ -116,3 +116,25 @@ def _limit_memory() -> None:
 def _without(library: str, name: str, reason: str) -> Row:
     failed = {"outcome": "crashed", "reason": reason}
     return {"library": library, "network": name} | dict.fromkeys(PARTS, failed)
+
+
+def table(rows: list[Row]) -> Iterator[str]:
+    """Yields the lines of a table in Markdown, one per network."""
+    titles = "network, parameters (M), half, uneven, pinned, groups (s), removal and proof (s)"
+    heads = titles.split(", ")
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + " --- |" * len(heads)
+    for row in rows:
+        cells = [f"{row['library']}: {row['network']}"]
+        if "groups_s" in row:
+            living = " (living)" if row["living"] else ""
+            cells += [f"{row['parameters'] / 1e6:.1f}", outcome(row["half"]) + living]
+            cells += [outcome(row["uneven"]), f"{row['pinned']:.3f}", f"{row['groups_s']:.1f}"]
+            cells += [f"{row['half']['seconds']:.1f}"]
+        else:
+            cells += ["", outcome(row["half"]), *[""] * 4]
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+if __name__ == "__main__":
+    print("\n".join(table(read(Path(sys.argv[1])))))

@@ -40,7 +40,8 @@ def measured(library: str, name: str) -> dict[str, Any]:
         return row | {part: _failed(error) for part in ("half", "uneven", "whole")}
     row["groups_s"] = time.perf_counter() - since
     row["groups"] = len(groups)
-    row["pinned"] = sum(g.units for g in groups if g.pinned) / sum(g.units for g in groups)
+    widths = {group.name: width(group) for group in groups}
+    row["pinned"] = sum(widths[g.name] for g in groups if g.pinned) / sum(widths.values())
     row["why_pinned"] = _reasons(groups)
     row["living"] = any(
         treatment(model.get_submodule(norm)) == "living"
@@ -83,6 +84,11 @@ def chosen(model: nn.Module, groups: Sequence[Group], share: Callable[[], float]
         kept[group.name] = torch.ones(group.units, dtype=torch.bool)
         kept[group.name][squares(group, parameters).argsort()[:removed]] = False
     return kept
+
+
+def width(group: Group) -> int:
+    """Returns how many rows, such as filters, compute the units in their first weight."""
+    return next(m.indices.numel() for m in group.members if m.role == "output")
 
 
 @torch.no_grad()
@@ -150,12 +156,12 @@ def _outputs(model: nn.Module, batch: Any) -> list[Tensor]:
 
 
 def _reasons(groups: Sequence[Group]) -> dict[str, int]:
-    """Returns reason -> pinned units, the most frequent first; names of modules are left out."""
+    """Returns reason -> pinned rows, the most frequent first; names of modules are left out."""
     reasons: dict[str, int] = {}
     for group in groups:
         if group.pinned:
             reason = group.pinned.partition(" in ")[0]
-            reasons[reason] = reasons.get(reason, 0) + group.units
+            reasons[reason] = reasons.get(reason, 0) + width(group)
     return dict(sorted(reasons.items(), key=lambda item: -item[1]))
 
 

@@ -54,7 +54,7 @@ def add_matrix_product(trace: Trace, call: Call) -> None:
     multiply(trace, left, right, call.out)
     bias, made = trace.labels.single(call["self"]), trace.labels.single(call.out)
     before = call.out.dim() - call["self"].dim()
-    for dim in range(call.out.dim()):
+    for dim in range(before, call.out.dim()):
         if dim - before in bias or (dim in made and call["self"].shape[dim - before] > 1):
             trace.tie(made.get(dim), bias.get(dim - before), FIXED)
 

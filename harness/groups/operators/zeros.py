@@ -50,10 +50,17 @@ def _product(labels: Labels, call: Call) -> bool:
     right = labels.is_zero(call.get("mat2", "batch2"))
     last = call.out.dim() - 1
     by_dim = {last: right, last - 1: left}
+    dims = {dim for axis in labels.axes(call.out) for dim in axis.dims}
     alone = call.get("mat1", "batch1") is None
-    return (alone or labels.is_zero(call["self"])) and all(
-        by_dim.get(dim, left or right) for axis in labels.axes(call.out) for dim in axis.dims
-    )
+    added = dims if alone else _zero_dims(labels, call["self"], call.out)
+    return dims <= added and all(by_dim.get(dim, left or right) for dim in dims)
+
+
+def _zero_dims(labels: Labels, tensor: Tensor, out: Tensor) -> set[int]:
+    """Returns the dimensions of `out` in which the tensor has units, and is 0 without them."""
+    before = out.dim() - tensor.dim()
+    own = {dim + before for axis in labels.axes(tensor) for dim in axis.dims}
+    return own if labels.is_zero(tensor) else set()
 
 
 def _elementwise(labels: Labels, call: Call) -> bool:
