@@ -1,6 +1,6 @@
 """Keeps for each tensor of a forward pass the ids that its dimensions stand for."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,8 +86,11 @@ class Labels:
         self.split_joint(tensor)
         return {axis.dims[0]: axis.ids for axis in self.axes(tensor)}
 
-    def split_joint(self, tensor: Tensor) -> None:
-        """Gives each axis of several dimensions to its outermost one, whose index is the unit."""
+    def split_joint(self, tensor: Tensor, mixed: Collection[int] = ()) -> None:
+        """Gives each axis of several dimensions to its outermost one, whose index is the unit.
+
+        mixed: dimensions that an operator sums over, which are taken only if there is no other.
+        """
         if not self.axes(tensor):
             return
         axes = []
@@ -95,9 +98,11 @@ class Labels:
             if len(axis.dims) == 1:
                 axes.append(axis)
                 continue
-            rows = axis.ids.reshape(axis.ids.shape[0], -1)
+            dim = next((dim for dim in axis.dims if dim not in mixed), axis.dims[0])
+            ids = np.moveaxis(axis.ids, axis.dims.index(dim), 0)
+            rows = ids.reshape(len(ids), -1)
             self.table.join(rows[:, :1], rows)
-            axes.append(Axis(axis.dims[:1], rows[:, 0]))
+            axes.append(Axis((dim,), rows[:, 0]))
         self._axes[id(tensor)] = axes
 
     def ids(self, tensor: object) -> list[Ids]:

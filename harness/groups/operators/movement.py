@@ -211,29 +211,6 @@ def pad(trace: Trace, call: Call) -> None:
     trace.labels.put(call.out, axes)
 
 
-def index(trace: Trace, call: Call) -> None:
-    """Follows x[i, :, j]: dimensions that are indexed by tensors are positions."""
-    source, indices = call["self"], call["indices"]
-    picked = [dim for dim, item in enumerate(indices) if item is not None]
-    width = max(indices[dim].dim() for dim in picked)
-    adjacent = picked == list(range(picked[0], picked[-1] + 1))
-    ids, axes = trace.labels.single(source), []
-    trace.pin([item for item in indices if item is not None], "it is used as an index")
-    for dim, found in ids.items():
-        if dim in picked or not adjacent or indices[picked[0]].dtype.is_floating_point:
-            trace.pin([found], POSITION)
-        else:
-            axes.append(Axis((dim if dim < picked[0] else dim - len(picked) + width,), found))
-    trace.labels.put(call.out, axes)
-
-
-def index_select(trace: Trace, call: Call) -> None:
-    dim = call["dim"] % call["self"].dim()
-    ids = trace.labels.single(call["self"])
-    trace.pin([ids.pop(dim)] if dim in ids else [], POSITION)
-    trace.labels.put(call.out, [Axis((d,), found) for d, found in ids.items()])
-
-
 def same(trace: Trace, call: Call) -> None:
     if call.out.shape == call["self"].shape:
         trace.labels.put(call.out, trace.labels.axes(call["self"]))
@@ -255,7 +232,5 @@ RULES: Rules = {
     "roll": roll,
     "flip": flip,
     "constant_pad_nd": pad,
-    "index": index,
-    "index_select": index_select,
     "as_strided": same,
 }

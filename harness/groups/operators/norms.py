@@ -58,6 +58,7 @@ def reduction(trace: Trace, call: Call) -> None:
     """Pins what is summed over or compared; a norm of the kind sum |x|^p may lose a 0."""
     source = call.get("self", "input")
     reduced, keeps = _reduced(call, source), call.out.dim() == source.dim()
+    trace.labels.split_joint(source, reduced)
     axes = []
     for dim, ids in trace.labels.single(source).items():
         if dim not in reduced:
@@ -77,8 +78,9 @@ def _reduced(call: Call, source: Tensor) -> set[int]:
 
 def along(trace: Trace, call: Call) -> None:
     """Pins the dimension along which each entry depends on the others; the shape stays."""
-    ids = trace.labels.single(call["self"])
     dim = call["dim"] % max(call["self"].dim(), 1)
+    trace.labels.split_joint(call["self"], {dim})
+    ids = trace.labels.single(call["self"])
     trace.pin([ids.pop(dim)] if dim in ids else [], f"{call.name} is taken over it")
     for out in call.outs:
         trace.labels.put(out, [Axis((d,), found) for d, found in ids.items()])

@@ -47,7 +47,8 @@ def reshape(trace: Trace, call: Call) -> None:
     if not source.numel():
         return trace.labels.put(out, [])
     found = list(blocks(tuple(source.shape), tuple(out.shape)))
-    if any(_axis_through(found, axis, source, out) is None for axis in trace.labels.axes(source)):
+    several = [axis for axis in trace.labels.axes(source) if axis.ids.size > 1]
+    if any(_axis_through(found, axis, source, out) is None for axis in several):
         trace.labels.split_joint(source)
     axes, taken = [], set[int]()
     for axis in trace.labels.axes(source):

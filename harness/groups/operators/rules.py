@@ -1,6 +1,14 @@
 """Lists the rule of each operator, by its name in aten without the in-place underscore."""
 
-from harness.groups.operators import elementwise, layers, movement, norms, products, reshape
+from harness.groups.operators import (
+    elementwise,
+    layers,
+    movement,
+    norms,
+    picking,
+    products,
+    reshape,
+)
 from harness.groups.operators.call import Rules
 
 RULES: Rules = {
@@ -8,6 +16,7 @@ RULES: Rules = {
     **layers.RULES,
     **movement.RULES,
     **norms.RULES,
+    **picking.RULES,
     **products.RULES,
     **reshape.RULES,
 }

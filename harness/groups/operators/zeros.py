@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 from harness.groups.labels import Axis, Labels
-from harness.groups.operators import elementwise, layers, movement, norms, products, reshape
+from harness.groups.operators import (
+    elementwise,
+    layers,
+    movement,
+    norms,
+    picking,
+    products,
+    reshape,
+)
 from harness.groups.operators.call import Call
 
 # Two values for each tensor that is not 0, so that no two of them cancel out.
@@ -100,7 +108,8 @@ def _are_zero(labels: Labels, *tensors: Tensor | None) -> bool:
 
 Kind = Callable[[Labels, Call], bool]
 KINDS: dict[str, Kind] = {
-    **dict.fromkeys((*movement.RULES, *reshape.RULES, *layers.POOLING), _moved),
+    **dict.fromkeys((*movement.RULES, *picking.RULES), _moved),
+    **dict.fromkeys((*reshape.RULES, *layers.POOLING), _moved),
     **dict.fromkeys((*norms.REDUCTIONS, *FLAT), _moved),
     **dict.fromkeys(norms.NORMS, _scaled),
     **dict.fromkeys(layers.CONVOLUTIONS, _layer),
