@@ -135,22 +135,24 @@ def checked(
     batch: Any,
 ) -> float:
     """Returns max|small - masked| / max|masked| of the outputs, apart from the proof."""
-    small = list(_outputs(compacted.model.eval(), batch))
+    small = outputs(compacted.model.eval(), batch)
     own = {name: model.get_parameter(name).clone() for name in masks}
     for name, mask in masks.items():
         model.get_parameter(name).mul_(mask)
     norms = living_indices(model, compacted.kept_indices, groups, kept)
     with living_norms(model, norms):
-        masked = list(_outputs(model.eval(), batch))
+        masked = outputs(model.eval(), batch)
     for name, values in own.items():
         model.get_parameter(name).copy_(values)
-    errors = [
-        float((a - b).abs().max() / b.abs().max()) for a, b in zip(small, masked, strict=True)
-    ]
-    return max(errors) if errors else float("inf")
+    return relative_error(small, masked)
 
 
-def _outputs(model: nn.Module, batch: Any) -> list[Tensor]:
+def relative_error(small: Sequence[Tensor], masked: Sequence[Tensor]) -> float:
+    pairs = list(zip(small, masked, strict=True))
+    return max((float((a - b).abs().max() / b.abs().max()) for a, b in pairs), default=float("inf"))
+
+
+def outputs(model: nn.Module, batch: Any) -> list[Tensor]:
     output = call_model(model, batch)
     return list(iter_tensors(output)) or list(iter_tensors(getattr(output, "__dict__", {})))
 
