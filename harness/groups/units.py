@@ -208,6 +208,17 @@ def scored_weights(units: Units, model: nn.Module) -> Tensors:
     return {name: model.get_parameter(name).detach() for name in scored(units)}
 
 
+def pooled_scores(units: Units, scores: Tensors) -> Tensors:
+    """Returns one score per unit, by name in `units`, from those of weights."""
+    return {name: each.pool(scores) for name, each in units.items()}
+
+
+def equal_scores(units: Units, model: nn.Module) -> Tensors:
+    """Returns equal scores, one per unit, by name in `units`."""
+    weights = scored_weights(units, model)
+    return pooled_scores(units, {name: torch.ones_like(w) for name, w in weights.items()})
+
+
 def companions_of(units: Units) -> Companions:
     """Returns for each weight that is scored the parameters that go with its rows."""
     found: dict[str, tuple[str, ...]] = {}

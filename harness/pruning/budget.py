@@ -155,7 +155,7 @@ def count_unit(unit: str, budget: str, equal_densities: bool = False, removes: b
 def size_function(
     counts: str, layers: Layers, model: nn.Module, units: Units, model_info: ModelInfo
 ) -> Size:
-    """Returns what computes the size of a number of units per set, in what `counts` names."""
+    """Returns what computes sizes, in what `counts` names."""
     if counts == f"parameters{LEFT}":
         return parameters_of(model, units).removable
     if counts == f"macs{LEFT}":
@@ -179,11 +179,8 @@ def total_of(model: nn.Module, counts: str, macs: int) -> int:
 
 def cost(layer: Layer, counts: str) -> int:
     """Returns the size of one unit of the layer."""
-    return {
-        "parameters": layer.parameters_per_unit,
-        "macs": layer.macs_per_unit,
-        "units": 1,
-    }[counts]
+    sizes = {"parameters": layer.parameters_per_unit, "macs": layer.macs_per_unit, "units": 1}
+    return sizes[counts]
 
 
 def counts_for(
@@ -203,8 +200,8 @@ def counts_for(
     """
     alive = sum(layer.alive for layer in layers.values())
     size = size or partial(size_of, layers, counts=requested.counts)
-    left = requested.counts.endswith(LEFT)
-    costs = set() if left else {cost(layer, requested.counts) for layer in layers.values()}
+    additive = () if requested.counts.endswith(LEFT) else layers.values()
+    costs = {cost(layer, requested.counts) for layer in additive}
     if costs == {0}:
         raise ValueError(_nothing_to_remove(requested.counts))
     if len(costs) == 1:

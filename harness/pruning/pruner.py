@@ -4,11 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from harness.allocation.base import Allocation, ModelInfo
-from harness.groups.units import Units, masks_of, scored, scored_weights
+from harness.groups.units import (
+    Units,
+    equal_scores,
+    masks_of,
+    pooled_scores,
+    scored,
+    scored_weights,
+)
 from harness.metrics.macs import describe_uncounted
 from harness.pruning import budget as budgets
 from harness.pruning.controls import Control, apply_control
@@ -78,7 +84,7 @@ class Pruner:
         Raises:
             ValueError: sizes count multiply-accumulates, and those of a weight are unknown.
         """
-        layers = layers_of(_ones(model, units), model, units, model_info)
+        layers = layers_of(equal_scores(units, model), model, units, model_info)
         removes = all(each.has_rows for each in units.values())
         equal = self.allocation.equal_densities
         counts = budgets.count_unit(unit, budget or self.budget, equal, removes)
@@ -108,7 +114,7 @@ class Pruner:
 
         Of what is left of a network it is the sum that is exact; sets share it by their own sizes.
         """
-        layers = layers_of(_ones(model, units), model, units, model_info, store.masks)
+        layers = layers_of(equal_scores(units, model), model, units, model_info, store.masks)
         alive = {name: layer.alive for name, layer in layers.items()}
         own = counts.removesuffix(budgets.LEFT)
         sizes = {name: alive[name] * budgets.cost(layer, own) for name, layer in layers.items()}
@@ -138,7 +144,7 @@ class Pruner:
         """
         check_rows(self.saliency, units)
         self.saliency.check(model.get_submodule(part), local(units, part))
-        layers = layers_of(_ones(model, units), model, units, model_info)
+        layers = layers_of(equal_scores(units, model), model, units, model_info)
         size = budgets.size_function(requested.counts, layers, model, units, model_info)
         budgets.least_units(self.allocation, layers, requested, size)
         if self.allocation.needs_curves:
@@ -164,7 +170,7 @@ class Pruner:
         weights = scored_weights(units, model)
         read = Reader(self.saliency, model, data.compare)
         statistics, scores = self._statistics_and_scores(read, model, units, data)
-        layers = layers_of(_pooled(units, scores), model, units, model_info, store.masks)
+        layers = layers_of(pooled_scores(units, scores), model, units, model_info, store.masks)
         counted = budgets.all_alive(layers) if self.structure.n_of_m else layers
         size = budgets.size_function(requested.counts, counted, model, units, model_info)
         counts = budgets.counts_for(self.allocation, counted, requested, size)
@@ -191,7 +197,7 @@ class Pruner:
         both = (masks, store.masks)
         kept, alive = ({name: each.alive(of) for name, each in units.items()} for of in both)
         weights = scored_weights(units, model)
-        magnitudes = _pooled(units, {name: weight.abs() for name, weight in weights.items()})
+        magnitudes = pooled_scores(units, {name: weight.abs() for name, weight in weights.items()})
         sizes = magnitudes, self.seed, self.structure
         return masks_of(units, apply_control(self.control, kept, alive, *sizes), store.masks)
 
@@ -199,7 +205,7 @@ class Pruner:
         self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
     ) -> Tensors:
         """Returns one score per unit, as `propose` ranks them; pruned units have -inf."""
-        scores = _pooled(units, self.scores(model, units, data))
+        scores = pooled_scores(units, self.scores(model, units, data))
         layers = layers_of(scores, model, units, NOTHING, store.masks)
         return {name: layer.scores for name, layer in layers.items()}
 
@@ -242,21 +248,3 @@ class Pruner:
         if n_of_m:
             return ("solve_n_of_m", n_of_m) if self.saliency.solve_n_of_m else None
         return ("solve",) if self.saliency.solve else None
-
-
-def _pooled(units: Units, scores: Tensors) -> Tensors:
-    """Returns one score per unit, by name in `units`, from those of weights."""
-    return {name: each.pool(scores) for name, each in units.items()}
-
-
-def _ones(model: nn.Module, units: Units) -> Tensors:
-    """Returns equal scores, one per unit."""
-    weights = scored_weights(units, model)
-    return _pooled(units, {name: torch.ones_like(weight) for name, weight in weights.items()})
-
-
-def _check_solved(masks: Tensors, counts: Counts) -> None:
-    for name, count in counts.items():
-        kept = int(masks[name].count_nonzero())
-        if kept != count:
-            raise ValueError(f"{name}: solve kept {kept} weights where {count} were requested")

@@ -24,7 +24,7 @@ from harness.experiment.rehearsals.few_samples import (
 )
 from harness.experiment.rehearsals.trials import trials
 from harness.experiment.state import exported_model, in_dense_shapes
-from harness.groups.units import masks_of, scored_weights
+from harness.groups.units import equal_scores, masks_of
 from harness.metrics.latency import Latency
 from harness.pruning.reader import ModelChanged
 from harness.run_folder.export import load_exported, to_bytes
@@ -144,11 +144,9 @@ def _prune(rehearsal: Rehearsal) -> None:
 
 def _every_other_unit(context: RunContext, model: nn.Module) -> Tensors:
     """Returns masks without scores: of each weight, every other unit stays."""
-    ones = {n: torch.ones_like(w) for n, w in scored_weights(context.units, model).items()}
-    pooled = {name: each.pool(ones) for name, each in context.units.items()}
     kept = {
         name: (torch.arange(units.numel(), device=units.device) % 2 == 0).view(units.shape)
-        for name, units in pooled.items()
+        for name, units in equal_scores(context.units, model).items()
     }
     return masks_of(context.units, kept, {})
 

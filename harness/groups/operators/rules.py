@@ -2,6 +2,7 @@
 
 from harness.groups.operators import (
     elementwise,
+    joining,
     layers,
     movement,
     norms,
@@ -13,6 +14,7 @@ from harness.groups.operators.call import Rules
 
 RULES: Rules = {
     **elementwise.RULES,
+    **joining.RULES,
     **layers.RULES,
     **movement.RULES,
     **norms.RULES,
