@@ -62,7 +62,7 @@ def prove(
         masks: parameter name -> bool, True stays; they are applied to the copy.
         removed: what `remove` returned.
         example_input: one argument of the model, or a dictionary of keyword arguments. Floats get
-            noise, so that an input of 0 proves as much.
+            noise, so that an input of 0 proves as much; whole numbers beside 0 and 1 stay.
         changes: sizes for attributes. Where the smaller network fails, they are searched; those
             that help are set in `removed.model` and noted in `removed.attributes`.
 

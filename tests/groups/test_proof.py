@@ -153,12 +153,31 @@ def test_one_sample_is_enough_and_the_model_stays(training) -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_ids_that_are_floats_stay_ids() -> None:
+    model = nn.Sequential(Ids(), nn.Linear(3, 4), nn.Linear(4, 2))
+    parts = *layer("1"), ("2.weight", 1, "input")
+    ids = torch.tensor([[0.0, 6.0], [3.0, 1.0]])
+    _, proof = proven(model, [group("1", 4, *parts)], {"1": "1010"}, ids)
+    assert proof.worst < 1e-9
+
+
 def test_an_example_input_that_the_model_refuses_is_told() -> None:
     removed, masks = removed_from(Residual(), GROUPS, {"inside": "1010"})
     with pytest.raises(
         ValueError, match="example_input: Residual fails with it in eval mode .*channels"
     ):
         prove(Residual(), masks, removed, GROUPS, torch.zeros(2, 5, 4, 4))
+
+
+class Ids(nn.Module):
+    """Looks 7 tokens up, whatever the dtype of their ids, as models of data=topics do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.table(x.long())
 
 
 class Narrow(nn.Module):

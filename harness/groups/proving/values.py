@@ -31,9 +31,12 @@ def random_values(model: nn.Module) -> Tensors:
 
 
 def random_inputs(inputs: Any) -> Any:
-    """Returns inputs whose floats got noise of their own scale; whole numbers stay."""
+    """Returns inputs whose floats got noise of their own scale.
+
+    Whole numbers stay, in floats too if one is neither 0 nor 1: they may be ids of tokens.
+    """
     draw = torch.Generator().manual_seed(SEED)
-    return map_tensors(inputs, lambda t: _noisy(t, draw) if t.is_floating_point() else t)
+    return map_tensors(inputs, lambda t: _noisy(t, draw) if _may_vary(t) else t)
 
 
 def widened(inputs: Any) -> Any | None:
@@ -46,8 +49,8 @@ def widened(inputs: Any) -> Any | None:
         if not tensor.dim():
             return tensor
         rolled = [tensor.roll(shift, -1) if tensor.dim() > 1 else tensor for shift in (1, 2, 3)]
-        floats = tensor.is_floating_point()
-        return torch.cat([tensor, *(_noisy(t, draw) if floats else t for t in rolled)])
+        varies = _may_vary(tensor)
+        return torch.cat([tensor, *(_noisy(t, draw) if varies else t for t in rolled)])
 
     changed = map_tensors(inputs, more)
     return changed if len(sizes) == 1 and sizes != {0} else None
@@ -68,6 +71,13 @@ def _statistics(leaf: str, buffer: Tensor, draw: torch.Generator) -> Tensor:
     if leaf == VARIANCES:
         return (buffer + (buffer <= 0)) * (_drawn(torch.rand, buffer, draw) + 0.5)
     return buffer + _drawn(torch.randn, buffer, draw) * 0.3
+
+
+def _may_vary(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point():
+        return False
+    flags = (tensor == 0) | (tensor == 1)
+    return bool(flags.all()) or not bool((tensor == tensor.round()).all())
 
 
 def _noisy(tensor: Tensor, draw: torch.Generator) -> Tensor:
