@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.groups.dispatch import follow
-from harness.groups.group import Group, Member
+from harness.groups.group import Attention, Group, Member
 from harness.groups.ids import Ids, IdTable
 
 UNREAD = "no layer reads it"
@@ -31,6 +31,7 @@ def groups_of(model: nn.Module, example_input: Any) -> tuple[Group, ...]:
     table = follow(model, example_input)
     components = table.components()
     pins, mixes = table.pins(components), table.mixes(components)
+    attended = table.attended(components)
     pins = dict.fromkeys(table.unread(components).tolist(), UNREAD) | pins
     made = table.made()
     inputs = table.contracted() & ~made
@@ -40,7 +41,8 @@ def groups_of(model: nn.Module, example_input: Any) -> tuple[Group, ...]:
             mixing = tuple(dict.fromkeys(m for unit in chosen for m in mixes.get(unit, ())))
             members = _members(table, components, shape, chosen, inputs)
             name = _layer(table, made, components, shape, chosen[0])
-            groups.append(Group(name, len(chosen), members, reason, mixing))
+            attention = _attention({attended.get(unit, "") for unit in chosen})
+            groups.append(Group(name, len(chosen), members, reason, mixing, attention))
     return tuple(_unique(groups))
 
 
@@ -82,6 +84,10 @@ def _members(
         role: Literal["output", "input"] = "input" if is_input else "output"
         members.append(Member(slot.name, slot.dim, torch.from_numpy(indices), role))
     return tuple(members)
+
+
+def _attention(kinds: set[Attention]) -> Attention:
+    return kinds.pop() if len(kinds) == 1 else "width"
 
 
 def _layer(

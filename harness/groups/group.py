@@ -12,6 +12,7 @@ from harness.vocabulary.tensors import Tensors
 # Name of a parameter or buffer -> for each dimension the indices that are left, or None for all.
 # A tensor without removed entries is not listed.
 KeptIndices = Mapping[str, tuple[Tensor | None, ...]]
+Attention = Literal["", "head", "width"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Group:
         pinned: why no unit can be removed, or "".
         mixing: modules that take statistics over the units (a LayerNorm, an RMSNorm), so that
             a removed unit is not the same as one that is 0.
+        attention: "head" if products of activations are taken unit by unit, as by the heads of
+            attention; "width" if such a product sums over the units or returns them; else "".
     """
 
     name: str
@@ -50,6 +53,7 @@ class Group:
     members: tuple[Member, ...]
     pinned: str = ""
     mixing: tuple[str, ...] = ()
+    attention: Attention = ""
 
 
 def kept_indices(

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from harness.groups.group import Attention
+
 Ids = NDArray[np.int64]
 
 
@@ -41,6 +43,7 @@ class IdTable:
         self._pairs: list[tuple[Ids, Ids]] = []
         self._pins: list[tuple[Ids, str]] = []
         self._mixes: list[tuple[Ids, str]] = []
+        self._attended: list[tuple[Ids, Attention]] = []
         self._made: list[Ids] = []
         self._read: list[Ids] = []
 
@@ -62,6 +65,10 @@ class IdTable:
     def mix(self, ids: Ids, module: str) -> None:
         """Marks ids over which a module takes statistics."""
         self._mixes.append((ids.ravel(), module))
+
+    def attend(self, ids: Ids, attention: Attention) -> None:
+        """Marks ids by what a product of activations does with them."""
+        self._attended.append((ids.ravel(), attention))
 
     def make(self, ids: Ids) -> None:
         """Marks ids of units that a layer computes."""
@@ -111,6 +118,11 @@ class IdTable:
             for component in np.unique(components[ids]):
                 found.setdefault(int(component), {})[module] = None
         return {component: tuple(modules) for component, modules in found.items()}
+
+    def attended(self, components: Ids) -> dict[int, Attention]:
+        """Returns component -> what products of activations do with it; heads come first."""
+        marks = sorted(self._attended, key=lambda mark: mark[1] == "head")
+        return {int(c): kind for ids, kind in marks for c in np.unique(components[ids])}
 
     def _flags(self, marked: list[Ids]) -> NDArray[np.bool_]:
         flags = np.zeros(self.count, dtype=np.bool_)

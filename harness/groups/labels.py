@@ -46,8 +46,9 @@ class Labels:
         self._axes: dict[int, list[Axis]] = {}
         # Kept alive, or Python would give their id() to other tensors.
         self._alive: list[Tensor] = []
+        self._parameters = {_storage(table.tensors[name]) for name in table.parameters}
         # Storages that are 0 where the parameters of a removed unit are.
-        self._zeros = {_storage(table.tensors[name]) for name in table.parameters}
+        self._zeros = set(self._parameters)
         for name, tensor in table.tensors.items():
             if tensor.dim():
                 self.put(tensor, [Axis((d,), ids) for d, ids in enumerate(table.of(name))])
@@ -69,6 +70,10 @@ class Labels:
     def is_zero(self, tensor: object) -> bool:
         """True if the tensor is 0 wherever the parameters of one of its units are 0."""
         return isinstance(tensor, Tensor) and _storage(tensor) in self._zeros
+
+    def is_parameter(self, tensor: Tensor) -> bool:
+        """True if the tensor is a parameter or a view of one."""
+        return _storage(tensor) in self._parameters
 
     def mark_zero(self, outs: Iterable[Tensor], inputs: Iterable[Tensor], zero: bool) -> None:
         """Marks results of an operator; what is written into a tensor does not make the rest 0."""

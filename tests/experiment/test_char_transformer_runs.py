@@ -12,6 +12,7 @@ from command import only_run, records_of, run_main
 from cutting import Cut, cut
 from forked_ranks import harness_on_ranks
 
+import harness
 from harness.run_folder.records import Record
 
 # 4 steps an epoch
@@ -74,6 +75,17 @@ def test_two_ranks_give_the_masks_and_the_loss_of_one(tmp_path) -> None:
     one, two = (last(only_run(tmp_path / f"{ranks}")) for ranks in (1, 2))
     assert one.masks == two.masks
     assert two.loss == pytest.approx(one.loss, rel=1e-4)
+
+
+def test_a_run_prunes_heads_and_writes_the_network_without_them(tmp_path, monkeypatch) -> None:
+    heads = ("structure=attention_head", "allocation.min_units=1", "compact=end")
+    assert run_main(monkeypatch, *RUN, *heads, f"output_dir={tmp_path}") == 0
+    dense, _, finetuned = records_of(only_run(tmp_path))
+    assert finetuned.density == 0.5 and finetuned.density_of == "heads by their parameters"
+    # Of 2 heads 1 stays: half of the rows of query, key and value, and half of the columns.
+    assert dense.parameters - finetuned.parameters == 3 * 4 * 9 + 8 * 4
+    attention = harness.load_compacted(only_run(tmp_path)).blocks[0].attention
+    assert attention.heads == 1 and attention.output.in_features == 4
 
 
 @pytest.mark.parametrize("saliency", ["weight_gradient", "wanda"])

@@ -1,11 +1,26 @@
-"""Defines a model of which every structure finds units, and inputs of it."""
+"""Defines models of which structures find units, and inputs of them."""
 
 from collections import OrderedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 IMAGES = torch.zeros(2, 4, 8, 8)
+
+
+class Attention(nn.Module):
+    """Computes attention of two heads of width 4 over the positions of pictures of 4 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.output = nn.Linear(4, 24), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.qkv(x.flatten(2).transpose(1, 2)).unflatten(2, (3, -1, 4))
+        heads = scaled_dot_product_attention(*parts.permute(2, 0, 3, 1, 4))
+        merged: Tensor = self.output(heads.transpose(1, 2).flatten(2))
+        return merged
 
 
 def both() -> nn.Sequential:
@@ -16,4 +31,11 @@ def both() -> nn.Sequential:
         conv2=nn.Conv2d(8, 4, 3, groups=2, bias=False), bn2=nn.BatchNorm2d(4),
         flatten=nn.Flatten(), fc1=nn.Linear(64, 8), relu2=nn.ReLU(), fc2=nn.Linear(8, 4),
     )  # fmt: skip
+    return nn.Sequential(layers)
+
+
+def of_all_kinds() -> nn.Sequential:
+    """Returns the same with attention, in which every structure finds units."""
+    layers = OrderedDict(both().named_children())
+    layers["flatten"] = nn.Sequential(OrderedDict(attention=Attention(), flatten=nn.Flatten()))
     return nn.Sequential(layers)

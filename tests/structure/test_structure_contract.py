@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import every
-from divisible_network import IMAGES, both
+from divisible_network import IMAGES, of_all_kinds
 from left_alone import check_same, snapshot
 from removed_units import reach_outputs
 from torch import nn
@@ -14,7 +14,7 @@ from harness.vocabulary.tensors import prunable_weights
 
 @every("structure")
 def test_structure_finds_units_of_prunable_weights_and_leaves_the_model_alone(structure) -> None:
-    model = both().train()
+    model = of_all_kinds().train()
     model.bn1.eval()
     before = snapshot(model)
     units = structure.units(model, IMAGES)
@@ -36,7 +36,7 @@ def ones(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @every("structure")
 def test_no_entry_of_a_parameter_belongs_to_two_units(structure) -> None:
-    model = both()
+    model = of_all_kinds()
     for each in structure.units(model, IMAGES).values():
         shape = each.pool(ones(model)).shape
         owners = {name: torch.zeros_like(model.get_parameter(name)) for name in each.masked}
@@ -49,7 +49,7 @@ def test_no_entry_of_a_parameter_belongs_to_two_units(structure) -> None:
 
 @every("structure")
 def test_masks_and_pooling_agree_on_which_unit_is_where(structure) -> None:
-    model = both()
+    model = of_all_kinds()
     for each in structure.units(model, IMAGES).values():
         shape = each.pool(ones(model)).shape
         for unit in range(min(shape.numel(), 8)):
@@ -66,9 +66,9 @@ def test_layers_without_units_send_nothing_on(structure) -> None:
     """Checks that the outputs no longer depend on the inputs once all units of a layer are gone."""
     if structure.granularity == "weight":
         pytest.skip("single weights leave the bias and the norm of their layer")
-    model = both().eval()
+    model = of_all_kinds().eval()
     for each in structure.units(model, IMAGES).values():
-        whole = both().eval()
+        whole = of_all_kinds().eval()
         nothing = torch.zeros(each.pool(ones(model)).shape, dtype=torch.bool)
         for name, mask in each.masks(nothing).items():
             whole.get_parameter(name).detach().mul_(mask)
@@ -81,7 +81,7 @@ def test_layers_without_units_send_nothing_on(structure) -> None:
 
 @every("structure")
 def test_what_computes_removed_units_does_not_matter(structure) -> None:
-    model = both()
+    model = of_all_kinds()
     units = structure.units(model, IMAGES)
     if not all(isinstance(each, GroupUnits) for each in units.values()):
         pytest.skip("units inside one weight: its layer goes on giving the rest")

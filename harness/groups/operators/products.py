@@ -1,8 +1,9 @@
 """Gives rules to products that sum over a dimension: matrix products and attention."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.groups.ids import Ids
 from harness.groups.labels import Axis
@@ -11,6 +12,7 @@ from harness.groups.trace import Trace
 
 NONZERO = "it is not 0 where it is removed, nor is what it is multiplied with"
 FIXED = "it meets a side of a product that has a fixed size"
+CLASS = "its class needs heads x head_dim = width"
 
 
 def contract(
@@ -28,10 +30,23 @@ def contract(
         trace.pin(both, NONZERO)
 
 
+def attend(trace: Trace, heads: Iterable[Ids | None], widths: Iterable[Ids | None]) -> None:
+    """Marks units for each of which a product of activations is taken, and those inside it."""
+    for ids in heads:
+        if ids is not None:
+            trace.table.attend(ids, "head")
+    for ids in widths:
+        if ids is not None:
+            trace.table.attend(ids, "width")
+
+
 def multiply(trace: Trace, left: Tensor, right: Tensor, out: Tensor) -> None:
     """Follows left (..., n, k) times right (..., k, m)."""
     a, b = trace.labels.single(left), trace.labels.single(right)
     last = out.dim() - 1
+    if not trace.labels.is_parameter(left) and not trace.labels.is_parameter(right):
+        sides = a.get(left.dim() - 1), b.get(right.dim() - 2), a.get(last - 1), b.get(last)
+        attend(trace, [*map(a.get, range(last - 1)), *map(b.get, range(last - 1))], sides)
     contract(trace, a.get(left.dim() - 1), b.get(right.dim() - 2), (left, right))
     axes = []
     for dim in range(last - 1):
@@ -81,14 +96,23 @@ def attention(trace: Trace, call: Call) -> None:
     query, key, value = (trace.labels.single(call[name]) for name in ("query", "key", "value"))
     _serve(trace, query.get(1), key.get(1))
     trace.tie(key.get(1), value.get(1), FIXED)
+    parts = query, key, value
+    attend(trace, [part.get(1) for part in parts], [part.get(3) for part in parts])
     contract(trace, query.get(3), key.get(3), (call["query"], call["key"]))
-    for part in (query, key, value):
+    for part in parts:
         trace.pin([part[2]] if 2 in part else [], "it is a position that attention weighs")
     _mask(trace, call.get("attn_mask", "attn_bias"), query)
     axes = [Axis((dim,), query[dim]) for dim in (0, 1) if dim in query]
     trace.labels.put(call.out, axes + ([Axis((3,), value[3])] if 3 in value else []))
     for out in call.outs[1:]:
         trace.labels.put(out, [])
+
+
+def multihead_attention(trace: Trace, module: nn.MultiheadAttention) -> None:
+    """Pins heads and width of the module, whose class lets neither go without the other."""
+    for name in ("in_proj_weight", "q_proj_weight"):
+        ids = trace.labels.single(getattr(module, name))
+        trace.pin(list(ids.values()), CLASS)
 
 
 def _serve(trace: Trace, queries: Ids | None, keys: Ids | None) -> None:

@@ -1,6 +1,7 @@
-"""Implements filters, neurons and rows: the units of groups that layers of some kinds compute."""
+"""Implements structures whose units are those of groups: which groups differs between them."""
 
 import logging
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,20 +16,22 @@ from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import prunable_layers
 
 LOG = logging.getLogger(__name__)
+Layers = dict[str, nn.Module]  # name of a weight -> its convolution or linear layer
 
 
 @dataclass(frozen=True)
-class Rows(Structure):
-    """Prunes the output units of some kinds of layers, each with all that belongs to it.
+class Grouped(Structure):
+    """Prunes units of groups (harness.groups), each with all that belongs to it.
 
-    A unit is a unit of a group (harness.groups): the rows of all layers whose outputs are added,
-    their biases, the scale and shift of the norms behind them, and the columns of the layers that
-    read it. Pooling of element scores s over the rows of a unit: "mean" sum(s) / n, "sum" sum(s),
-    "l2" sqrt(sum(s^2)).
+    A unit is the rows of all layers whose outputs are added, their biases, the scale and shift of
+    the norms behind them, and the columns of the layers that read it. Pooling of element scores s
+    over the rows of a unit: "mean" sum(s) / n, "sum" sum(s), "l2" sqrt(sum(s^2)).
 
     Left whole, and logged with the reason, are groups that the forward pass does not let lose
-    units, groups with rows in layers of other kinds, and groups over which a norm takes statistics
-    that would change with their number (a LayerNorm; an RMSNorm is rescaled at removal).
+    units, those that no convolution or linear layer computes, and groups over which a norm takes
+    statistics that would change with their number (a LayerNorm; an RMSNorm is rescaled at removal).
+
+    key: `structure=` of this structure; "" is the noun.
 
     Raises:
         ValueError: pool_by is unknown.
@@ -37,11 +40,22 @@ class Rows(Structure):
     pool_by: Pooling = "mean"
 
     granularity: ClassVar[str] = "unit"
-    kinds: ClassVar[tuple[type[nn.Module], ...]]
     noun: ClassVar[str]
+    key: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         check_declared(self)
+
+    @abstractmethod
+    def is_concerned(self, group: Group, weights: tuple[str, ...], layers: Layers) -> bool:
+        """Returns True if units of the group are of this structure, removable or not.
+
+        weights: those of convolutions and linear layers whose rows are in the group.
+        """
+
+    @abstractmethod
+    def missing(self, layers: Layers) -> str:
+        """Returns what it says of a model without such groups."""
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         layers = prunable_layers(model)
@@ -50,9 +64,9 @@ class Rows(Structure):
         left_whole: dict[str, list[str]] = {}
         for group in groups_of(model, sample):
             weights = _weights(group, layers)
-            if not any(isinstance(layers[name], self.kinds) for name in weights):
+            if not self.is_concerned(group, weights, layers):
                 continue
-            if why := self._why_whole(model, group, weights, layers):
+            if why := self.why_whole(model, group, weights, layers):
                 left_whole.setdefault(why, []).append(group.name)
             else:
                 key = _unused(weights[0], units)
@@ -60,41 +74,35 @@ class Rows(Structure):
         for why, names in left_whole.items():
             if why == OUTPUT and len(names) == 1:
                 continue  # every model has a last layer
-            LOG.info("structure=%s leaves %s whole: %s", self.noun, ", ".join(names), why)
+            LOG.info("%s leaves %s whole: %s", self._chosen, ", ".join(names), why)
         if not units:
             raise ValueError(self._nothing_to_prune(layers, left_whole))
         return units
 
-    def _why_whole(
-        self,
-        model: nn.Module,
-        group: Group,
-        weights: tuple[str, ...],
-        layers: dict[str, nn.Module],
+    def why_whole(
+        self, model: nn.Module, group: Group, weights: tuple[str, ...], layers: Layers
     ) -> str:
+        """Returns why no unit of the group can be removed, or ""."""
         if group.pinned:
             return group.pinned
-        others = [name for name in weights if not isinstance(layers[name], self.kinds)]
-        if others:
-            return f"{others[0].removesuffix('.weight')} computes a part of each unit"
+        if not weights:
+            return "no convolution or linear layer computes it"
         mixing = [n for n in group.mixing if type(model.get_submodule(n)).__name__ != "RMSNorm"]
         return f"{mixing[0] or 'the model'} takes statistics over the units" if mixing else ""
 
-    def _nothing_to_prune(self, layers: dict[str, nn.Module], whole: dict[str, list[str]]) -> str:
-        if whole:
-            why, names = next(iter(whole.items()))
-            return (
-                f"structure={self.noun} has nothing to prune; of {names[0]}: {why}; use "
-                "structure=element"
-            )
-        kinds = sorted({type(layer).__name__ for layer in layers.values()})
-        return (
-            f"structure={self.noun} has nothing to prune: the model's layers are "
-            f"{', '.join(kinds)}, and outputs are never removed; use structure=element"
-        )
+    @property
+    def _chosen(self) -> str:
+        return f"structure={self.key or self.noun}"
+
+    def _nothing_to_prune(self, layers: Layers, whole: dict[str, list[str]]) -> str:
+        if not whole:
+            why = self.missing(layers)
+            return f"{self._chosen} has nothing to prune: {why}; use structure=element"
+        why, names = next(iter(whole.items()))
+        return f"{self._chosen} has nothing to prune; of {names[0]}: {why}; use structure=element"
 
 
-def _weights(group: Group, layers: dict[str, nn.Module]) -> tuple[str, ...]:
+def _weights(group: Group, layers: Layers) -> tuple[str, ...]:
     """Returns the weights of convolutions and linear layers whose rows are in the group."""
     found = [m.name for m in group.members if m.role == "output" and m.name in layers]
     return tuple(dict.fromkeys(found))
