@@ -22,7 +22,8 @@ class UnitSet(ABC):
     weights: names of the weights whose scores decide; several where their outputs are added.
     size: parameters of one unit in these weights, with its biases and norm parameters.
     masked: names of all parameters of which a removed unit owns entries.
-    has_rows: a unit consists of rows of the weights, so that a score per row can be pooled.
+    has_rows: a unit consists of rows of the weights, their first dimension, so that a score per row
+        can be pooled.
     """
 
     weights: tuple[str, ...]
@@ -121,7 +122,11 @@ class GroupUnits(UnitSet):
     weights: tuple[str, ...]
     pool_by: Pooling
     shapes: Mapping[str, tuple[int, ...]]
-    has_rows: bool = True
+
+    @cached_property
+    def has_rows(self) -> bool:  # type: ignore[override]
+        # The units of a transposed convolution are its columns.
+        return all(member.dim == 0 for member in self._scored)
 
     @cached_property
     def size(self) -> int:  # type: ignore[override]
@@ -148,6 +153,10 @@ class GroupUnits(UnitSet):
     def _parameters(self) -> Iterable[Member]:
         return (member for member in self.group.members if member.name in self.shapes)
 
+    @property
+    def _scored(self) -> Iterable[Member]:
+        return (m for m in self.group.members if m.name in self.weights and m.role == "output")
+
     def _size_in(self, member: Member) -> int:
         shape, slices = self.shapes[member.name], member.indices.shape[1]
         entries = 1
@@ -157,11 +166,10 @@ class GroupUnits(UnitSet):
 
     def pool(self, scores: Tensors) -> Tensor:
         parts = []
-        for member in self.group.members:
-            if member.name in self.weights and member.role == "output":
-                rows = scores[member.name].movedim(member.dim, 0)
-                indices = member.indices.to(rows.device)
-                parts.append(rows.flatten(1)[indices] if rows.dim() > 1 else rows[indices])
+        for member in self._scored:
+            rows = scores[member.name].movedim(member.dim, 0)
+            indices = member.indices.to(rows.device)
+            parts.append(rows.flatten(1)[indices] if rows.dim() > 1 else rows[indices])
         return pooled(torch.cat([part.flatten(1) for part in parts], 1), (1,), self.pool_by)
 
     def masks(self, kept: Tensor) -> Tensors:
@@ -169,8 +177,7 @@ class GroupUnits(UnitSet):
 
     def row_masks(self, kept: Tensor) -> Tensors:
         """Returns the masks of the weights' rows alone, columns of consumers left out."""
-        rows = (m for m in self._parameters if m.name in self.weights and m.role == "output")
-        return self._masks(kept, rows)
+        return self._masks(kept, self._scored)
 
     def _masks(self, kept: Tensor, members: Iterable[Member]) -> Tensors:
         masks: Tensors = {}

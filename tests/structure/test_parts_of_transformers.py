@@ -106,6 +106,14 @@ def test_groups_of_transposed_convolutions_and_of_several_kinds_of_layers() -> N
     assert small.o.in_features == 3
 
 
+@pytest.mark.parametrize("saliency", ["fpgm", "mean_activation"])
+def test_saliencies_of_rows_refuse_a_transposed_convolution(saliency) -> None:
+    images = torch.randn(4, 1, 4, 4)
+    call = {"saliency": saliency, "structure": "group", "batches": [(images, torch.arange(4) % 3)]}
+    with pytest.raises(ValueError, match="scores the rows of 0.0.weight, but its units are not"):
+        harness.prune(mixed(), 0.5, **call)
+
+
 def linear() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 3))
 
