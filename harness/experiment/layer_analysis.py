@@ -39,12 +39,15 @@ class Analysis(Run):
         ValueError: grid is no list of densities in (0, 1].
     """
 
-    RESULTS: ClassVar[tuple[str, ...]] = (FILE,)
     REHEARSED: ClassVar[tuple[str, ...]] = ("saliency", "training")
 
     grid: tuple[float, ...] = ()
     saliency: str = ""
     structure: str = ""
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        return (FILE,)
 
     @classmethod
     def of(cls, run: Run, grid: Any, saliency: str, structure: str) -> "Analysis":

@@ -23,7 +23,7 @@ from harness.run_folder.environment import numerics_key
 from harness.run_folder.export import ExportedModel, export_model
 from harness.run_folder.followers import RecordWriter, Sinks
 from harness.run_folder.identity import Config
-from harness.run_folder.outcome import RERUN, RESULTS, Outcome, check_home, finished
+from harness.run_folder.outcome import RERUN, Outcome, check_home, finished, results_of
 from harness.run_folder.own_files import RunFolder
 from harness.run_folder.progress_file import ProgressFile
 from harness.run_folder.records import Identity, Record
@@ -51,7 +51,6 @@ class Run:
         ValueError: rerun or progress is unknown.
     """
 
-    RESULTS: ClassVar[tuple[str, ...]] = RESULTS
     REHEARSED: ClassVar[tuple[str, ...]] = ()  # keys of what is rehearsed; () is all
 
     folder: Path
@@ -76,6 +75,11 @@ class Run:
     def __post_init__(self) -> None:
         check_known("rerun", self.rerun, RERUN)
         check_known("progress", self.progress, MODES)
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Returns the names of the files that the run ends in."""
+        return results_of(self.config)
 
     @property
     def _file(self) -> Status:
@@ -146,7 +150,7 @@ class Run:
 
     @property
     def _home(self) -> RunFolder:
-        return RunFolder(self.folder, self.RESULTS, self.written, self.yaml, self.command)
+        return RunFolder(self.folder, self.results, self.written, self.yaml, self.command)
 
     def _begin(self, files: Checkpoints, ranks: Ranks, restarted: bool) -> None:
         self._home.begin(files, ranks)
@@ -210,8 +214,8 @@ class Run:
         """Returns the outcome of a complete run; checks that the folder is this run's."""
         # A damaged identity cannot be checked; the folder's name contains the run's hash.
         if not self._file.damage(["identity.json"]):
-            check_home(self.folder, self.written, self.RESULTS[0])
-        return finished(self.folder, self.code, self.rerun, self.RESULTS)
+            check_home(self.folder, self.written, self.results[0])
+        return finished(self.folder, self.code, self.rerun, self.results)
 
     @contextmanager
     def _status(self, ranks: Ranks, files: Checkpoints) -> Iterator[bool]:
@@ -236,7 +240,7 @@ class Run:
     def _start(self, files: Checkpoints) -> bool:
         """Returns True if an earlier start was interrupted."""
         previous = self._file.read().get("state")
-        if damage := self._file.damage(results=self.RESULTS):
+        if damage := self._file.damage(results=self.results):
             print(f"warning: {damage}; doing the run again", file=sys.stderr)
         if previous == "finished":  # the run is done again from the beginning
             files.clear()

@@ -17,7 +17,7 @@ from harness.launch.method_name import method_name
 from harness.launch.variables import resolved, unresolved
 from harness.run_folder.curve_records import FILE, curve_config
 from harness.run_folder.identity import Config, hashed_config_of, run_hash
-from harness.run_folder.outcome import RESULTS
+from harness.run_folder.outcome import results_of
 from harness.run_folder.stage_keys import requested_of
 from harness.system.json_schema import parse_json
 from harness.system.names import check_name
@@ -109,7 +109,7 @@ class RunSpec:
     @property
     def result_files(self) -> tuple[str, ...]:
         """Returns the files that a finished command has written; none for dense training alone."""
-        return {"run": RESULTS, "analyse": (FILE,), "dense": ()}[self.command]
+        return {"run": results_of(self.config), "analyse": (FILE,), "dense": ()}[self.command]
 
     @property
     def command_line(self) -> list[str]:

@@ -108,6 +108,8 @@ def read_smaller(folder: Path) -> SmallerModel:
     path = folder / COMPACT
     if not path.exists():
         raise ValueError(f"{folder} has no {COMPACT}; run with compact=end or compact=levels")
+    if why := Status(folder, "").damage((COMPACT,)):
+        raise ValueError(f"{why}; repeat the run's command, which makes the files again")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             attributes = parse_json(file.metadata()["attributes"])

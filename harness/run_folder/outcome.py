@@ -18,7 +18,7 @@ from harness.system.redaction import has_reference
 MODEL, MASKS, CONFIG = "model.safetensors", "masks.safetensors", "config.yaml"
 COMPACT = "compact.safetensors"
 # Files of a finished run; a run without one of them is not finished.
-RESULTS = ("records.jsonl", MODEL, MASKS)
+RESULTS = ("records.jsonl", MODEL, MASKS)  # of every run
 RERUN = ("never", "changed", "always")
 
 
@@ -41,6 +41,15 @@ class Outcome:
     log: str = ""
     retryable: bool = False
     seconds: float = 0.0
+
+
+def results_of(config: Config) -> tuple[str, ...]:
+    """Returns the names of the files that a finished run of this config has.
+
+    >>> results_of({"compact": "end"})[-1]
+    'compact.safetensors'
+    """
+    return RESULTS if config.get("compact", "never") == "never" else (*RESULTS, COMPACT)
 
 
 def below(runs: Path, file: str) -> Iterator[Path]:

@@ -131,6 +131,26 @@ def test_a_smaller_network_is_written_beside_the_masked_one(tmp_path) -> None:
         assert torch.allclose(small(inputs), masked(inputs), atol=1e-6)
 
 
+@pytest.mark.parametrize("change", ["one bit", "gone"])
+def test_a_smaller_network_that_is_damaged_is_refused_and_made_again(
+    tmp_path, capsys, change
+) -> None:
+    run = (*SMALL, *RUN, *AT_END, f"output_dir={tmp_path}")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert run_main(monkeypatch, *run) == 0
+        file = only_run(tmp_path) / "compact.safetensors"
+        before = file.read_bytes()
+        if change == "gone":
+            file.unlink()
+        else:
+            file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))  # the last entry's sign bit
+        with pytest.raises(ValueError, match=r"compact\.safetensors"):
+            load_compacted(file.parent)
+        assert run_main(monkeypatch, *run) == 0
+    assert f"warning: {file} is " in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "recipe",
     [
