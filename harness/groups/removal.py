@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from harness.groups.attributes import Attributes, adapt, changes_below, guess
 from harness.groups.group import Group, KeptIndices
-from harness.groups.layers.norms import rescale_factor, rescaled_epsilon, treatment
+from harness.groups.layers.norms import rescale_factor, rescaled, rescaled_epsilon, treatment
 from harness.groups.layers.sizes import OwnCut, set_sizes
 from harness.groups.living import living_indices, remove_living_norms
 from harness.vocabulary.undisturbed import deepcopy_model
@@ -175,7 +175,8 @@ def _rescale(
         norm = smaller.get_submodule(name)
         weight = f"{name}.weight".removeprefix(".")
         scales[weight] = rescale_factor(units, left)
-        smaller.get_parameter(weight).mul_(scales[weight])
+        parameter = smaller.get_parameter(weight)
+        parameter.copy_(rescaled(parameter, scales[weight]))
         epsilon, old, new = rescaled_epsilon(norm, units, left)
         attributes[f"{name}.{epsilon}".removeprefix(".")] = (old, new)
     return scales, attributes

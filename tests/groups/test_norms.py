@@ -91,6 +91,15 @@ def test_an_rms_norm_is_rescaled(norm) -> None:
         assert torch.allclose(removed.model(INPUTS), model(INPUTS), atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rescaled_weights_of_a_trained_rms_norm_are_those_that_are_proven(dtype) -> None:
+    norm = OwnRMSNorm(6)
+    for values in torch.rand(20, 6):  # some of these products round differently in float32
+        norm.weight = nn.Parameter(values)
+        model, groups, _ = network(norm, ("weight",), last=True)
+        proven(model.to(dtype), groups, KEPT, INPUTS.to(dtype))
+
+
 def test_an_rms_norm_of_any_class_is_found() -> None:
     model, groups, name = network(OwnRMSNorm(6), ("weight",), last=True)
     found = groups_of(model, INPUTS)[0]

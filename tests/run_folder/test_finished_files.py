@@ -13,11 +13,11 @@ import harness
 from harness.experiment.run import Run
 from harness.run_folder.export import MASKS, MODEL, export_model
 from harness.run_folder.followers import Sinks
-from harness.run_folder.outcome import RESULTS, finished
+from harness.run_folder.outcome import COMPACT, RESULTS, finished
 from harness.run_folder.status_file import SUMMED, Status
 from harness.training.loop import Loop
 
-FILES = [name for name in SUMMED if name != "sensitivity.jsonl"]
+FILES = [name for name in SUMMED if name not in ("sensitivity.jsonl", COMPACT)]
 COMMAND = (*TINY, "training.epochs=1", "retraining.epochs=1")
 
 

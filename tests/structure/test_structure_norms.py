@@ -85,8 +85,18 @@ def test_units_that_share_values_with_others_stay_whole(way, reason) -> None:
         Row().units(Normed(lambda m, x: m.n(way(m, x))), SEQUENCES)
 
 
-def test_units_whose_number_an_rms_norm_counts_are_removed() -> None:
-    model = nn.Sequential(nn.Linear(6, 8), nn.RMSNorm(8), nn.Linear(8, 3))
+class OwnRMSNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), 1e-6
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * (x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt())
+
+
+@cases("norm", nn.RMSNorm(8), OwnRMSNorm(8))
+def test_units_whose_number_an_rms_norm_counts_are_removed(norm) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), norm, nn.Linear(8, 3))
     units = Row().units(model, SEQUENCES)
     assert masked(units) == {"0.weight": {"0.weight", "0.bias", "1.weight", "2.weight"}}
 

@@ -16,7 +16,7 @@ import math
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 EPSILONS = ("eps", "variance_epsilon", "epsilon")
 
@@ -47,6 +47,11 @@ def epsilon_name(norm: nn.Module) -> str | None:
 def rescale_factor(units: int, left: int) -> float:
     """Returns the factor of the weights of an RMSNorm: sqrt(C / C')."""
     return math.sqrt(units / left)
+
+
+def rescaled(weight: Tensor, factor: float) -> Tensor:
+    """Returns weight x factor, rounded once: the proof compares with it bit for bit."""
+    return (weight.double() * factor).to(weight.dtype)
 
 
 def rescaled_epsilon(norm: nn.Module, units: int, left: int) -> tuple[str, Any, float]:

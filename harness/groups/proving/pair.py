@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.groups.group import Group
-from harness.groups.layers.norms import epsilon_name
+from harness.groups.layers.norms import epsilon_name, rescaled
 from harness.groups.living import add_living_norms, living_indices, remove_living_norms
 from harness.groups.proving.calls import Call, compare_calls, record_calls
 from harness.groups.proving.differences import Difference, Layouts, relative_error
@@ -101,7 +101,8 @@ class Pair:
             if name in self.masks:
                 tensor.mul_(self.masks[name].to(tensor.device))
             kept = slice_tensor(tensor, self.removed.kept_indices.get(name, ()))
-            small[name].copy_(kept * self.removed.scales.get(name, 1))
+            scale = self.removed.scales.get(name)
+            small[name].copy_(kept if scale is None else rescaled(kept, scale))
 
     def compare(self, training: bool) -> float:
         """Returns the worst relative error of outputs and of buffers after one pass.

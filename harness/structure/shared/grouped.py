@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from harness.groups.dispatch import OUTPUT
 from harness.groups.find import groups_of
 from harness.groups.group import Group
+from harness.groups.layers.norms import treatment
 from harness.groups.units import GroupUnits, Pooling, Units
 from harness.structure.base import Structure
 from harness.vocabulary.checks import check_declared
@@ -87,7 +88,7 @@ class Grouped(Structure):
             return group.pinned
         if not weights:
             return "no convolution or linear layer computes it"
-        mixing = [n for n in group.mixing if type(model.get_submodule(n)).__name__ != "RMSNorm"]
+        mixing = [n for n in group.mixing if treatment(model.get_submodule(n)) != "rescaled"]
         return f"{mixing[0] or 'the model'} takes statistics over the units" if mixing else ""
 
     @property
