@@ -202,16 +202,16 @@ def _model_info_with_curves(context: RunContext, state: RunState) -> ModelInfo:
 def _begin_pruning(context: RunContext, state: RunState, kept_fraction: float) -> PruningProgress:
     """Returns the steps from the alive sizes to this kept fraction."""
     experiment, size_model = context.experiment, context.requested.size_model
+    order, rounds = experiment.pruning_order, experiment.rounds
+    end, counts = kept_fraction * size_model.removable, size_model.counts
+    if order is not None:
+        end, counts = context.requested.end_of_parts(kept_fraction)
     sizes = experiment.pruner.alive_sizes(
-        state.model, state.masks, context.units, context.model_info, size_model.counts
+        state.model, state.masks, context.units, context.model_info, counts
     )
-    end = kept_fraction * size_model.removable
-    if experiment.pruning_order is None:
-        return PruningProgress.of(
-            round_sizes(sum(sizes.values()), end, size_model.counts, experiment.rounds)
-        )
-    parts = experiment.pruning_order.parts(state.model)
-    return PruningProgress.by_parts(parts, sizes, end, size_model.counts, experiment.rounds)
+    if order is None:
+        return PruningProgress.of(round_sizes(sum(sizes.values()), end, counts, rounds))
+    return PruningProgress.by_parts(order.parts(state.model), sizes, end, counts, rounds)
 
 
 def _replace_model(context: RunContext, state: RunState, model: nn.Module, masks: Tensors) -> None:

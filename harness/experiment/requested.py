@@ -73,6 +73,18 @@ class RequestedLevels:
             round(kept_fraction * self.size_model.removable), self.size_model.counts
         )
 
+    def end_of_parts(self, kept_fraction: float) -> tuple[float, str]:
+        """Returns the size that the parts of a pruning order keep together, and what it counts.
+
+        What is left of a network is no sum over its parts. The parts then share the units of equal
+        fractions that leave the requested size, by the parameters that compute them.
+        """
+        size_model = self.size_model
+        if size_model.counts.endswith(LEFT):
+            kept_fraction = size_model.converted(kept_fraction, self.size_models["density"])
+            size_model = self.size_models["density"]
+        return kept_fraction * size_model.removable, size_model.counts
+
     def record_fields(self, kept_fraction: float) -> dict[str, float | str]:
         """Returns the requested sizes by their names in a record."""
         # Rounded, because 16.000000000000004 in a table would be noise of two conversions.
@@ -134,10 +146,10 @@ class RequestedLevels:
             return pruner.check(requested, model, units, model_info)
         parts = self.experiment.pruning_order.parts(model)
         check_parts(parts, units)
-        sizes = pruner.alive_sizes(
-            model, make_mask_store(model, units), units, model_info, requested.counts
-        )
-        steps = PruningProgress.by_parts(parts, sizes, requested.keep, requested.counts, 1).steps
+        end, counts = self.end_of_parts(min(self.kept_fractions))
+        store = make_mask_store(model, units)
+        sizes = pruner.alive_sizes(model, store, units, model_info, counts)
+        steps = PruningProgress.by_parts(parts, sizes, end, counts, 1).steps
         inside = {step.part: units_in(step.part, units) for step in steps}
         return sum(
             pruner.check(step.requested, model, inside[step.part], model_info, step.part)

@@ -144,6 +144,13 @@ def test_killed_between_two_blocks_it_goes_on_with_the_next_one(tmp_path, call) 
         assert (again / file).read_bytes() == (undisturbed / file).read_bytes()
 
 
+def test_blocks_that_lose_neurons_leave_the_compression_that_is_asked_of_the_whole(tmp_path) -> None:
+    neurons = ("structure=neuron", "allocation=uniform", "exclude=[]", "allocation.min_units=1")
+    asked = ("schedule.unit=compression", "schedule.final=1.5")
+    whole = whole_run(tmp_path, *IN_ORDER, *neurons, *asked, small=())
+    assert whole.record(1, "pruned").compression == pytest.approx(1.5, rel=0.02)
+
+
 def test_rounds_go_through_all_blocks_before_the_next_round(tmp_path) -> None:
     folder = finished(tmp_path, *IN_ORDER, "saliency=magnitude", "schedule.rounds=2")
     pruned = records_of(folder)[1]
