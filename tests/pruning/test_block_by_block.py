@@ -144,11 +144,28 @@ def test_killed_between_two_blocks_it_goes_on_with_the_next_one(tmp_path, call) 
         assert (again / file).read_bytes() == (undisturbed / file).read_bytes()
 
 
-def test_blocks_that_lose_neurons_leave_the_compression_that_is_asked_of_the_whole(tmp_path) -> None:
-    neurons = ("structure=neuron", "allocation=uniform", "exclude=[]", "allocation.min_units=1")
-    asked = ("schedule.unit=compression", "schedule.final=1.5")
-    whole = whole_run(tmp_path, *IN_ORDER, *neurons, *asked, small=())
-    assert whole.record(1, "pruned").compression == pytest.approx(1.5, rel=0.02)
+class LayerByLayer:
+    """The hidden layers of an MLP. Activations are left out."""
+
+    def parts(self, model: nn.Module) -> Sequence[str]:
+        return ["fc1", "fc2"]
+
+    def first_inputs(self, model: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
+        return inputs
+
+    def next_inputs(self, model: nn.Module, part: str, inputs: list[Tensor]) -> list[Tensor]:
+        return [model.get_submodule(part)(batch) for batch in inputs]
+
+
+@pytest.mark.parametrize("asked", ["compression", "speedup"])
+def test_layers_that_lose_neurons_leave_the_size_that_is_asked_of_the_whole(
+    tmp_path, asked
+) -> None:
+    neurons = ("structure=neuron", "allocation=uniform", "allocation.min_units=1")
+    size = ("model.hidden=[60,60]", "schedule=one_shot", "schedule.final=3")
+    order = f"+pruning_order._target_={__name__}.LayerByLayer"
+    whole = whole_run(tmp_path, *neurons, *size, f"schedule.unit={asked}", order)
+    assert getattr(whole.record(1, "pruned"), asked) == pytest.approx(3, rel=0.03)
 
 
 def test_rounds_go_through_all_blocks_before_the_next_round(tmp_path) -> None:
