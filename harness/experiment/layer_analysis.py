@@ -85,6 +85,7 @@ class Analysis(Run):
             "allocation": Uniform(),
             "prune_at": "after_training" if experiment.starts_trained else "init",
             "gradual": Gradual(),
+            "compact": "never",
             **dict.fromkeys(("mask_updates", "penalty", "recalibration", "distillation")),
         }
         dense_only = replace(experiment, **changes)

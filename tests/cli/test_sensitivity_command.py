@@ -49,6 +49,17 @@ def only_run_among(runs: Path) -> Path:
     return file.parent
 
 
+@cases("when", "end", "levels")
+def test_an_analysis_of_a_run_that_compacts_measures_the_same_masked_network(
+    tmp_path, monkeypatch, when
+) -> None:
+    units = ("structure=neuron", "allocation.min_units=1", f"output_dir={tmp_path}")
+    assert analyse(monkeypatch, *units, f"compact={when}") == 0
+    assert {line.layer for line in found(tmp_path)} == {"fc1.weight", "fc2.weight"}
+    assert analyse(monkeypatch, *units) == 0
+    found(tmp_path)  # one folder: what a run compacts decides nothing here
+
+
 def test_a_finished_analysis_is_skipped_whatever_else_a_run_would_do(tmp_path, monkeypatch, capfd):
     here = f"output_dir={tmp_path}"
     analyse(monkeypatch, here)
