@@ -145,7 +145,7 @@ def test_killed_between_two_blocks_it_goes_on_with_the_next_one(tmp_path, call) 
 
 
 class LayerByLayer:
-    """The hidden layers of an MLP. Activations are left out."""
+    """Names the hidden layers of an MLP. Activations are left out of the inputs of parts."""
 
     def parts(self, model: nn.Module) -> Sequence[str]:
         return ["fc1", "fc2"]
