@@ -61,7 +61,7 @@ class Event:
         masks = self.pruner.propose(
             self.model,
             self.store,
-            dict.fromkeys(weights, ()),
+            Element().units_in(weights),
             RequestedSize(keep, "parameters"),
             no_data,
         ).masks

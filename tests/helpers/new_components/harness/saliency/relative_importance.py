@@ -1,11 +1,12 @@
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.curvature import by_group, to_score_dtype
 from harness.saliency.shared.layer_inputs import layer_statistics, mean_over_inputs
+from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Tensors
 
 
@@ -17,16 +18,15 @@ class RelativeImportance(Saliency):
     Language Models (ICLR 2024), relative importance and activations.
 
     Raises:
-        ValueError: power is below 0.
+        ValueError: power is out of range.
     """
 
-    power: float = 0.5
+    power: Annotated[float, "a number in [0, 10]"] = 0.5
 
     layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.power < 0:
-            raise ValueError(f"power must be at least 0, got {self.power!r}")
+        check_declared(self)
 
     def statistics(self, data: CalibrationData) -> Tensors:
         return mean_over_inputs(data, lambda inputs: inputs.square().sum(dim=1))
