@@ -76,8 +76,7 @@ class RunState:
             "pending_masks": _packed(self.pending_masks),
             "unmasked_params": self.unmasked_params,
             "pruning": self.pruning and self.pruning.state_dict(),
-            "kept_indices": {name: list(dims) for name, dims in self.cut.kept_indices.items()},
-            "attributes": dict(self.cut.attributes),
+            "cut": self.cut.state_dict(),
             "training": training,
             "mixed_numerics": self.mixed_numerics,
         }
@@ -85,8 +84,7 @@ class RunState:
     def load_state_dict(self, state: State, context: RunContext) -> None:
         """Replaces the state by a saved one."""
         device, may_grow = context.ranks.device, context.experiment.may_grow
-        kept_indices = {name: tuple(dims) for name, dims in state["kept_indices"].items()}
-        self._reshape(Cut(kept_indices, state["attributes"]), context)
+        self._reshape(Cut.load(state["cut"]), context)
         for name in ("done", "kept_fraction", "speedup", "training", "mixed_numerics"):
             setattr(self, name, state[name])
         self.found_records = json.loads(state["found_records"])

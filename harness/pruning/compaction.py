@@ -7,6 +7,7 @@ removed counts there as pruned, and is 0.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,15 @@ class Cut:
 
     kept_indices: KeptIndices
     attributes: Attributes
+
+    @classmethod
+    def load(cls, state: dict[str, Any]) -> "Cut":
+        kept = {name: tuple(dims) for name, dims in state["kept_indices"].items()}
+        return cls(kept, state["attributes"])
+
+    def state_dict(self) -> dict[str, Any]:
+        kept = {name: list(dims) for name, dims in self.kept_indices.items()}
+        return {"kept_indices": kept, "attributes": dict(self.attributes)}
 
     def apply(self, dense: nn.Module) -> nn.Module:
         """Returns the dense model without what was removed; its values are the kept ones."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import every
-from divisible_network import IMAGES, both
+from divisible_network import IMAGES, of_all_kinds
 from torch import Tensor, nn
 
 import harness
@@ -193,5 +193,5 @@ def test_a_density_in_multiply_accumulates_is_of_what_may_go_too() -> None:
 
 @every("structure")
 def test_a_density_of_1_prunes_nothing(structure) -> None:
-    masks = harness.prune(both(), 1.0, structure=structure, example_input=IMAGES)
+    masks = harness.prune(of_all_kinds(), 1.0, structure=structure, example_input=IMAGES)
     assert all(bool(mask.all()) for mask in masks.values())
