@@ -219,7 +219,6 @@ class Pruner:
     def _statistics_and_scores(
         self, read: Reader, model: nn.Module, units: Units, data: Calibration
     ) -> tuple[Tensors, Tensors]:
-        """Returns the saliency's statistics and scores."""
         check_rows(self.saliency, units)
         calibration = data.on(model, units)
         names = dict(zip(calibration.weight_names, scored(units), strict=True))

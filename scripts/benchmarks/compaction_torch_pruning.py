@@ -64,7 +64,7 @@ def different(model: nn.Module) -> nn.Module:
 
 
 def pruned(model: nn.Module, inputs: Any) -> nn.Module:
-    """Prunes as the tool's examples do: outputs ignored, numbers of heads given, attributes of heads set."""
+    """Prunes as the tool's examples do: outputs ignored, heads given and set."""
     import torch_pruning as tp
 
     heads = dict(_heads(model))
