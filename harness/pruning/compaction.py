@@ -37,12 +37,12 @@ class Cut:
 
     @classmethod
     def load(cls, state: dict[str, Any]) -> "Cut":
-        kept = {name: tuple(dims) for name, dims in state["kept_indices"].items()}
-        return cls(kept, state["attributes"])
+        kept_indices = {name: tuple(dims) for name, dims in state["kept_indices"].items()}
+        return cls(kept_indices, state["attributes"])
 
     def state_dict(self) -> dict[str, Any]:
-        kept = {name: list(dims) for name, dims in self.kept_indices.items()}
-        return {"kept_indices": kept, "attributes": dict(self.attributes)}
+        kept_indices = {name: list(dims) for name, dims in self.kept_indices.items()}
+        return {"kept_indices": kept_indices, "attributes": dict(self.attributes)}
 
     def apply(self, dense: nn.Module) -> nn.Module:
         """Returns the dense model without what was removed; its values are the kept ones."""
