@@ -9,6 +9,7 @@ from torch import Tensor
 from harness.groups.labels import Axis, Labels
 from harness.groups.operators import (
     elementwise,
+    joining,
     layers,
     movement,
     norms,
@@ -108,7 +109,7 @@ def _are_zero(labels: Labels, *tensors: Tensor | None) -> bool:
 
 Kind = Callable[[Labels, Call], bool]
 KINDS: dict[str, Kind] = {
-    **dict.fromkeys((*movement.RULES, *picking.RULES), _moved),
+    **dict.fromkeys((*joining.RULES, *movement.RULES, *picking.RULES), _moved),
     **dict.fromkeys((*reshape.RULES, *layers.POOLING), _moved),
     **dict.fromkeys((*norms.REDUCTIONS, *FLAT), _moved),
     **dict.fromkeys(norms.NORMS, _scaled),
