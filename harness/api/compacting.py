@@ -4,24 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from harness.groups.attributes import adapt
 from harness.groups.compact import Compacted, compact_model
 from harness.groups.find import groups_of
-from harness.groups.group import Group, KeptIndices
+from harness.groups.group import Group
 from harness.groups.proving.pair import REFUSALS, refused_input
-from harness.groups.removal import Norms, slice_model
+from harness.groups.removal import Norms
 from harness.launch.trust.stored_model import build_stored_model
 from harness.model_state.usable import check_usable
 from harness.model_state.whole_state import load_into
+from harness.pruning.compaction import Cut
 from harness.pruning.prunable import first_names
 from harness.run_folder.export import read_exported, read_smaller
 from harness.run_folder.outcome import CONFIG
 from harness.vocabulary.checks import problem_of
 from harness.vocabulary.given.masks import as_bool
-from harness.vocabulary.tensors import Tensors, all_tensors
+from harness.vocabulary.tensors import Tensors
 
 
 def compact(
@@ -74,17 +73,7 @@ def load_compacted(run: str | Path, trust: str | Sequence[str] = ()) -> nn.Modul
     folder = Path(run)
     smaller, delivery = read_smaller(folder), read_exported(folder)
     dense = build_stored_model(folder / CONFIG, delivery.shape, delivery.classes, trust)
-    sizes = {name: tensor.shape for name, tensor in all_tensors(dense).items()}
-    cut: KeptIndices = {
-        name: tuple(
-            None if left == size else torch.arange(left)
-            for left, size in zip(tensor.shape, sizes[name], strict=True)
-        )
-        for name, tensor in smaller.state.items()
-        if name in sizes and tensor.shape != sizes[name]
-    }
-    model = slice_model(dense, cut)
-    adapt(model, dict(smaller.attributes))
+    model = Cut.load(smaller.cut).apply(dense)
     load_into(model, smaller.state)
     return model.eval()
 

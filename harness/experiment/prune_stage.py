@@ -85,7 +85,7 @@ def compact(context: RunContext, state: RunState) -> None:
             "as its weight would be rescaled at each level; exclude their layers, or use "
             "compact=end"
         )
-    cut = Cut(made.kept_indices, made.attributes)
+    cut = Cut.of(made)
     _replace_model(context, state, made.model, slice_tensors(state.masks.masks, cut.kept_indices))
     state.cut = cut
 

@@ -147,9 +147,9 @@ def _smaller(context: RunContext, state: RunState) -> SmallerModel | None:
     if context.experiment.compact == "never":
         return None
     if state.cut.kept_indices:
-        return SmallerModel(whole_state(state.model), state.cut.attributes)
+        return SmallerModel(whole_state(state.model), state.cut.state_dict())
     made = without_pruned_units(context, state)
-    return SmallerModel(whole_state(made.model), made.attributes)
+    return SmallerModel(whole_state(made.model), Cut.of(made).state_dict())
 
 
 def macs_left(context: RunContext, state: RunState) -> int:

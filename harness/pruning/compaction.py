@@ -16,7 +16,7 @@ from harness.groups.attributes import Attributes, adapt
 from harness.groups.compact import Compacted, compact_model
 from harness.groups.find import groups_of
 from harness.groups.group import KeptIndices
-from harness.groups.removal import slice_model
+from harness.groups.removal import slice_model, slice_tensor
 from harness.model_state.whole_state import load_into, whole_state
 from harness.vocabulary.tensors import Tensors
 
@@ -36,13 +36,25 @@ class Cut:
     attributes: Attributes
 
     @classmethod
+    def of(cls, made: Compacted) -> "Cut":
+        return cls(made.kept_indices, made.attributes)
+
+    @classmethod
     def load(cls, state: dict[str, Any]) -> "Cut":
-        kept_indices = {name: tuple(dims) for name, dims in state["kept_indices"].items()}
-        return cls(kept_indices, state["attributes"])
+        kept_indices = {
+            name: tuple(None if left is None else torch.tensor(left) for left in dims)
+            for name, dims in state["kept_indices"].items()
+        }
+        return cls(kept_indices, {name: (old, new) for name, (old, new) in state["attributes"]})
 
     def state_dict(self) -> dict[str, Any]:
-        kept_indices = {name: list(dims) for name, dims in self.kept_indices.items()}
-        return {"kept_indices": kept_indices, "attributes": dict(self.attributes)}
+        """Returns plain values, which a checkpoint and a file of tensors hold."""
+        kept_indices = {
+            name: [None if left is None else left.tolist() for left in dims]
+            for name, dims in self.kept_indices.items()
+        }
+        attributes = [(name, list(values)) for name, values in self.attributes.items()]
+        return {"kept_indices": kept_indices, "attributes": attributes}
 
     def apply(self, dense: nn.Module) -> nn.Module:
         """Returns the dense model without what was removed; its values are the kept ones."""
@@ -98,10 +110,7 @@ def _log(model: nn.Module, made: Compacted) -> None:
 
 def slice_tensors(values: Tensors, kept_indices: KeptIndices) -> Tensors:
     """Returns the entries at the kept indices of tensors in dense shapes."""
-    return {
-        name: value[_index(value.shape, kept_indices.get(name, ()))]
-        for name, value in values.items()
-    }
+    return {name: slice_tensor(value, kept_indices.get(name, ())) for name, value in values.items()}
 
 
 def scatter_tensors(values: Tensors, kept_indices: KeptIndices, onto: Tensors) -> Tensors:

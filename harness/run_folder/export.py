@@ -39,11 +39,11 @@ class SmallerModel:
 
     Args:
         state: tensors in the smaller shapes.
-        attributes: "module.attribute" -> (value in the dense model, value here).
+        cut: how it differs from the dense model, as plain values; Cut in harness/pruning.
     """
 
     state: Tensors
-    attributes: Mapping[str, tuple[Any, Any]]
+    cut: dict[str, Any]
 
 
 def export_model(folder: Path, exported: ExportedModel) -> None:
@@ -53,7 +53,7 @@ def export_model(folder: Path, exported: ExportedModel) -> None:
     """
     model, masks = to_bytes(exported)
     if exported.smaller:
-        facts = {"attributes": json.dumps(dict(exported.smaller.attributes))}
+        facts = {"cut": json.dumps(exported.smaller.cut)}
         state = clone_tensors(exported.smaller.state)
         write_atomic(folder / COMPACT, safetensors.torch.save(state, metadata=facts))
     write_atomic(folder / MODEL, model)
@@ -112,9 +112,8 @@ def read_smaller(folder: Path) -> SmallerModel:
         raise ValueError(f"{why}; repeat the run's command, which makes the files again")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            attributes = parse_json(file.metadata()["attributes"])
-        pairs = {name: (old, new) for name, (old, new) in attributes.items()}
-        return SmallerModel(safetensors.torch.load_file(path), pairs)
+            cut = parse_json(file.metadata()["cut"])
+        return SmallerModel(safetensors.torch.load_file(path), cut)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}); run again with rerun=always") from error
 

@@ -1,4 +1,4 @@
-"""What is 0 where a unit is removed: every rule of an operator says so, and norms ask for it."""
+"""Checks what is known to be 0 where a unit is removed, and the norms that ask for it."""
 
 import pytest
 import torch
