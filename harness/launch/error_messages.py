@@ -78,7 +78,7 @@ def _one_line(error: BaseException, config: DictConfig | None) -> str:
     if surplus:
         key = f"{node}.{surplus}".removeprefix(".")
     if key and "Did you mean to override" not in text:  # a group at several places of the config
-        return _unknown_key(key, config)
+        return _unknown_key(key, config, node if surplus else "")
     if isinstance(error, HydraException) and isinstance(cause, Exception):
         return _with_key(node, _in_one_line(cause), config)
     if node and "full_key:" in text:  # of Hydra or OmegaConf, over several lines
@@ -94,11 +94,13 @@ def _unknown_choice(error: MissingConfigException) -> str:
     return f"{group}={name}: there is no such {group}; {hint}there are: {', '.join(options)}"
 
 
-def _unknown_key(key: str, config: DictConfig | None) -> str:
+def _unknown_key(key: str, config: DictConfig | None, part: str) -> str:
     group = key.partition(".")[0]
     if group in OPTIONAL and (config is None or config.get(group) is None):
         return f"{key}: no {group} is chosen; add {group}=NAME, see conf/{group}/"
     keys = _dotted_keys(OmegaConf.to_container(config, resolve=False)) if config is not None else []
+    if key in keys and part:
+        return f"{key}: the chosen {part} has no such key; where an experiment sets it, add ~{key}"
     if key in keys:
         return f"{key}: another override removes this key, or what holds it; leave one of them out"
     last = key.rpartition(".")[2]

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import ROOT
+from conftest import CONF, ROOT, cases
 from doc_pages import PAGES, name_of
 
 README = ROOT / "README.md"
@@ -18,6 +18,31 @@ TO_BE_WRITTEN = {"harness/saliency/squared.py"}
 def test_the_readme_is_read_in_some_minutes() -> None:
     text = README.read_text()
     assert len(text.splitlines()) <= 150 and len(text.split()) <= 1500
+
+
+@cases(
+    "group, plural",
+    ("saliency", "saliencies"),
+    ("allocation", "allocations"),
+    ("schedule", "schedules"),
+)
+def test_the_readme_counts_the_parts_of_a_group(group, plural) -> None:
+    number = len(list((CONF / group).glob("*.yaml")))
+    assert re.findall(rf"(\d+) {plural}", README.read_text()) == [str(number)]
+
+
+@cases(
+    "group, page",
+    ("saliency", "what_is_pruned"),
+    ("structure", "what_is_pruned"),
+    ("allocation", "what_is_pruned"),
+    ("schedule", "schedules_and_retraining"),
+    ("finetune", "schedules_and_retraining"),
+)
+def test_a_guide_has_a_row_for_each_part_of_a_group(group, page) -> None:
+    rows = re.findall(r"^\| (`.+?) \|", (ROOT / f"docs/guides/{page}.md").read_text(), re.M)
+    shown = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert {file.stem for file in (CONF / group).glob("*.yaml")} - shown == set()
 
 
 @pytest.mark.parametrize("page", OUTSIDE, ids=name_of)

@@ -99,6 +99,14 @@ def test_what_does_not_fit_is_one_line_before_training(
     assert run_folders(tmp_path) == []
 
 
+def test_an_experiment_with_a_density_of_its_own_takes_that_of_the_structure(
+    tmp_path, monkeypatch
+) -> None:
+    fixed = ("schedule=n_m", "schedule.final=null", "allocation=uniform", "~schedule.levels")
+    last = finished(monkeypatch, tmp_path, "experiment=lottery_ticket", *fixed)[-1]
+    assert (last.level, last.density) == (1, 0.5) and set(last.layers.values()) == {0.5}
+
+
 def test_an_excluded_layer_need_not_divide(tmp_path, monkeypatch) -> None:
     wide = ("model.hidden=[12]", "structure.n=1", "structure.m=8", "exclude=[last]")
     last = finished(monkeypatch, tmp_path, *wide)[-1]

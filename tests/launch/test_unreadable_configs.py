@@ -91,6 +91,10 @@ def test_a_method_without_parts_or_label_is_told_with_its_file(
     ("saliency._target_=5", "saliency._target_ must be text, got 5; write the path of a class"),
     ("model.hidden=[] structure=row", "structure=row has nothing to prune"),
     ("training.optimizer.betas=[0.9]", "training.optimizer.betas must be a list of 2 numbers"),
+    (
+        "experiment=lottery_ticket schedule=one_shot",
+        "schedule.levels: the chosen schedule has no such key; where an experiment sets it, add ~s",
+    ),
     ("launch.only=foo", "launch.only: there is no such key"),
 )
 def test_a_key_that_is_not_there_is_told_with_the_right_one(wrong, says, refused) -> None:
