@@ -44,8 +44,8 @@ Entered = tuple[RunContext, RunState, Checkpoints]
 class Run:
     """Describes one run and its folder.
 
-    config holds plain values, environment variables as written; hashed_config the values that name
-    the run; written the same values, as they may be stored.
+    config: plain values, environment variables as written. hashed_config: the values that name the
+    run. written: the same values, as they may be stored.
 
     Raises:
         ValueError: rerun or progress is unknown.
@@ -86,9 +86,7 @@ class Run:
         return Status(self.folder, self.code)
 
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
-        """Runs the experiment unless it is complete; resumes from the latest checkpoint.
-
-        All checks happen before anything is written.
+        """Runs the experiment unless it is complete; checks all before anything is written.
 
         Raises:
             ValueError: the experiment cannot run, or the folder cannot be written or holds
@@ -107,14 +105,13 @@ class Run:
                 last = sink.last  # None above rank 0
             # Again, because a tracker may have run for long in between.
             ranks.on_main(lambda: self._restore(context, state))
-        accuracies = (last.top1, last.validation_top1) if last else ()
-        return Outcome("finished", str(self.folder), "", *accuracies)
+        top1 = (last.top1, last.validation_top1) if last else ()
+        return Outcome("finished", str(self.folder), "", *top1)
 
     @contextmanager
     def _enter(self, experiment: Experiment, ranks: Ranks) -> Iterator[Outcome | Entered]:
         """Yields the run under its folder's lock, ready to start or resume; or its outcome."""
-        done = ranks.on_main(self._finished)
-        if done:
+        if done := ranks.on_main(self._finished):
             yield done
             return
         with StopSignal(ranks) as stop, ExitStack() as stack:
@@ -124,8 +121,7 @@ class Run:
                 rehearse(context, state.model, self.latency, self.REHEARSED)
             stack.enter_context(run_folder_lock(self.folder, checkpointer))
             # Another process may have finished the run just before this one got the lock.
-            done = ranks.on_main(self._finished)
-            if done:
+            if done := ranks.on_main(self._finished):
                 yield done
                 return
             files = checkpointer.checkpoints(self.folder)
@@ -158,11 +154,10 @@ class Run:
             RecordWriter(self.folder, ranks.world_size).log_timing(event="restarted")
 
     def _log_resumed(self, context: RunContext, state: RunState) -> None:
-        ranks = context.ranks
+        ranks, training = context.ranks, state.training
         self._home.describe(ranks)
         # Records after the checkpoint are measured again, with the same result.
         self._restore(context, state, further=True)
-        training = state.training
         facts: dict[str, Any] = {"records": len(state.found_records)}
         facts |= {key: training[key] for key in ("epoch", "step")} if training else {}
         facts["numerics_key"] = numerics_key(ranks)

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
+from harness.experiment.checks.retraining import name_of, retrains, starts_anew, trains
 from harness.experiment.config import ExperimentConfig
 from harness.schedule.shared.gradual import Gradual
-from harness.training.recipe_presets import resolve_recipe
-from harness.vocabulary.step_index import StepIndex
 
 # Per value of prune_at: what gives the run a trained dense model.
 _TRAINED = {"init": "prune_at=after_training", "during_training": "gradual.start_from=trained"}
@@ -21,7 +20,7 @@ def check_parts(experiment: ExperimentConfig) -> None:
 
 def check_steps(experiment: ExperimentConfig, steps: int) -> None:
     """Raises ValueError if a part acts in retraining, and a retraining has no `steps`."""
-    if steps or not _retrains(experiment):
+    if steps or not retrains(experiment):
         return
     acting = {
         "mask_updates": experiment.mask_updates,
@@ -40,11 +39,11 @@ def check_steps(experiment: ExperimentConfig, steps: int) -> None:
 def _mask_updates(experiment: ExperimentConfig) -> Iterator[str]:
     if experiment.mask_updates is None:
         return
-    name = f"mask_updates={_name(experiment.mask_updates)}"
-    schedule, structure = _name(experiment.schedule), f"structure={_name(experiment.structure)}"
+    name = f"mask_updates={name_of(experiment.mask_updates)}"
+    schedule, structure = name_of(experiment.schedule), f"structure={name_of(experiment.structure)}"
     if experiment.schedule.may_grow:
         yield f"schedule={schedule} grows masks too. Leave {name} out."
-    if not _retrains(experiment):
+    if not retrains(experiment):
         yield f"{name} acts while the model retrains, but finetune=none does not retrain."
     if experiment.unmasks_between_levels:
         return
@@ -74,8 +73,8 @@ def _penalty(experiment: ExperimentConfig) -> Iterator[str]:
     penalty, saliency = experiment.penalty, experiment.pruner.saliency
     if penalty and penalty.needs_pending_masks and saliency.update_weights:
         yield (
-            f"penalty={_name(penalty)} must know the pruned weights before its training, but "
-            f"saliency={_name(experiment.saliency)} changes weights while pruning. Set "
+            f"penalty={name_of(penalty)} must know the pruned weights before its training, but "
+            f"saliency={name_of(experiment.saliency)} changes weights while pruning. Set "
             "saliency.update_weights=false, or use another penalty."
         )
 
@@ -88,12 +87,12 @@ def _during_training(experiment: ExperimentConfig) -> Iterator[str]:
                 "Use prune_at=during_training, or leave gradual.* out."
             )
         return
-    during, finetune = "prune_at=during_training", _name(experiment.finetune)
-    if not _retrains(experiment):
+    during, finetune = "prune_at=during_training", name_of(experiment.finetune)
+    if not retrains(experiment):
         yield f"{during} prunes inside a training, but finetune=none has none. Use finetune=keep."
     if experiment.penalty:
         yield (
-            f"penalty={_name(experiment.penalty)} trains before a pruning, but {during} prunes "
+            f"penalty={name_of(experiment.penalty)} trains before a pruning, but {during} prunes "
             "inside a training. Use prune_at=after_training or init."
         )
     plan, epochs = experiment.finetune.plan, experiment.training.epochs
@@ -102,7 +101,7 @@ def _during_training(experiment: ExperimentConfig) -> Iterator[str]:
             f"finetune={finetune} has a length that depends on the speed-up, but {during} prunes "
             "only while it trains. Use finetune=scratch_e or keep."
         )
-    if experiment.gradual.start_from == "trained" and _starts_anew(experiment):
+    if experiment.gradual.start_from == "trained" and starts_anew(experiment):
         yield (
             f"gradual.start_from=trained trains a dense model, but finetune={finetune} does not "
             "start from it. Use gradual.start_from=init, or finetune=keep."
@@ -130,11 +129,11 @@ def _batch_norm(experiment: ExperimentConfig) -> Iterator[str]:
 def _order(experiment: ExperimentConfig) -> Iterator[str]:
     if experiment.pruning_order is None:
         return
-    order, pruner = f"pruning_order={_name(experiment.pruning_order)}", experiment.pruner
+    order, pruner = f"pruning_order={name_of(experiment.pruning_order)}", experiment.pruner
     if pruner.saliency.needs_loss:
         yield (
-            f"saliency={_name(experiment.saliency)} takes gradients of the loss, but the parts of "
-            f"{order} have no loss. Use saliency=sparsegpt, wanda or obs."
+            f"saliency={name_of(experiment.saliency)} takes gradients of the loss, but the parts "
+            f"of {order} have no loss. Use saliency=sparsegpt, wanda or obs."
         )
     if pruner.allocation.needs_curves or experiment.prune_at == "during_training":
         yield (
@@ -147,8 +146,8 @@ def _compact(experiment: ExperimentConfig) -> Iterator[str]:
     if experiment.compact != "never" and experiment.structure.granularity == "weight":
         yield (
             f"compact={experiment.compact} removes whole units, but structure="
-            f"{_name(experiment.structure)} prunes single weights. Use structure=filter, neuron or "
-            "row, or compact=never."
+            f"{name_of(experiment.structure)} prunes single weights. Use structure=filter, neuron "
+            "or row, or compact=never."
         )
     if experiment.compact != "never" and getattr(experiment.allocation, "min_units", 1) < 1:
         yield (
@@ -167,9 +166,9 @@ def _compact(experiment: ExperimentConfig) -> Iterator[str]:
 
 
 def _retraining(experiment: ExperimentConfig) -> Iterator[str]:
-    prune_at, retrains = experiment.prune_at, _retrains(experiment)
+    prune_at, any_retraining = experiment.prune_at, retrains(experiment)
     if experiment.distillation:
-        name = f"distillation={_name(experiment.distillation)}"
+        name = f"distillation={name_of(experiment.distillation)}"
         if not experiment.starts_trained:
             yield (
                 f"{name} needs a dense model, but prune_at={prune_at} prunes "
@@ -180,9 +179,9 @@ def _retraining(experiment: ExperimentConfig) -> Iterator[str]:
                 f"{name} needs a trained dense model, but training.epochs=0 leaves it untrained. "
                 "Raise training.epochs, or give weights."
             )
-        if not retrains:
+        if not any_retraining:
             yield f"{name} acts while the model retrains, but finetune=none trains nothing."
-    if experiment.control == "reinitialised" and not retrains:
+    if experiment.control == "reinitialised" and not any_retraining:
         yield (
             "control=reinitialised trains new weights under the mask, but this finetune mode does "
             "not retrain. Use another finetune, or leave this control out."
@@ -202,7 +201,7 @@ def _initial(experiment: ExperimentConfig) -> Iterator[str]:
         return
     several = experiment.schedule.varies or experiment.unmasks_between_levels
     given = experiment.penalty is not None or experiment.weights is not None
-    rescored = given or (several and _trains(experiment))
+    rescored = given or (several and trains(experiment))
     if rescored and not experiment.rescore_trained:
         yield (
             f"prune_at=init scores the initial model, but {_trained_before(experiment)}, or "
@@ -225,37 +224,14 @@ def _trained_before(experiment: ExperimentConfig) -> str:
         )
     if experiment.penalty:
         return (
-            f"penalty={_name(experiment.penalty)} trains it before the first pruning. Leave the "
+            f"penalty={name_of(experiment.penalty)} trains it before the first pruning. Leave the "
             "penalty out, use prune_at=after_training"
         )
     levels = getattr(experiment.schedule, "levels", None)
     more = f" schedule.levels={levels}" if levels else ""
+    finetune = name_of(experiment.finetune)
     return (
-        f"schedule={_name(experiment.schedule)}{more} with finetune={_name(experiment.finetune)} "
-        "scores trained weights from level 2 on. Use schedule=one_shot (schedule.rounds=N: new "
+        f"schedule={name_of(experiment.schedule)}{more} with finetune={finetune} scores "
+        " trained weights from level 2 on. Use schedule=one_shot (schedule.rounds=N: new "
         "scores N times before any training)"
     )
-
-
-def _starts_anew(experiment: ExperimentConfig) -> bool:
-    """True if retraining takes no weights that training has made."""
-    epochs, finetune = experiment.training.epochs, experiment.finetune
-    replaced = finetune.initial_weights(epochs, lambda index: {}, dict) is not None
-    return replaced and not any(map(any, finetune.dense_checkpoints_needed(epochs)))
-
-
-def _trains(experiment: ExperimentConfig) -> bool:
-    """True if retraining has at least one epoch."""
-    plan = experiment.finetune.plan(experiment.training.epochs, 1.0)
-    recipe = plan and resolve_recipe(plan, experiment.training, experiment.retraining)
-    return bool(plan and recipe and plan.begin < StepIndex(recipe.epochs))
-
-
-def _retrains(experiment: ExperimentConfig) -> bool:
-    return experiment.finetune.plan(experiment.training.epochs, 1.0) is not None
-
-
-def _name(part: object) -> str:
-    """Returns a part's name in conf/, which is that of its module."""
-    kind, (package, _, module) = type(part), type(part).__module__.rpartition(".")
-    return module if package.startswith("harness.") else kind.__name__

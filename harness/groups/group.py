@@ -1,6 +1,6 @@
 """Defines groups: the units of a network whose parts must be kept or removed together."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,16 +81,32 @@ def group_masks(
     They cover the consumers' columns too, so that a removed unit gives nothing whatever its
     activation makes of 0.
     """
+    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     masks: Tensors = {}
-    for (name, dim), flags in _alive(groups, kept, parameters).items():
-        if flags.all():
-            continue
-        tensor = parameters[name]
-        mask = masks.setdefault(name, torch.ones_like(tensor, dtype=torch.bool))
-        view = [1] * tensor.dim()
-        view[dim] = -1
-        masks[name] = mask & flags.to(tensor.device).view(view)
+    for group in groups:
+        if group.name in kept and not kept[group.name].all():
+            members = [member for member in group.members if member.name in parameters]
+            for name, mask in member_masks(members, kept[group.name], shapes).items():
+                masks[name] = masks[name] & mask if name in masks else mask
     return masks
+
+
+def member_masks(
+    members: Iterable[Member], kept: Tensor, shapes: Mapping[str, tuple[int, ...]]
+) -> Tensors:
+    """Returns the masks, True stays, of tensors of which only these units keep their slices.
+
+    kept: (units,) bool. shapes: of the members' tensors, by name.
+    """
+    masks: Tensors = {}
+    for member in members:
+        shape = shapes[member.name]
+        flags = kept.new_ones(shape[member.dim], dtype=torch.bool)
+        flags[member.indices.to(kept.device)[~kept].flatten()] = False
+        mask = flags.view([-1 if d == member.dim else 1 for d in range(len(shape))])
+        mask = mask.expand(shape)
+        masks[member.name] = masks[member.name] & mask if member.name in masks else mask
+    return {name: mask.contiguous() for name, mask in masks.items()}
 
 
 def living_units(

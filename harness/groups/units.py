@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from harness.groups.group import Group, Member, alive_in
+from harness.groups.group import Group, Member, alive_in, member_masks
 from harness.vocabulary.tensors import Companions, Tensors
 
 Pooling = Literal["mean", "sum", "l2"]
@@ -173,22 +173,11 @@ class GroupUnits(UnitSet):
         return pooled(torch.cat([part.flatten(1) for part in parts], 1), (1,), self.pool_by)
 
     def masks(self, kept: Tensor) -> Tensors:
-        return self._masks(kept, self._parameters)
+        return member_masks(self._parameters, kept, self.shapes)
 
     def row_masks(self, kept: Tensor) -> Tensors:
         """Returns the masks of the weights' rows alone, columns of consumers left out."""
-        return self._masks(kept, self._scored)
-
-    def _masks(self, kept: Tensor, members: Iterable[Member]) -> Tensors:
-        masks: Tensors = {}
-        for member in members:
-            shape = self.shapes[member.name]
-            flags = kept.new_ones(shape[member.dim], dtype=torch.bool)
-            flags[member.indices.to(kept.device)[~kept].flatten()] = False
-            mask = flags.view([-1 if d == member.dim else 1 for d in range(len(shape))])
-            mask = mask.expand(shape)
-            masks[member.name] = masks[member.name] & mask if member.name in masks else mask
-        return {name: mask.contiguous() for name, mask in masks.items()}
+        return member_masks(self._scored, kept, self.shapes)
 
     def alive(self, kept: Tensors) -> Tensor:
         return alive_in(self.group, kept)

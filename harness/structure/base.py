@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harness.groups.units import Units, WeightUnits
 from harness.vocabulary.n_of_m import NOfM
+from harness.vocabulary.tensors import prunable_layers
 from harness.vocabulary.topk import topk_mask
 
 
@@ -63,6 +64,8 @@ class Structure(ABC):
 class Pattern(Structure):
     """Divides each weight by itself: its units are masked, and nothing else goes with them."""
 
+    reads_sample: ClassVar[bool] = False
+
     @abstractmethod
     def pool(self, scores: Tensor) -> Tensor:
         """Pools scores of a weight's elements to one score per unit."""
@@ -71,7 +74,20 @@ class Pattern(Structure):
     def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Expands the mask of a weight's units to its elements, in the weight's shape."""
 
-    def units_in(self, weights: Mapping[str, Tensor]) -> Units:
+    def units(self, model: nn.Module, sample: Tensor) -> Units:
+        """Returns the units of all weights of layers of the structure's kinds."""
+        layers = prunable_layers(model)
+        names = [name for name, layer in layers.items() if isinstance(layer, self.kinds)]
+        if not names:
+            own = type(self).__module__.rpartition(".")[2]
+            kinds = ", ".join(sorted({type(layer).__name__ for layer in layers.values()}))
+            raise ValueError(
+                f"structure={own} has nothing to prune: the model's layers are {kinds}, and "
+                f"{self.noun}s of other layers are pruned; use structure=element"
+            )
+        return self.divide({name: model.get_parameter(name).detach() for name in names})
+
+    def divide(self, weights: Mapping[str, Tensor]) -> Units:
         """Returns the units of these weights."""
         single = self.granularity == "weight"
         return {

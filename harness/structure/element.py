@@ -1,11 +1,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.groups.units import Units
 from harness.structure.base import Pattern
-from harness.vocabulary.tensors import prunable_weights
 
 
 @dataclass(frozen=True)
@@ -14,10 +12,6 @@ class Element(Pattern):
 
     granularity: ClassVar[str] = "weight"
     noun: ClassVar[str] = "weight"
-    reads_sample: ClassVar[bool] = False
-
-    def units(self, model: nn.Module, sample: Tensor) -> Units:
-        return self.units_in(prunable_weights(model))
 
     def pool(self, scores: Tensor) -> Tensor:
         return scores

@@ -4,10 +4,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from harness.groups.units import Pooling, Units, pooled
+from harness.groups.units import Pooling, pooled
 from harness.structure.base import Pattern
 from harness.vocabulary.checks import check_declared
-from harness.vocabulary.tensors import prunable_layers
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,9 @@ class Kernel(Pattern):
     granularity: ClassVar[str] = "unit"
     noun: ClassVar[str] = "kernel"
     kinds: ClassVar[tuple[type[nn.Module], ...]] = (_ConvNd,)
-    reads_sample: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_declared(self)
-
-    def units(self, model: nn.Module, sample: Tensor) -> Units:
-        layers = prunable_layers(model)
-        names = [name for name, layer in layers.items() if isinstance(layer, self.kinds)]
-        if not names:
-            kinds = sorted({type(layer).__name__ for layer in layers.values()})
-            raise ValueError(
-                f"structure=kernel has nothing to prune: the model's layers are {', '.join(kinds)},"
-                " and kernels are of convolutions; use structure=tile or structure=element"
-            )
-        return self.units_in({name: model.get_parameter(name) for name in names})
 
     def pool(self, scores: Tensor) -> Tensor:
         return pooled(scores.flatten(2), (2,), self.pool_by)

@@ -8,7 +8,6 @@ from harness.structure.base import Pattern
 from harness.structure.shared.divided import Division, check_divided
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.n_of_m import NOfM
-from harness.vocabulary.tensors import prunable_layers
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,6 @@ class NM(Pattern):
     granularity: ClassVar[str] = "weight"
     noun: ClassVar[str] = "weight"
     kinds: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    reads_sample: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_declared(self)
@@ -51,17 +49,6 @@ class NM(Pattern):
     @property
     def n_of_m(self) -> NOfM:
         return NOfM(self.n, self.m)
-
-    def units(self, model: nn.Module, sample: Tensor) -> Units:
-        layers = prunable_layers(model)
-        names = [name for name, layer in layers.items() if isinstance(layer, self.kinds)]
-        if not names:
-            kinds = sorted({type(layer).__name__ for layer in layers.values()})
-            raise ValueError(
-                f"structure=n_m has nothing to prune: the model's layers are {', '.join(kinds)}; "
-                "use structure=element"
-            )
-        return self.units_in({name: model.get_parameter(name) for name in names})
 
     def check(self, model: nn.Module, units: Units) -> None:
         """Checks that m divides the inputs of each weight.

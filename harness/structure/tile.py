@@ -7,7 +7,6 @@ from harness.groups.units import Pooling, Units, pooled
 from harness.structure.base import Pattern
 from harness.structure.shared.divided import Division, check_divided
 from harness.vocabulary.checks import check_declared
-from harness.vocabulary.tensors import prunable_weights
 
 SIZE = "a whole number >= 1"
 
@@ -38,13 +37,9 @@ class Tile(Pattern):
 
     granularity: ClassVar[str] = "unit"
     noun: ClassVar[str] = "tile"
-    reads_sample: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_declared(self)
-
-    def units(self, model: nn.Module, sample: Tensor) -> Units:
-        return self.units_in(prunable_weights(model))
 
     def check(self, model: nn.Module, units: Units) -> None:
         """Checks that height and width divide each weight.

@@ -61,7 +61,7 @@ class Event:
         masks = self.pruner.propose(
             self.model,
             self.store,
-            Element().units_in(weights),
+            Element().divide(weights),
             RequestedSize(keep, "parameters"),
             no_data,
         ).masks

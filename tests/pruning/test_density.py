@@ -63,7 +63,7 @@ def shares(masks: dict[str, Tensor]) -> dict[str, float]:
 def test_a_unit_of_a_layer_without_counted_macs_costs_none_also_where_it_is_the_only_one() -> None:
     model = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 3))
     weights = prunable_weights(model)
-    units, model_info = Element().units_in(weights), ModelInfo(macs={"1.weight": 6})
+    units, model_info = Element().divide(weights), ModelInfo(macs={"1.weight": 6})
     layers = layers_of(weights, model, units, model_info)
     assert [layer.macs_per_unit for layer in layers.values()] == [0, 2]
 
@@ -153,7 +153,7 @@ def test_a_density_by_hand() -> None:
     assert Scope(Neuron(), units).density(masks) == 10 / 32
     masks["b.weight"][1, 3] = -2.0
     assert Scope(Neuron(), units).density(masks) == 16 / 32
-    single = Element().units_in(masks)
+    single = Element().divide(masks)
     assert Scope(Element(), single).density(masks) == 3 / 24
 
 
@@ -163,7 +163,7 @@ def test_a_density_says_what_it_is_of() -> None:
     describe = Scope(Filter(), left, every_unit).describe()
     assert describe == "filters by their parameters, without 0, 5"
     names = ("fc1.weight", "a.weight", "b.weight")
-    units = Element().units_in({name: torch.ones(2, 2) for name in names})
+    units = Element().divide({name: torch.ones(2, 2) for name in names})
     assert Scope(Element(), units).describe() == "weights"
     outputs = frozenset(("a.weight", "b.weight"))
     assert Scope(Element(), units, {}, outputs).describe() == "weights, with output layer a, b"

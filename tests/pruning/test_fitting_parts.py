@@ -41,7 +41,7 @@ class Blocks(Pattern):
     granularity: ClassVar[str] = "unit"
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
-        return self.units_in(prunable_weights(model))
+        return self.divide(prunable_weights(model))
 
     def pool(self, scores: Tensor) -> Tensor:
         return scores.flatten().view(-1, self.width).sum(dim=1)
@@ -92,7 +92,7 @@ def test_what_a_bare_saliency_has_is_its_own() -> None:
     pruner, model = Pruner(signed, Element(), Uniform()), nn.Linear(2, 2)
     assert (pruner.saliency.signed, pruner.saliency.rounds) == (True, 7)
     with pytest.raises(ValueError, match="refused weight"):
-        units = Element().units_in({"weight": model.weight})
+        units = Element().divide({"weight": model.weight})
         pruner.check(RequestedSize(1, "parameters"), model, units)
 
 

@@ -16,7 +16,7 @@ from harness.structure.element import Element
 from harness.structure.neuron import Neuron
 
 NAMES = ("conv.weight", "fc1.weight", "fc2.weight")
-UNITS: Units = Element().units_in({name: torch.ones(2, 2) for name in NAMES})
+UNITS: Units = Element().divide({name: torch.ones(2, 2) for name in NAMES})
 PLACES = LayerOrder(tuple(UNITS), frozenset(["conv.weight"]), frozenset(["fc2.weight"]))
 
 

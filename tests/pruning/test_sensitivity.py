@@ -85,7 +85,7 @@ def test_a_density_above_what_is_alive_prunes_nothing_and_is_not_measured_again(
         calls += 1
         return at_ones(network, 2)
 
-    units = Element().units_in({"0.weight": network[0].weight})
+    units = Element().divide({"0.weight": network[0].weight})
     scores = pruner.unit_scores(network, store, units, NO_DATA)
     curves = measure_curves(network, scores, dict, [0.9, 0.5, 0.25], evaluate)
 

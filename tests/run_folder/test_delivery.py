@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from harness.allocation.uniform import Uniform
+from harness.model_state.torch_prune import from_torch_prune, to_torch_prune
 from harness.models.mlp import Mlp
 from harness.pruning.budget import RequestedSize
 from harness.pruning.masks import MaskStore
@@ -15,10 +16,8 @@ from harness.pruning.reader import Calibration
 from harness.run_folder.export import (
     ExportedModel,
     export_model,
-    from_torch_prune,
     load_exported,
     read_exported,
-    to_torch_prune,
 )
 from harness.run_folder.outcome import CONFIG, MASKS, MODEL
 from harness.run_folder.status_file import Status

@@ -1,1 +1,1 @@
-"""Checks before any training that the data, the task and the model of a run fit each other."""
+"""Checks before any training that parts, data, task and model of a run fit each other."""
