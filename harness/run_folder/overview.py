@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.run_folder import progress_file, records
 from harness.run_folder.curve_records import FILE
-from harness.run_folder.outcome import RESULTS
+from harness.run_folder.outcome import COMPACT, RESULTS
 from harness.run_folder.progress_file import RunProgress
 from harness.system.atomic_files import read_object
 from harness.system.json_schema import parse_json
@@ -94,7 +94,7 @@ def run_status(folder: Path, label: str) -> RunStatus:
     except (ValueError, OSError) as error:
         return RunStatus(label, str(folder), "failed", str(error))
     if state == "finished":
-        state = "done" if _is_whole(folder) else "missing"
+        state = "done" if _is_whole(folder, status.get("sha256", {})) else "missing"
     elif state == "running" and not is_held(folder):
         state = "interrupted"
     reason = status.get("reason", "") if state in ("failed", "interrupted") else ""
@@ -169,9 +169,11 @@ def _below(folder: Path) -> list[Path]:
     return []
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_whole(folder: Path, sums: Mapping[str, object]) -> bool:
+    """True if all results are there. sums: of the files that the run had when it finished."""
     results = (FILE,) if folder.parent.name == "sensitivity" else RESULTS
-    return all((folder / name).exists() for name in results)
+    further = (COMPACT,) if COMPACT in sums else ()
+    return all((folder / name).exists() for name in (*results, *further))
 
 
 def _sample(runs: Sequence[RunStatus]) -> list[RunStatus]:

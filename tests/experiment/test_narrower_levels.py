@@ -11,6 +11,7 @@ from hydra.errors import InstantiationException
 from whole_runs import SMALL, Whole, whole_run
 
 from harness import load, load_compacted
+from harness.run_folder.overview import scan
 from harness.training.loop import Loop
 
 RUN = (
@@ -142,6 +143,7 @@ def test_a_smaller_network_that_is_damaged_is_refused_and_made_again(
         before = file.read_bytes()
         if change == "gone":
             file.unlink()
+            assert [each.state for each in scan(tmp_path).runs] == ["missing"]
         else:
             file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))  # the last entry's sign bit
         with pytest.raises(ValueError, match=r"compact\.safetensors"):

@@ -10,15 +10,9 @@ import safetensors.torch
 import torch
 
 import harness
+from harness.model_state.torch_prune import to_torch_prune
 from harness.models.mlp import Mlp
-from harness.run_folder.export import (
-    CONFIG,
-    MASKS,
-    MODEL,
-    ExportedModel,
-    export_model,
-    to_torch_prune,
-)
+from harness.run_folder.export import CONFIG, MASKS, MODEL, ExportedModel, export_model
 from harness.run_folder.status_file import Status
 from harness.vocabulary.tensors import Tensors
 

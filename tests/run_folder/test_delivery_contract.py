@@ -9,16 +9,10 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 import harness
+from harness.model_state.torch_prune import from_torch_prune, to_torch_prune
 from harness.model_state.whole_state import whole_state
 from harness.models.base import Model
-from harness.run_folder.export import (
-    MASKS,
-    MODEL,
-    ExportedModel,
-    export_model,
-    from_torch_prune,
-    to_torch_prune,
-)
+from harness.run_folder.export import MASKS, MODEL, ExportedModel, export_model
 from harness.run_folder.status_file import Status
 from harness.structure.base import Structure
 from harness.vocabulary.tensors import Tensors
