@@ -207,3 +207,23 @@ def test_a_classifier_tied_to_an_embedding_keeps_its_units(before) -> None:
     # Of the table, columns alone: an entry is never removed.
     assert units["fc.weight"].masks(torch.arange(6) > 0)[tied].any(1).all()
     assert graph_of(model, ids).outputs == {tied}
+
+
+class TwoKinds(nn.Module):
+    """Adds the outputs of a convolution and of a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 1), nn.Linear(3, 4)
+        self.hidden, self.o = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        added = self.conv(x).mean((2, 3)) + self.fc(x.mean((2, 3)))
+        return self.o(self.hidden(added.relu()).relu())
+
+
+def test_units_that_layers_of_another_kind_compute_too_stay_whole_by_name(caplog) -> None:
+    with caplog.at_level(logging.INFO):
+        assert list(Neuron().units(TwoKinds(), IMAGES)) == ["hidden.weight"]
+    assert "conv computes a part of each unit" in caplog.text
+    assert list(Row().units(TwoKinds(), IMAGES)) == ["conv.weight", "hidden.weight"]
