@@ -113,9 +113,9 @@ def _own_label(actual: dict[str, Any], files: dict[str, Path]) -> str | None:
 
 
 def _own_part_names(config: dict[str, Any]) -> list[str]:
-    """Returns the class names of own components in groups that conf/ does not have."""
-    parts = (config.get(key) for key in ("pruning_order",))
-    return [part["_target_"].rpartition(".")[2] for part in parts if part]
+    """Returns the class name of an own pruning order, a group that conf/ does not have."""
+    order = config.get("pruning_order")
+    return [order["_target_"].rpartition(".")[2]] if order else []
 
 
 def _scored_weights(config: dict[str, Any]) -> str:
