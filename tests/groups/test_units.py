@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.groups.find import groups_of
+from harness.groups.group import living_units
 from harness.groups.units import GroupUnits, Pooling, masks_of
 
 
@@ -72,3 +73,11 @@ def test_masks_of_two_groups_and_those_in_force_all_hold() -> None:
 
     assert masks["2.weight"].tolist() == [[False, False], [True, False], [False, False]]
     assert masks["4.weight"].tolist() == [[True, True, False]]
+
+
+def test_a_unit_whose_bias_has_no_mask_lives() -> None:
+    units = units_of_stream()
+    masks, parameters = units.row_masks(torch.tensor([True, False])), Stream().state_dict()
+    biases = {f"{layer}.bias": torch.tensor([True, False]) for layer in ("stem", "inner")}
+    assert living_units([units.group], masks, parameters)["stem"].all()
+    assert living_units([units.group], masks | biases, parameters)["stem"].tolist() == [True, False]
