@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.groups.compact import compact_model
 from harness.groups.find import groups_of
-from harness.groups.group import living_units
+from harness.groups.group import Group, Member, alive_in, living_units
 from harness.groups.units import GroupUnits, Pooling, masks_of
 
 
@@ -81,3 +82,24 @@ def test_a_unit_whose_bias_has_no_mask_lives() -> None:
     biases = {f"{layer}.bias": torch.tensor([True, False]) for layer in ("stem", "inner")}
     assert living_units([units.group], masks, parameters)["stem"].all()
     assert living_units([units.group], masks | biases, parameters)["stem"].tolist() == [True, False]
+
+
+def test_a_unit_lives_while_one_entry_of_one_layer_does() -> None:
+    group = units_of_stream().group
+    kept = {
+        "stem.weight": torch.zeros(2, 3),
+        "inner.weight": torch.tensor([[0.0, 2.0], [0.0, 0.0]]),
+    }
+    assert alive_in(group, kept).tolist() == [True, False]
+    heads = Group("w", 2, (Member("w", 0, torch.tensor([[0, 1], [2, 3]]), "output"),))
+    assert alive_in(heads, {"w": torch.tensor([0.0, 1.0, 0.0, 0.0])}).tolist() == [True, False]
+
+
+def test_masked_units_of_a_pinned_group_stay_as_zeros() -> None:
+    model, inputs = Stream(), torch.randn(2, 3)
+    masks = {"head.weight": torch.ones(2, 2, dtype=torch.bool), "head.bias": torch.ones(2) > 0}
+    for mask in masks.values():
+        mask[0] = False
+    compacted = compact_model(model, masks, groups_of(model, inputs), inputs)
+    assert compacted.model.head.out_features == 2 and not compacted.kept_indices
+    assert not compacted.model(inputs)[:, 0].any() and compacted.model(inputs)[:, 1].all()
