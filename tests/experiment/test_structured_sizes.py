@@ -53,3 +53,11 @@ def test_the_network_cut_to_its_filters_has_the_recorded_sizes(folder) -> None:
 
 def test_the_network_that_is_left_meets_the_asked_speedup(folder) -> None:
     assert records_of(folder)[-1].speedup == pytest.approx(4, rel=0.05)
+
+
+def test_a_record_says_what_was_asked_in_densities_and_compressions_of_macs(folder) -> None:
+    record = records_of(folder)[-1]
+    assert record.requested_counts == "macs"
+    # By rows, with which columns go: a network of a quarter has much more than a quarter of them.
+    assert record.requested_compression == pytest.approx(4, rel=1e-9)
+    assert record.requested_density == pytest.approx(record.density, abs=0.03)

@@ -1,4 +1,4 @@
-"""Operators that let no unit of their input go, each with the reason that it gives."""
+"""Tests that operators that let no unit of their input go say why."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Scores, sizes and masks of the units of a group, written here by hand."""
+"""Tests scores, sizes and masks of the units of a group, written here by hand."""
 
 import pytest
 import torch

@@ -69,6 +69,8 @@ def test_half_of_the_units_is_less_than_half_of_the_network() -> None:
     assert size_model.size_at(0.5) == 8 + 6 + 4
     density = account_of(Pruner(Magnitude(), Neuron(), GlobalRanking()), "density")
     assert size_model.converted(18 / 52, density) == pytest.approx(0.5, abs=0.05)
+    # 2 of 5 rows of 4 parameters and 2 of 4 of 6 are left in that network.
+    assert density.converted(20 / 44, size_model) == 18 / 52
 
 
 def test_a_budget_of_single_weights_leaves_biases_out() -> None:
