@@ -78,6 +78,20 @@ def test_the_first_update_is_not_looked_for_forever() -> None:
         first_update.FirstUpdate.of(Own(print, interval=10**6), 10**12)
 
 
+def test_gradients_are_those_of_the_steps_up_to_the_first_update() -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Asked(Rigl):
+        def needs_dense_gradients(self, step: int, steps: int) -> bool:
+            asked.append((step, steps))
+            return True
+
+    for first, needed in ((0, [False, True, False]), (3, [True, True, False])):
+        update = first_update.FirstUpdate(Asked(), first, 16)
+        assert [update.needs_dense_gradients(step, 3) for step in range(3)] == needed
+    assert asked == [(0, 16), (2, 16), (3, 16)]
+
+
 def test_the_scaler_of_float16_is_left_out(caplog) -> None:
     caplog.set_level(logging.INFO)
     rehearse("retraining.autocast=float16", "penalty=l1", "rescore_trained=true")

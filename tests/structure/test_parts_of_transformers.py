@@ -118,6 +118,19 @@ def linear() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 3))
 
 
+class Added(nn.Module):
+    """Adds to the outputs of linear layers a table of positions, if it has one."""
+
+    def __init__(self, layers: int, table: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(6, 4) for _ in range(layers))
+        self.table, self.o = nn.Embedding(5, 4) if table else None, nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = sum(layer(x) for layer in self.layers)
+        return self.o(made + self.table(torch.arange(5)) if self.table else made)
+
+
 class MultiHead(nn.Module):
     """Has the attention of torch, whose heads its class does not let go."""
 
@@ -147,6 +160,8 @@ POSITIONS = torch.zeros(2, 5, 6)
         ("attention_head", MultiHead, POSITIONS, CLASS),
         ("attention_head", lambda: MultiHead(6), POSITIONS, CLASS),
         ("ffn", linear, POSITIONS, NO_BLOCK),
+        ("ffn", lambda: Added(3, table=False), POSITIONS, NO_BLOCK),
+        ("ffn", lambda: Added(2, table=True), POSITIONS, NO_BLOCK),
         ("ffn", lambda: nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(32, 2)),
          torch.zeros(2, 1, 4, 4), NO_BLOCK),
         ("group", linear, POSITIONS, "of 0: it is an output of the model"),
