@@ -232,6 +232,6 @@ def _trained_before(experiment: ExperimentConfig) -> str:
     finetune = name_of(experiment.finetune)
     return (
         f"schedule={name_of(experiment.schedule)}{more} with finetune={finetune} scores "
-        " trained weights from level 2 on. Use schedule=one_shot (schedule.rounds=N: new "
+        "trained weights from level 2 on. Use schedule=one_shot (schedule.rounds=N: new "
         "scores N times before any training)"
     )
