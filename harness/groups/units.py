@@ -5,21 +5,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from harness.groups.group import Group, Member, alive_in, member_masks
+from harness.groups.pooling import Normalize, Pooling, PoolOver, normalized, pooled
 from harness.vocabulary.tensors import Companions, Tensors
-
-Pooling = Literal["mean", "sum", "l2"]
 
 
 class UnitSet(ABC):
     """Holds units of which each is kept or removed whole.
 
-    weights: names of the weights whose scores decide; several where their outputs are added.
+    weights: names of the weights that compute the units; several where their outputs are added.
+    scored: names of the parameters whose scores decide: `weights`, or all in `masked`.
     size: parameters of one unit in these weights, with its biases and norm parameters.
     masked: names of all parameters of which a removed unit owns entries.
     has_rows: a unit consists of rows of the weights, their first dimension, so that a score per row
@@ -27,13 +26,18 @@ class UnitSet(ABC):
     """
 
     weights: tuple[str, ...]
+    scored: tuple[str, ...]
     size: int
     masked: tuple[str, ...]
     has_rows: bool
 
     @abstractmethod
     def pool(self, scores: Tensors) -> Tensor:
-        """Returns one score per unit from those of the weights' elements, or of their rows."""
+        """Returns one score per unit from those of the elements in `scored`, or of their rows."""
+
+    def normalized(self, scores: Tensor) -> Tensor:
+        """Returns what scores of several sets are compared by; pruned units have -inf."""
+        return scores
 
     @abstractmethod
     def masks(self, kept: Tensor) -> Tensors:
@@ -82,6 +86,10 @@ class WeightUnits(UnitSet):
         return (self.name,)
 
     @property
+    def scored(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (self.name,)
+
+    @property
     def masked(self) -> tuple[str, ...]:  # type: ignore[override]
         return (self.name,)
 
@@ -113,20 +121,28 @@ class GroupUnits(UnitSet):
 
     Args:
         group: what a unit consists of.
-        weights: the members whose scores are pooled.
-        pool_by: how: mean, sum, or the root of the sum of squares of all elements of a unit.
+        weights: of the convolutions and linear layers that compute a unit.
+        pool_by: how the scores of all elements of a unit are pooled.
         shapes: of all parameters of the model, by name.
+        pool_over: the rows of `weights`, or what a unit owns in all parameters.
+        normalize: what a group's scores are divided by before groups are compared.
     """
 
     group: Group
     weights: tuple[str, ...]
     pool_by: Pooling
     shapes: Mapping[str, tuple[int, ...]]
+    pool_over: PoolOver = "producers"
+    normalize: Normalize = "none"
+
+    @property
+    def scored(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.weights if self.pool_over == "producers" else self.masked
 
     @cached_property
     def has_rows(self) -> bool:  # type: ignore[override]
         # The units of a transposed convolution are its columns.
-        return all(member.dim == 0 for member in self._scored)
+        return all(member.dim == 0 for member in self._rows)
 
     @cached_property
     def size(self) -> int:  # type: ignore[override]
@@ -154,7 +170,7 @@ class GroupUnits(UnitSet):
         return (member for member in self.group.members if member.name in self.shapes)
 
     @property
-    def _scored(self) -> Iterable[Member]:
+    def _rows(self) -> Iterable[Member]:
         return (m for m in self.group.members if m.name in self.weights and m.role == "output")
 
     def _size_in(self, member: Member) -> int:
@@ -166,60 +182,54 @@ class GroupUnits(UnitSet):
 
     def pool(self, scores: Tensors) -> Tensor:
         parts = []
-        for member in self._scored:
+        for member in self._rows if self.pool_over == "producers" else self._parameters:
             rows = scores[member.name].movedim(member.dim, 0)
             indices = member.indices.to(rows.device)
             parts.append(rows.flatten(1)[indices] if rows.dim() > 1 else rows[indices])
         return pooled(torch.cat([part.flatten(1) for part in parts], 1), (1,), self.pool_by)
+
+    def normalized(self, scores: Tensor) -> Tensor:
+        return normalized(scores, self.normalize)
 
     def masks(self, kept: Tensor) -> Tensors:
         return member_masks(self._parameters, kept, self.shapes)
 
     def row_masks(self, kept: Tensor) -> Tensors:
         """Returns the masks of the weights' rows alone, columns of consumers left out."""
-        return member_masks(self._scored, kept, self.shapes)
+        return member_masks(self._rows, kept, self.shapes)
 
     def alive(self, kept: Tensors) -> Tensor:
         return alive_in(self.group, kept)
 
 
-def pooled(scores: Tensor, dims: tuple[int, ...], by: Pooling) -> Tensor:
-    """Returns mean, sum or sqrt(sum of squares) over these dimensions, which hold a unit.
-
-    >>> [float(pooled(torch.tensor([[3.0, 4.0]]), (1,), by)) for by in ("mean", "sum", "l2")]
-    [3.5, 7.0, 5.0]
-    """
-    if by == "l2":
-        return scores.square().sum(dim=dims).sqrt()
-    return scores.sum(dim=dims) if by == "sum" else scores.mean(dim=dims)
-
-
-def scored(units: Units) -> tuple[str, ...]:
-    """Returns the names of the weights whose scores decide about these units."""
+def weights_of(units: Units) -> tuple[str, ...]:
+    """Returns the names of the weights that compute these units."""
     return tuple(dict.fromkeys(name for each in units.values() for name in each.weights))
 
 
-def scored_weights(units: Units, model: nn.Module) -> Tensors:
-    """Returns these weights (detached, not copied), by name."""
-    return {name: model.get_parameter(name).detach() for name in scored(units)}
+def scored_parameters(units: Units, model: nn.Module) -> Tensors:
+    """Returns the parameters whose scores decide (detached, not copied), by name."""
+    names = dict.fromkeys(name for each in units.values() for name in each.scored)
+    return {name: model.get_parameter(name).detach() for name in names}
 
 
 def pooled_scores(units: Units, scores: Tensors) -> Tensors:
-    """Returns one score per unit, by name in `units`, from those of weights."""
+    """Returns one score per unit, by name in `units`, from those of parameters."""
     return {name: each.pool(scores) for name, each in units.items()}
 
 
 def equal_scores(units: Units, model: nn.Module) -> Tensors:
     """Returns equal scores, one per unit, by name in `units`."""
-    weights = scored_weights(units, model)
-    return pooled_scores(units, {name: torch.ones_like(w) for name, w in weights.items()})
+    parameters = scored_parameters(units, model)
+    return pooled_scores(units, {name: torch.ones_like(p) for name, p in parameters.items()})
 
 
 def companions_of(units: Units) -> Companions:
-    """Returns for each weight that is scored the parameters that go with its rows."""
+    """Returns for each parameter that is scored those that go with its rows."""
     found: dict[str, tuple[str, ...]] = {}
     for each in units.values():
-        for name, vectors in each.companions.items():
+        for name in each.scored:
+            vectors = each.companions.get(name, ())
             found[name] = tuple(dict.fromkeys((*found.get(name, ()), *vectors)))
     return found
 

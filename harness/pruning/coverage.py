@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from harness.groups.units import GroupUnits, Units, scored
+from harness.groups.units import GroupUnits, Units, weights_of
 from harness.pruning.graph.graph import Graph, graph_of
 from harness.vocabulary.tensors import TABLES, preserve_parameters, prunable_layers
 
@@ -28,7 +28,7 @@ def check_not_recomputed(units: Units, graph: Graph) -> None:
             value.
     """
     single = {name: each for name, each in units.items() if not isinstance(each, GroupUnits)}
-    inside = scored(single)
+    inside = weights_of(single)
     for name in inside:
         if name in graph.computed:
             layer = name.removesuffix(".weight")
@@ -62,11 +62,11 @@ def units_in_use(
     uncalled = [name for name in idle if name not in helpers]
     for names, outcome in (
         (
-            [n for n in uncalled if n in scored(units)],
+            [n for n in uncalled if n in weights_of(units)],
             "pruned although a forward pass of a sample does not call",
         ),
         (
-            [n for n in uncalled if n not in scored(units)],
+            [n for n in uncalled if n not in weights_of(units)],
             "left whole: a forward pass of a sample does not call",
         ),
     ):
@@ -89,7 +89,9 @@ def warn_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
     """Logs a language head that is pruned because it is not tied to the embedding."""
     tables = {m.weight.shape for m in model.modules() if isinstance(m, nn.Embedding)}
     heads = [
-        n for n in scored(units) if n in graph.outputs and model.get_parameter(n).shape in tables
+        n
+        for n in weights_of(units)
+        if n in graph.outputs and model.get_parameter(n).shape in tables
     ]
     if heads:
         LOG.info(
@@ -102,7 +104,7 @@ def warn_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
 def warn_unseen(units: Units, model: nn.Module) -> None:
     """Logs layers of classes outside torch, if the model was not run."""
     layers = prunable_layers(model)
-    own = [n for n in scored(units) if not type(layers[n]).__module__.startswith("torch.")]
+    own = [n for n in weights_of(units) if not type(layers[n]).__module__.startswith("torch.")]
     if own:
         LOG.warning(
             "%s: how a %s uses its weight was not checked; give example_input, a batch of inputs",

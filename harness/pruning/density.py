@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import Layer, LayerOrder, Layers, ModelInfo
-from harness.groups.units import Units, scored
+from harness.groups.units import Units, weights_of
 from harness.structure.base import Structure
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
@@ -43,6 +43,7 @@ def layers_of(
         first, pooled, count = each.weights[0], scores[name], None
         if masks is not None:
             pooled, count = _alive_scores(pooled, each.alive(masks))
+        pooled = each.normalized(pooled)
         weight = model.get_parameter(first).detach()
         macs = sum(model_info.macs.get(name, 0) for name in each.weights)
         layers[name] = Layer(
@@ -101,9 +102,9 @@ class Scope:
         """
         noun = self.structure.noun or type(self.structure).__name__.lower()
         whole = self.structure.granularity == "unit"
-        inside = scored(self.units)
+        inside = weights_of(self.units)
         kinds = f"{noun}s by their parameters" if whole else f"{noun}s"
-        excluded = _layers(name for name in scored(self.all_units) if name not in inside)
+        excluded = _layers(name for name in weights_of(self.all_units) if name not in inside)
         outputs = _layers(name for name in inside if name in self.output_layers)
         parts = [f"without {excluded}"] if excluded else []
         parts += [f"with output layer {outputs}"] if outputs else []

@@ -110,18 +110,27 @@ def describe(n_of_m: NOfM) -> str:
     return f"{n_of_m.n} of {n_of_m.m} inputs"
 
 
-def check_rows(saliency: Saliency, units: Units) -> None:
-    """Refuses a saliency that scores rows of a weight with a structure of other units.
+def check_scored(saliency: Saliency, units: Units) -> None:
+    """Refuses a saliency that does not score what the structure pools.
 
     Raises:
-        ValueError: units of a weight do not consist of its rows.
+        ValueError: it scores rows of a weight and units consist of others, or weights of layers
+            alone and all members are pooled.
     """
+    name = type(saliency).__name__
+    if any(each.scored != each.weights for each in units.values()) and not saliency.any_parameter:
+        scores = "rows" if saliency.granularity == "unit" else "weights of layers"
+        raise ValueError(
+            "structure.pool_over=members pools scores of columns, biases and norms too, but "
+            f"saliency {name} scores {scores} alone; use structure.pool_over=producers, or a "
+            "saliency such as magnitude, taylor or fisher"
+        )
     if saliency.granularity != "unit":
         return
-    for name, each in units.items():
+    for weight, each in units.items():
         if not each.has_rows:
             raise ValueError(
-                f"saliency {type(saliency).__name__} scores the rows of {name}, but its units are "
+                f"saliency {name} scores the rows of {weight}, but its units are "
                 "not rows; use structure=filter, neuron or row, or a saliency of single weights, "
                 "such as magnitude"
             )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import LayerOrder
-from harness.groups.units import Units, scored
+from harness.groups.units import Units, weights_of
 from harness.pruning.coverage import units_in_use, warn_uncovered
 from harness.pruning.graph.graph import Graph
 from harness.pruning.masks import MaskStore
@@ -125,7 +125,7 @@ def exclude_layers(
         ValueError: a name is no prunable layer's, nothing is left to prune, or first and last
             layers are unknown.
     """
-    names = list(dict.fromkeys([*scored(units), *known_layers]))
+    names = list(dict.fromkeys([*weights_of(units), *known_layers]))
     meanings = {name: {name} for name in names}
     meanings |= {name.removesuffix(".weight"): {name} for name in names}
     if layer_order is not None:

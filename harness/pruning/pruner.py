@@ -13,15 +13,14 @@ from harness.groups.units import (
     equal_scores,
     masks_of,
     pooled_scores,
-    scored,
-    scored_weights,
+    scored_parameters,
 )
 from harness.metrics.macs import describe_uncounted
 from harness.pruning import budget as budgets
 from harness.pruning.controls import Control, apply_control
 from harness.pruning.density import layers_of
 from harness.pruning.masks import MaskStore
-from harness.pruning.part_protocols import check_fit, check_n_of_m, check_rows, check_solved
+from harness.pruning.part_protocols import check_fit, check_n_of_m, check_scored, check_solved
 from harness.pruning.reader import Calibration, Reader, local
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
@@ -143,7 +142,7 @@ class Pruner:
             ValueError: the saliency cannot score this model, or the size cannot be reached
                 otherwise.
         """
-        check_rows(self.saliency, units)
+        check_scored(self.saliency, units)
         self.saliency.check(model.get_submodule(part), local(units, part))
         layers = layers_of(equal_scores(units, model), model, units, model_info)
         size = budgets.size_function(requested.counts, layers, model, units, model_info)
@@ -168,7 +167,7 @@ class Pruner:
         The size is exactly `requested.keep` if every unit costs the same, and the nearest reachable
         size otherwise. Reads the model and changes nothing.
         """
-        weights = scored_weights(units, model)
+        weights = scored_parameters(units, model)
         read = Reader(self.saliency, model, data.compare)
         statistics, scores = self._statistics_and_scores(read, model, units, data)
         layers = layers_of(pooled_scores(units, scores), model, units, model_info, store.masks)
@@ -197,7 +196,7 @@ class Pruner:
         """
         both = (masks, store.masks)
         kept, alive = ({name: each.alive(of) for name, each in units.items()} for of in both)
-        weights = scored_weights(units, model)
+        weights = scored_parameters(units, model)
         magnitudes = pooled_scores(units, {name: weight.abs() for name, weight in weights.items()})
         sizes = magnitudes, self.seed, self.structure
         return masks_of(units, apply_control(self.control, kept, alive, *sizes), store.masks)
@@ -219,12 +218,12 @@ class Pruner:
     def _statistics_and_scores(
         self, read: Reader, model: nn.Module, units: Units, data: Calibration
     ) -> tuple[Tensors, Tensors]:
-        check_rows(self.saliency, units)
+        check_scored(self.saliency, units)
         calibration = data.on(model, units)
-        names = dict(zip(calibration.weight_names, scored(units), strict=True))
+        weights = scored_parameters(units, model)
+        names = dict(zip(calibration.weight_names, weights, strict=True))
         statistics = read("statistics", calibration)
         statistics = {names.get(name, name): value for name, value in statistics.items()}
-        weights = scored_weights(units, model)
         scores = read("score", weights, statistics)
         with name_non_finite_weights(model):
             scores = check_scores(self.saliency, scores, list(weights))

@@ -125,6 +125,7 @@ def check_parts(parts: Sequence[str], units: Units) -> None:
                 f"weight be in one part, or exclude={name.removesuffix('.weight')}"
             )
         computing = [n for w, vectors in each.companions.items() for n in (w, *vectors)]
+        computing += each.scored
         outside = [n for n in computing if not is_in(parts_with[0], n)]
         if outside:
             raise ValueError(

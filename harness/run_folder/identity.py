@@ -18,7 +18,12 @@ OPERATIONAL = (
 PATHS = ("data.root", "data.verify")
 # Options added later, by path, with their neutral value. They are left out if they have it, so that
 # runs made before the option existed keep their names.
-ADDED: dict[str, Any] = {"weights_skip": [], "compact": "never"}
+ADDED: dict[str, Any] = {
+    "weights_skip": [],
+    "compact": "never",
+    "structure.pool_over": "producers",
+    "structure.normalize": "none",
+}
 DENSE = (
     "seed", "model", "data", "data_sha256", "task", "training", "dtype", "gradient_dtype",
     "sync_batch_norm", "weights", "weights_skip",

@@ -82,6 +82,8 @@ class Saliency(ABC):
     A part needs not inherit from this: what it lacks of the attributes below has the value here.
 
     granularity: "weight": one score per weight, pooled by the structure; "unit": one per unit.
+    any_parameter: it scores single entries of parameters of any kind, biases and norms too; if not,
+        weights of layers alone, and `structure.pool_over=members` is refused.
     layer_local: it measures an error or a statistic of each layer by itself, in a scale of the
         layer's own. Its default allocation is uniform, here and by a line
         `override /allocation@_global_.allocation: uniform` in its conf file.
@@ -105,6 +107,7 @@ class Saliency(ABC):
     """
 
     granularity: ClassVar[str] = "weight"
+    any_parameter: ClassVar[bool] = False
     layer_local: ClassVar[bool] = False
     needs_loss: ClassVar[bool] = False
     rounds: ClassVar[int] = 1

@@ -18,6 +18,7 @@ class Fisher(Saliency):
     batch's mean gradient would be another quantity, about 1 / batch size of it.
     """
 
+    any_parameter: ClassVar[bool] = True
     needs_loss: ClassVar[bool] = True
 
     def statistics(self, data: CalibrationData) -> Tensors:

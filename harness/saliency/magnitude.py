@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -23,6 +23,8 @@ class Magnitude(Saliency):
     """
 
     norm: Literal["l1", "l2"] = "l1"
+
+    any_parameter: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_declared(self)

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -16,6 +17,8 @@ class Random(Saliency):
     """
 
     seed: int
+
+    any_parameter: ClassVar[bool] = True
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {name: self._noise(name, w.shape).to(w.device) for name, w in weights.items()}

@@ -22,6 +22,7 @@ class Taylor(Saliency):
     pruning event starts anew.
     """
 
+    any_parameter: ClassVar[bool] = True
     needs_loss: ClassVar[bool] = True
 
     def statistics(self, data: CalibrationData) -> Tensors:

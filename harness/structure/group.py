@@ -21,7 +21,7 @@ class Group(Grouped):
     softmax, a mean or a maximum, groups of embeddings alone, and what else no unit can leave.
 
     Source: Fang et al. 2023, DepGraph: Towards Any Structural Pruning (arXiv:2301.12900). Theirs
-    follows the gradient graph, and scores what reads a unit too.
+    follows the gradient graph, and scores what reads a unit too, as pool_over=members does.
     """
 
     kinds: ClassVar[tuple[type[nn.Module], ...]] = PRUNABLE

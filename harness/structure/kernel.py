@@ -4,7 +4,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from harness.groups.units import Pooling, pooled
+from harness.groups.pooling import Pooling, pooled
 from harness.structure.base import Pattern
 from harness.vocabulary.checks import check_declared
 

@@ -3,7 +3,8 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
-from harness.groups.units import Pooling, Units, pooled
+from harness.groups.pooling import Pooling, pooled
+from harness.groups.units import Units
 from harness.structure.base import Pattern
 from harness.structure.shared.divided import Division, check_divided
 from harness.vocabulary.checks import check_declared

@@ -17,7 +17,7 @@ from benchmarks.figure import Figure, Note, spread
 from benchmarks.memory import extra_megabytes
 from benchmarks.task import splits
 from harness.allocation.global_ranking import GlobalRanking
-from harness.groups.units import scored
+from harness.groups.units import weights_of
 from harness.launch.instantiate import build_named
 from harness.launch.paths import CONF
 from harness.models.lenet_5 import LeNet5
@@ -97,7 +97,7 @@ class Event:
         self.pruner = Pruner(saliency, build_named("structure", structure, seed=0), GlobalRanking())
         self.units = self.pruner.structure.units(case.model, case.inputs[:2])
         self.store = make_mask_store(case.model, self.units)
-        held = sum(case.model.get_parameter(name).numel() for name in scored(self.units))
+        held = sum(case.model.get_parameter(name).numel() for name in weights_of(self.units))
         self.goal = RequestedSize(round(DENSITY * held), "parameters")
 
     def propose(self) -> object:

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from harness.groups.compact import compact_model
 from harness.groups.find import groups_of
 from harness.groups.group import Group, Member, alive_in, living_units
-from harness.groups.units import GroupUnits, Pooling, masks_of
+from harness.groups.pooling import Pooling
+from harness.groups.units import GroupUnits, masks_of
 
 
 class Stream(nn.Module):
@@ -37,7 +38,7 @@ def units_of_stream(pool_by: Pooling = "sum") -> GroupUnits:
 
 @pytest.mark.parametrize(
     ("pool_by", "expected"),
-    [("sum", [15.0, 16.0]), ("mean", [3.0, 3.2]), ("l2", [55**0.5, 130**0.5])],
+    [("sum", [15.0, 16.0]), ("mean", [3.0, 3.2]), ("l2", [55**0.5, 130**0.5]), ("max", [5.0, 9.0])],
 )
 def test_rows_of_all_layers_are_pooled_and_no_columns(pool_by, expected) -> None:
     assert units_of_stream(pool_by).pool(SCORES).tolist() == pytest.approx(expected)

@@ -102,8 +102,8 @@ def test_an_element_is_its_own_unit() -> None:
 
 
 def test_an_unknown_pooling_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="pool_by must be one of mean, sum, l2, got 'max'"):
-        Filter("max")
+    with pytest.raises(ValueError, match="pool_by must be one of mean, sum, l2, max, got 'median'"):
+        Filter("median")
 
 
 def test_single_weights_of_every_layer_go_and_nothing_goes_with_them() -> None:

@@ -34,6 +34,7 @@ class MeanGradientSaliency(Saliency, ABC):
 
     batch_norm: BatchNormMode = "eval"
 
+    any_parameter: ClassVar[bool] = True
     needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

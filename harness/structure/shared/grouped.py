@@ -11,7 +11,8 @@ from harness.groups.dispatch import OUTPUT
 from harness.groups.find import groups_of
 from harness.groups.group import Group
 from harness.groups.layers.norms import treatment
-from harness.groups.units import GroupUnits, Pooling, Units
+from harness.groups.pooling import Normalize, Pooling, PoolOver
+from harness.groups.units import GroupUnits, Units
 from harness.structure.base import Structure
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import prunable_layers
@@ -25,8 +26,20 @@ class Grouped(Structure):
     """Prunes units of groups (harness.groups), each with all that belongs to it.
 
     A unit is the rows of all layers whose outputs are added, their biases, the scale and shift of
-    the norms behind them, and the columns of the layers that read it. Pooling of element scores s
-    over the rows of a unit: "mean" sum(s) / n, "sum" sum(s), "l2" sqrt(sum(s^2)).
+    the norms behind them, and the columns of the layers that read it.
+
+    pool_by: a unit's score, from those s of its n entries: "mean" sum(s) / n, "sum" sum(s), "l2"
+    sqrt(sum(s^2)), "max" max(s). A saliency that scores rows has one s per row.
+    pool_over: which entries: "producers", the rows of the convolutions and linear layers that
+    compute it; "members", all of its parameters: rows, columns, biases, scales and shifts. An entry
+    that is in a row and in a column of the unit counts twice.
+    normalize: what the scores of a group are divided by, so that groups compare in a global
+    ranking: "mean" s / mean |s|, "max" s / max |s|, over the units that are left; "none".
+
+    Source of the last two: Fang et al. 2023, DepGraph (arXiv:2301.12900). The paper sums over all
+    members, and divides by the mean of the N best units of a group; their code takes the mean over
+    members and divides by the mean of the group. Theirs is `saliency=magnitude saliency.norm=l2`
+    with pool_by=sum, pool_over=members, normalize=mean, but leaves biases and shifts out.
 
     Left whole, and logged with the reason, are groups that the forward pass does not let lose
     units, those that no convolution or linear layer computes, and groups over which a norm takes
@@ -35,10 +48,12 @@ class Grouped(Structure):
     key: `structure=` of this structure; "" is the noun.
 
     Raises:
-        ValueError: pool_by is unknown.
+        ValueError: pool_by, pool_over or normalize is unknown.
     """
 
     pool_by: Pooling = "mean"
+    pool_over: PoolOver = "producers"
+    normalize: Normalize = "none"
 
     granularity: ClassVar[str] = "unit"
     noun: ClassVar[str]
@@ -71,7 +86,8 @@ class Grouped(Structure):
                 left_whole.setdefault(why, []).append(group.name)
             else:
                 key = _unused(weights[0], units)
-                units[key] = GroupUnits(group, weights, self.pool_by, shapes)
+                pooling = self.pool_by, shapes, self.pool_over, self.normalize
+                units[key] = GroupUnits(group, weights, *pooling)
         for why, names in left_whole.items():
             if why == OUTPUT and len(names) == 1:
                 continue  # every model has a last layer
