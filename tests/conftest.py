@@ -87,12 +87,14 @@ def cases(names: str, *rows: object, ids: Any = None) -> pytest.MarkDecorator:
 
 def every(group: str) -> pytest.MarkDecorator:
     """Gives a test each component of conf/<group>/ in turn, as an argument of that name."""
+    return pytest.mark.parametrize(group, _components(group))
+
+
+@cache  # many tests take them, and none changes them: parts are frozen
+def _components(group: str) -> list[Any]:
     names = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
     assert names, f"conf/{group} holds no component"
-    return pytest.mark.parametrize(
-        group,
-        [pytest.param(component(group, name, **narrow(group, name)), id=name) for name in names],
-    )
+    return [pytest.param(component(group, name, **narrow(group, name)), id=name) for name in names]
 
 
 def narrow(group: str, name: str) -> dict[str, float]:
