@@ -3,12 +3,14 @@
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation
 from harness.api.requested import requested_size, whole_counts, whole_seed
+from harness.delivery.compact_folder import fill, read_compact
 from harness.launch.components import build_components
 from harness.launch.trust.stored_model import build_stored_model
 from harness.model_state.usable import check_usable
@@ -19,8 +21,8 @@ from harness.pruning.prunable import copy_into, first_names, make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import PruningProgress
 from harness.pruning.rounds import Rounds
-from harness.run_folder.export import load_exported, read_exported
-from harness.run_folder.outcome import CONFIG
+from harness.run_folder.export import has_compact, load_exported, read_exported
+from harness.run_folder.outcome import COMPACT, CONFIG
 from harness.run_folder.records import no_weight_left
 from harness.saliency.base import Saliency
 from harness.saliency.shared.gradient_statistics import in_float32
@@ -32,26 +34,35 @@ from harness.vocabulary.given.numbers import plain_number
 from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, clone_tensors, local_mean
 
 
-def load(run: str | Path, trust: str | Sequence[str] = ()) -> tuple[nn.Module, Tensors]:
+def load(
+    run: str | Path, trust: str | Sequence[str] = (), dense: bool = False
+) -> tuple[nn.Module, Tensors]:
     """Returns (model, masks) of a finished run; pruned weights are 0, masks are True where kept.
 
     The model is on the CPU, in eval mode and in the run's dtype. It is built by the config in the
-    run's folder. The module of an own model must be importable.
+    run's folder. The module of an own model must be importable. Of a run with compact=end or
+    compact=levels it is the model without its pruned units; it and the masks have the original
+    names, and the smaller shapes.
 
     Args:
         run: the run's folder, which the command line prints
         trust: own modules from which the model may be built, beside the harness's models; their
             code is executed
+        dense: True gives the masked model in its dense shapes, also of a run that compacted
 
     Raises:
         ValueError: the folder holds no exported model, the model is of another module or cannot
             be built, or the files are of different models.
     """
     folder = Path(run)
-    delivery = read_exported(folder)
-    model = build_stored_model(folder / CONFIG, delivery.shape, delivery.classes, trust)
-    load_exported(model, delivery)
-    return model.eval(), delivery.masks
+    exported = read_exported(folder)
+    model = build_stored_model(folder / CONFIG, exported.shape, exported.classes, trust)
+    if not dense and has_compact(folder):
+        compact = read_compact((folder / COMPACT[0]).parent)
+        model, masks = fill(model, compact), compact.cut.masks(exported.masks)
+        exported = replace(exported, state=compact.state, masks=masks)
+    load_exported(model, exported)
+    return model.eval(), exported.masks
 
 
 def score(

@@ -1,30 +1,31 @@
 """Makes a pruned model physically smaller."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from harness.delivery.compact_folder import describe, fill, read_compact, write_compact
 from harness.groups.compact import Compacted, compact_model
 from harness.groups.find import groups_of
 from harness.groups.group import Group
 from harness.groups.proving.pair import REFUSALS, refused_input
 from harness.groups.removal import Norms
-from harness.launch.trust.stored_model import build_stored_model
 from harness.model_state.usable import check_usable
-from harness.model_state.whole_state import load_into
 from harness.pruning.compaction import Cut
 from harness.pruning.prunable import first_names
-from harness.run_folder.export import read_exported, read_smaller
-from harness.run_folder.outcome import CONFIG
+from harness.run_folder.outcome import COMPACT
 from harness.vocabulary.checks import problem_of
 from harness.vocabulary.given.masks import as_bool
 from harness.vocabulary.tensors import Tensors
 
 
 def compact(
-    model: nn.Module, masks: dict[str, Tensor], example_input: Any, norms: Norms = "exact"
+    model: nn.Module,
+    masks: dict[str, Tensor],
+    example_input: Any,
+    norms: Norms = "exact",
+    folder: str | Path | None = None,
 ) -> nn.Module:
     """Returns the model without its pruned units: compact(model)(x) = (model x masks)(x).
 
@@ -42,6 +43,7 @@ def compact(
         example_input: a batch of at least two inputs, or a dictionary of keyword arguments
         norms: "exact" refuses to remove units over which a LayerNorm takes its statistics; "living"
             removes them: the masked model must then take its statistics over the units left
+        folder: where the result is also written, for `load_compact`; None writes nothing
 
     >>> import harness, torch
     >>> from torch import nn
@@ -59,23 +61,29 @@ def compact(
             be traced or refuses the example input, or the smaller model is another function; the
             first module that differs is named.
     """
-    return compact_with_proof(model, masks, example_input, norms).model
+    made = compact_with_proof(model, masks, example_input, norms)
+    if folder is not None:
+        write_compact(Path(folder), describe(model, made.model, Cut.of(made)))
+    return made.model
 
 
-def load_compacted(run: str | Path, trust: str | Sequence[str] = ()) -> nn.Module:
-    """Returns the model of a finished run without its pruned units, on the CPU, in eval mode.
+def load_compact(folder: str | Path, model: nn.Module) -> nn.Module:
+    """Returns a copy of a dense model without its pruned units, with weights from a folder.
 
-    The run had compact=end or compact=levels. The arguments are those of `harness.load`.
+    The copy is in the dtype of the stored weights, on the model's device and in its mode. Only
+    torch and safetensors are needed: examples/read_compact.py does the same without the harness.
+
+    Args:
+        folder: the folder of a run that compacted, its folder compact/, or one that
+            `harness.compact` wrote
+        model: built as the model that was compacted, in its dense shapes; it does not change
 
     Raises:
-        ValueError: the folder holds no compacted model, or as of `harness.load`.
+        ValueError: the folder holds no compacted model, it is damaged, or the model is another
+            one; the first tensor or attribute that differs is named.
     """
-    folder = Path(run)
-    smaller, delivery = read_smaller(folder), read_exported(folder)
-    dense = build_stored_model(folder / CONFIG, delivery.shape, delivery.classes, trust)
-    model = Cut.load(smaller.cut).apply(dense)
-    load_into(model, smaller.state)
-    return model.eval()
+    inner = (Path(folder) / COMPACT[0]).parent
+    return fill(model, read_compact(inner if inner.is_dir() else Path(folder)))
 
 
 def compact_with_proof(

@@ -13,14 +13,14 @@ from harness.experiment.context import RunContext
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder, record_of
 from harness.experiment.rehearsals.rehearsal import rehearse
+from harness.experiment.results.model_files import ModelFiles, model_files
 from harness.experiment.runner import prepare, run
-from harness.experiment.state import RunState, exported_model, resume
+from harness.experiment.state import RunState, resume
 from harness.metrics.latency import Latency
 from harness.run_folder import records
 from harness.run_folder.checkpoints import Checkpoints, Policy
 from harness.run_folder.console import MODES, Progress
 from harness.run_folder.environment import numerics_key
-from harness.run_folder.export import ExportedModel, export_model
 from harness.run_folder.followers import RecordWriter, Sinks
 from harness.run_folder.identity import Config
 from harness.run_folder.outcome import RERUN, Outcome, check_home, finished, results_of
@@ -100,8 +100,8 @@ class Run:
             context, state, files = entered
             with self._open_sinks(ranks) as sink:
                 run(Recorder(context, state, self.identity, sink, files, self.latency))
-                exported = exported_model(context, state)
-                ranks.on_main(lambda: self._complete(context, state, exported))
+                results = model_files(context, state, self.config)
+                ranks.on_main(lambda: self._complete(context, state, results))
                 last = sink.last  # None above rank 0
             # Again, because a tracker may have run for long in between.
             ranks.on_main(lambda: self._restore(context, state))
@@ -163,9 +163,9 @@ class Run:
         facts["numerics_key"] = numerics_key(ranks)
         RecordWriter(self.folder, ranks.world_size).log_timing(event="resumed", **facts)
 
-    def _complete(self, context: RunContext, state: RunState, exported: ExportedModel) -> None:
+    def _complete(self, context: RunContext, state: RunState, results: ModelFiles) -> None:
         """Writes the run's results from its own state."""
-        export_model(self.folder, exported)
+        results.write(self.folder)
         self._restore(context, state)
 
     def _restore(self, context: RunContext, state: RunState, further: bool = False) -> None:

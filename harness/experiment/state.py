@@ -16,7 +16,6 @@ from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import PruningProgress
 from harness.run_folder.checkpoints import State
-from harness.run_folder.export import ExportedModel, SmallerModel
 from harness.run_folder.records import STAGES, stage_index
 from harness.training.context import LoopState
 from harness.vocabulary.bitpack import pack, unpack
@@ -122,14 +121,6 @@ def in_dense_shapes(context: RunContext, state: RunState) -> DenseShaped:
     return DenseShaped(expand_model(dense, state.model, kept_indices), masks)
 
 
-def exported_model(context: RunContext, state: RunState) -> ExportedModel:
-    """Returns the model and its masks in dense shapes, as a finished run writes them."""
-    splits, (model, masks) = context.workload.splits, in_dense_shapes(context, state)
-    own = {name: masks[name] for name in state.masks.masks}
-    smaller = _smaller(context, state)
-    return ExportedModel(whole_state(model), own, splits.shape, splits.classes, smaller)
-
-
 def without_pruned_units(context: RunContext, state: RunState) -> Compacted:
     """Returns the model, in dense shapes, without its pruned units.
 
@@ -141,15 +132,6 @@ def without_pruned_units(context: RunContext, state: RunState) -> Compacted:
     return compaction.without_pruned_units(
         state.model, state.masks.masks, sample, context.ranks.check_equal
     )
-
-
-def _smaller(context: RunContext, state: RunState) -> SmallerModel | None:
-    if context.experiment.compact == "never":
-        return None
-    if state.cut.kept_indices:
-        return SmallerModel(whole_state(state.model), state.cut.state_dict())
-    made = without_pruned_units(context, state)
-    return SmallerModel(whole_state(made.model), Cut.of(made).state_dict())
 
 
 def macs_left(context: RunContext, state: RunState) -> int:

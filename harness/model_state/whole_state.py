@@ -72,6 +72,19 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         _owner(model, name).set_extra_state(state[name])
 
 
+def load_in_stored_dtype(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Loads a whole state into the model, in place, in the dtype of the stored parameters.
+
+    Buffers keep their own dtypes: BatchNorm counts batches in int64.
+
+    Raises:
+        ValueError: as of `load_into`.
+    """
+    named = (state.get(name) for name, _ in model.named_parameters())
+    dtypes = [value.dtype for value in named if value is not None and value.is_floating_point()]
+    load_into(model.to(dtypes[0]) if dtypes else model, state)
+
+
 @torch.no_grad()
 def load_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
     """Loads buffers into the model, in place where shape and dtype are equal.

@@ -6,7 +6,7 @@ removed counts there as pruned, and is 0.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -30,14 +30,17 @@ class Cut:
     Args:
         kept_indices: name of a tensor -> for each dimension the indices that are left.
         attributes: "module.attribute" -> (value in the dense model, value in the smaller one).
+        proof: errors of the proof, as plain values; None if nothing was removed.
     """
 
     kept_indices: KeptIndices
     attributes: Attributes
+    proof: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, made: Compacted) -> "Cut":
-        return cls(made.kept_indices, made.attributes)
+        proof = asdict(made.proof) if made.proof else None
+        return cls(made.kept_indices, made.attributes, proof)
 
     @classmethod
     def load(cls, state: dict[str, Any]) -> "Cut":
@@ -45,7 +48,8 @@ class Cut:
             name: tuple(None if left is None else torch.tensor(left) for left in dims)
             for name, dims in state["kept_indices"].items()
         }
-        return cls(kept_indices, {name: (old, new) for name, (old, new) in state["attributes"]})
+        attributes = {name: (old, new) for name, (old, new) in state["attributes"].items()}
+        return cls(kept_indices, attributes, state["proof"])
 
     def state_dict(self) -> dict[str, Any]:
         """Returns plain values, which a checkpoint and a file of tensors hold."""
@@ -53,8 +57,12 @@ class Cut:
             name: [None if left is None else left.tolist() for left in dims]
             for name, dims in self.kept_indices.items()
         }
-        attributes = [(name, list(values)) for name, values in self.attributes.items()]
-        return {"kept_indices": kept_indices, "attributes": attributes}
+        attributes = {name: list(values) for name, values in self.attributes.items()}
+        return {"kept_indices": kept_indices, "attributes": attributes, "proof": self.proof}
+
+    def masks(self, dense: Tensors) -> Tensors:
+        """Returns masks in the smaller shapes, from masks in dense shapes."""
+        return slice_tensors(dense, self.kept_indices)
 
     def apply(self, dense: nn.Module) -> nn.Module:
         """Returns the dense model without what was removed; its values are the kept ones."""

@@ -10,7 +10,7 @@ import safetensors.torch
 from torch import nn
 
 from harness.model_state.torch_prune import check_masks
-from harness.model_state.whole_state import load_into
+from harness.model_state.whole_state import load_in_stored_dtype
 from harness.run_folder.outcome import COMPACT, CONFIG, MASKS, MODEL
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import write_atomic
@@ -26,32 +26,11 @@ class ExportedModel:
     masks: Tensors
     shape: tuple[int, ...]  # of one sample
     classes: int
-    smaller: "SmallerModel | None" = None  # without the pruned units, where a run compacts
-
-
-@dataclass(frozen=True)
-class SmallerModel:
-    """Holds a compacted model.
-
-    Args:
-        state: tensors in the smaller shapes.
-        cut: how it differs from the dense model, as plain values; Cut in harness/pruning.
-    """
-
-    state: Tensors
-    cut: dict[str, Any]
 
 
 def export_model(folder: Path, exported: ExportedModel) -> None:
-    """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool).
-
-    A compacted model is written beside it, as compact.safetensors.
-    """
+    """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
     model, masks = to_bytes(exported)
-    if exported.smaller:
-        facts = {"cut": json.dumps(exported.smaller.cut)}
-        state = clone_tensors(exported.smaller.state)
-        write_atomic(folder / COMPACT, safetensors.torch.save(state, metadata=facts))
     write_atomic(folder / MODEL, model)
     write_atomic(folder / MASKS, masks)
 
@@ -95,23 +74,18 @@ def read_exported(folder: Path) -> ExportedModel:
     return ExportedModel(state, masks, shape, classes)
 
 
-def read_smaller(folder: Path) -> SmallerModel:
-    """Reads the compacted model of a run.
+def has_compact(folder: Path) -> bool:
+    """True if the run compacted its model; checks the files of compact/ then.
 
     Raises:
-        ValueError: there is none, or the file is damaged.
+        ValueError: one is missing or damaged.
     """
-    path = folder / COMPACT
-    if not path.exists():
-        raise ValueError(f"{folder} has no {COMPACT}; run with compact=end or compact=levels")
-    if why := Status(folder, "").damage((COMPACT,)):
+    status = Status(folder, "")
+    if COMPACT[0] not in status.read().get("sha256", {}):
+        return False
+    if why := status.damage(COMPACT):
         raise ValueError(f"{why}; repeat the run's command, which makes the files again")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            cut = parse_json(file.metadata()["cut"])
-        return SmallerModel(safetensors.torch.load_file(path), cut)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}); run again with rerun=always") from error
+    return True
 
 
 def _shape_and_classes(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
@@ -125,14 +99,10 @@ def _shape_and_classes(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
 def load_exported(model: nn.Module, exported: ExportedModel) -> None:
     """Loads the exported state into a new model, in the dtype of the exported parameters.
 
-    Buffers keep their own dtypes: BatchNorm counts batches in int64.
-
     Raises:
         ValueError: state or masks belong to another model.
     """
-    named = (exported.state.get(name) for name, _ in model.named_parameters())
-    dtypes = [value.dtype for value in named if value is not None and value.is_floating_point()]
-    load_into(model.to(dtypes[0]) if dtypes else model, exported.state)
+    load_in_stored_dtype(model, exported.state)
     check_masks(model, exported.masks)
     for name, mask in exported.masks.items():
         alive = int(model.get_parameter(name).detach()[~mask].count_nonzero())

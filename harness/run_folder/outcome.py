@@ -16,7 +16,7 @@ from harness.system.loaded_sources import is_current
 from harness.system.redaction import has_reference
 
 MODEL, MASKS, CONFIG = "model.safetensors", "masks.safetensors", "config.yaml"
-COMPACT = "compact.safetensors"
+COMPACT = ("compact/model.safetensors", "compact/compact.json")
 # Files of a finished run; a run without one of them is not finished.
 RESULTS = ("records.jsonl", MODEL, MASKS)  # of every run
 RERUN = ("never", "changed", "always")
@@ -47,9 +47,9 @@ def results_of(config: Config) -> tuple[str, ...]:
     """Returns the names of the files that a finished run of this config has.
 
     >>> results_of({"compact": "end"})[-1]
-    'compact.safetensors'
+    'compact/compact.json'
     """
-    return RESULTS if config.get("compact", "never") == "never" else (*RESULTS, COMPACT)
+    return RESULTS if config.get("compact", "never") == "never" else (*RESULTS, *COMPACT)
 
 
 def below(runs: Path, file: str) -> Iterator[Path]:

@@ -172,7 +172,7 @@ def _below(folder: Path) -> list[Path]:
 def _is_whole(folder: Path, sums: Mapping[str, object]) -> bool:
     """True if all results are there. sums: of the files that the run had when it finished."""
     results = (FILE,) if folder.parent.name == "sensitivity" else RESULTS
-    further = (COMPACT,) if COMPACT in sums else ()
+    further = [name for name in COMPACT if name in sums]
     return all((folder / name).exists() for name in (*results, *further))
 
 

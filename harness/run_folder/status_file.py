@@ -16,7 +16,8 @@ from harness.system.processes import is_process_alive
 # Files with a checksum in status.json. timings.jsonl, logs and files of a tracker may still grow.
 SUMMED = (
     "records.jsonl", "sensitivity.jsonl", "model.safetensors", "masks.safetensors",
-    "compact.safetensors", "config.yaml", "identity.json", "environment.json",
+    "compact/model.safetensors", "compact/compact.json", "config.yaml", "identity.json",
+    "environment.json",
 )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def test_a_run_prunes_heads_and_writes_the_network_without_them(tmp_path, monkey
     assert finetuned.density == 0.5 and finetuned.density_of == "heads by their parameters"
     # Of 2 heads 1 stays: half of the rows of query, key and value, and half of the columns.
     assert dense.parameters - finetuned.parameters == 3 * 4 * 9 + 8 * 4
-    attention = harness.load_compacted(only_run(tmp_path)).blocks[0].attention
+    attention = harness.load(only_run(tmp_path))[0].blocks[0].attention
     assert attention.heads == 1 and attention.output.in_features == 4
 
 

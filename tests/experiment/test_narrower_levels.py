@@ -10,7 +10,8 @@ from forked_ranks import harness_on_ranks
 from hydra.errors import InstantiationException
 from whole_runs import SMALL, Whole, whole_run
 
-from harness import load, load_compacted
+from harness import load
+from harness.run_folder.outcome import COMPACT
 from harness.run_folder.overview import scan
 from harness.training.loop import Loop
 
@@ -123,31 +124,30 @@ def test_a_smaller_network_is_written_beside_the_masked_one(tmp_path) -> None:
         with pytest.MonkeyPatch.context() as monkeypatch:
             folder = f"output_dir={tmp_path / name}"
             assert run_main(monkeypatch, *SMALL, *RUN, *when, folder) == 0
-        small, (masked, _) = (
-            load_compacted(only_run(tmp_path / name)),
-            load(only_run(tmp_path / name)),
-        )
-        assert small.get_parameter("fc2.weight").shape == (2, 2)
+        small, masks = load(only_run(tmp_path / name))
+        masked, dense_masks = load(only_run(tmp_path / name), dense=True)
+        assert small.get_parameter("fc2.weight").shape == masks["fc2.weight"].shape == (2, 2)
+        assert masks["fc2.weight"].all() and dense_masks["fc2.weight"].shape == (5, 6)
         inputs = torch.randn(5, 8)
         assert torch.allclose(small(inputs), masked(inputs), atol=1e-6)
 
 
-@pytest.mark.parametrize("change", ["one bit", "gone"])
+@pytest.mark.parametrize(("change", "name"), zip(["one bit", "gone"], COMPACT, strict=True))
 def test_a_smaller_network_that_is_damaged_is_refused_and_made_again(
-    tmp_path, capsys, change
+    tmp_path, capsys, change, name
 ) -> None:
     run = (*SMALL, *RUN, *AT_END, f"output_dir={tmp_path}")
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert run_main(monkeypatch, *run) == 0
-        file = only_run(tmp_path) / "compact.safetensors"
+        file = only_run(tmp_path) / name
         before = file.read_bytes()
         if change == "gone":
             file.unlink()
             assert [each.state for each in scan(tmp_path).runs] == ["missing"]
         else:
             file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))  # the last entry's sign bit
-        with pytest.raises(ValueError, match=r"compact\.safetensors"):
-            load_compacted(file.parent)
+        with pytest.raises(ValueError, match=f"{name} is (missing|damaged).*; repeat the run's"):
+            load(only_run(tmp_path))
         assert run_main(monkeypatch, *run) == 0
     assert f"warning: {file} is " in capsys.readouterr().err
     assert file.read_bytes() == before

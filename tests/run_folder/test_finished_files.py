@@ -17,7 +17,7 @@ from harness.run_folder.outcome import COMPACT, RESULTS, finished
 from harness.run_folder.status_file import SUMMED, Status
 from harness.training.loop import Loop
 
-FILES = [name for name in SUMMED if name not in ("sensitivity.jsonl", COMPACT)]
+FILES = [name for name in SUMMED if name not in ("sensitivity.jsonl", *COMPACT)]
 COMMAND = (*TINY, "training.epochs=1", "retraining.epochs=1")
 
 

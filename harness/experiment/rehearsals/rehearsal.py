@@ -23,7 +23,8 @@ from harness.experiment.rehearsals.few_samples import (
     undisturbed,
 )
 from harness.experiment.rehearsals.trials import trials
-from harness.experiment.state import exported_model, in_dense_shapes
+from harness.experiment.results.model_files import model_files
+from harness.experiment.state import in_dense_shapes
 from harness.groups.units import equal_scores, masks_of
 from harness.metrics.latency import Latency
 from harness.pruning.reader import ModelChanged
@@ -186,6 +187,6 @@ def _time(rehearsal: Rehearsal) -> None:
 
 def _export(rehearsal: Rehearsal) -> None:
     """Checks that the pruned model can be written, and loaded into a dense one."""
-    exported = exported_model(rehearsal.context, rehearsal.state)
+    exported = model_files(rehearsal.context, rehearsal.state, {}).exported
     to_bytes(exported)
     load_exported(deepcopy_model(rehearsal.original), exported)

@@ -1,0 +1,1 @@
+"""Delivers a pruned model to other programs: files, formats of deployment, sparse layers."""

@@ -1,0 +1,1 @@
+"""Makes what a finished run writes of its model."""
