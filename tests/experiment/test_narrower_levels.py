@@ -132,7 +132,7 @@ def test_a_smaller_network_is_written_beside_the_masked_one(tmp_path) -> None:
         assert torch.allclose(small(inputs), masked(inputs), atol=1e-6)
 
 
-@pytest.mark.parametrize(("change", "name"), zip(["one bit", "gone"], COMPACT, strict=True))
+@pytest.mark.parametrize(("change", "name"), list(zip(["one bit", "gone"], COMPACT, strict=True)))
 def test_a_smaller_network_that_is_damaged_is_refused_and_made_again(
     tmp_path, capsys, change, name
 ) -> None:
