@@ -13,9 +13,8 @@ class ScratchB(Finetune):
     """weights = new random ones under the mask; epochs = round(dense epochs x speed-up).
 
     That is the compute of dense training, to half an epoch. The learning-rate schedule is stretched
-    with the recipe. The speed-up is the record's theoretical one: inputs that vanish with the units
-    of the layer before are not counted, so that for whole units it is less than the speed-up that
-    Liu et al. count on the small model.
+    with the recipe. The speed-up is the record's theoretical one, of the network that is left, as
+    Liu et al. count it on the small model.
 
     limit: the recipe is at most so many times as long as the dense one; None for no limit.
 

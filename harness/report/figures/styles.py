@@ -41,7 +41,9 @@ SHIPPED = (
     *("Taylor Activation Rows", "Soft Rows", "L1 Filters", "Taylor"),
     *("Sensitivity Magnitude", "Han Magnitude", "Balanced Magnitude", "Manual Magnitude"),
     *("OBD (Fisher)", "OBD (Hessian)", "OBS", "WoodFisher"),
-    *("SparseGPT", "Wanda"),
+    *("SparseGPT", "Wanda", "APoZ Filters", "FPGM Filters"),
+    *("HRank Filters", "Taylor Filters", "Fisher Filters", "Random Filters"),
+    *("Scratch-E Filters", "Scratch-B Filters"),
 )
 
 
