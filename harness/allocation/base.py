@@ -32,6 +32,10 @@ class Layer:
     scores: Tensor  # one per unit, higher stays; pruned units are -inf
     parameters_per_unit: int  # its weights, and the bias and norm parameters that go with them
     macs_per_unit: int = 0  # multiply-accumulates of one sample
+    # What the network that is left loses with one more unit, in the layers that read it too.
+    parameters_removed: int = 0
+    macs_removed: int = 0
+    topology: tuple[object, ...] = ()  # equal for sets whose units lie in equal kinds of layers
     layer_count: int = 0  # prunable layers of the model
     first: bool = False  # it reads nothing but the model's input; there may be several
     last: bool = False  # its units are model outputs, or are added into them; also several
@@ -135,18 +139,20 @@ def check_patterns(key: str, patterns: Iterable[str], layers: Layers) -> None:
 class Allocation(ABC):
     """Divides a total between layers; a rule implements `distribute`.
 
-    min_units, min_density: no layer falls below so many of its units, or below that fraction
-    of them (rounded up), as far as they are alive. A layer that a rule would leave below gets its
-    floor, and the rest is distributed over the others by the same rule.
+    min_units, min_density, max_share: floors. A layer of n units keeps at least the largest of
+    min_units, min_density x n and (1 - max_share) x n, rounded up, as far as they are alive. So
+    max_share is the largest share that a layer loses, over all levels. A layer that a rule would
+    leave below its floor gets it, and the rest is distributed over the others by the same rule.
     budget: what the schedule's target counts. "params": parameters. "macs": multiply-accumulates,
     so that a density of 0.1 keeps a tenth of those that may be pruned, and a compression of 10 is
     a theoretical speed-up of 10.
 
+    needs_unsigned_scores: scores must measure size; those that may be negative are refused.
+    needs_macs: the rule reads Layer.macs_removed.
     nested: one unit more never takes a unit from any layer. A rule that ranks units is nested; one
     that rounds proportions is not (the Alabama paradox of largest remainders).
     needs_curves: the rule reads Layer.curve.
     needs_layer_order: the rule reads Layer.position, first or last.
-    needs_unsigned_scores: scores must measure size; those that may be negative are refused.
     equal_densities: every layer keeps the same fraction of its units, whatever they cost. A density
     is then a number of units, and one unit's cost never moves the other layers.
 
@@ -156,14 +162,22 @@ class Allocation(ABC):
 
     min_units: Annotated[int, "a whole number >= 0"] = 0
     min_density: Annotated[float, FRACTION] = 0.0
+    max_share: Annotated[float, FRACTION] = 1.0
     budget: Literal["params", "macs"] = "params"
 
     nested: ClassVar[bool] = False
     needs_curves: ClassVar[bool] = False
     needs_layer_order: ClassVar[bool] = False
-    needs_unsigned_scores: ClassVar[bool] = False
     equal_densities: ClassVar[bool] = False
-    floor_keys: ClassVar[str] = "min_units and min_density"
+    floor_keys: ClassVar[str] = "min_units, min_density and max_share"
+
+    @property
+    def needs_unsigned_scores(self) -> bool:
+        return False
+
+    @property
+    def needs_macs(self) -> bool:
+        return False
 
     def __post_init__(self) -> None:
         check_declared(self)
@@ -197,7 +211,7 @@ class Allocation(ABC):
             ValueError: the rule does not fit these layers.
         """
         # The decimal that was written: 0.07 * 100 is above 7 in floating point.
-        density = Fraction(str(self.min_density))
+        density = max(Fraction(str(self.min_density)), 1 - Fraction(str(self.max_share)))
         return {
             name: min(layer.alive, max(self.min_units, math.ceil(density * layer.units)))
             for name, layer in layers.items()

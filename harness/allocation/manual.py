@@ -28,7 +28,7 @@ class Manual(Allocation):
 
     densities: dict[str, Annotated[float, DENSITY]] = field(default_factory=dict)
 
-    floor_keys: ClassVar[str] = "densities, min_units and min_density"
+    floor_keys: ClassVar[str] = "densities, min_units, min_density and max_share"
 
     def floors(self, layers: Layers) -> Counts:
         check_patterns("densities", self.densities, layers)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.vocabulary.tensors import Tensors
 
@@ -54,6 +54,16 @@ class Group:
     pinned: str = ""
     mixing: tuple[str, ...] = ()
     attention: Attention = ""
+
+
+def topology(group: Group, model: nn.Module) -> tuple[object, ...]:
+    """Returns kinds and dimensions of all members in any order, without their sizes."""
+    kinds = []
+    for member in group.members:
+        owner, _, tensor = member.name.rpartition(".")
+        module = type(model.get_submodule(owner)).__name__
+        kinds.append((module, tensor, member.dim, member.role))
+    return group.attention, *sorted(kinds)
 
 
 def kept_indices(

@@ -30,14 +30,21 @@ class NetworkSize:
 
     def left(self, kept: Counts) -> int:
         """Returns sum over parameters of uses x product of the sizes that are left, rounded."""
-        total = self.other
-        for name, uses in self.uses.items():
-            sizes = (
-                size - sum((self.units[u] - kept[u]) * n for u, n in self.cuts.get((name, dim), ()))
-                for dim, size in enumerate(self.shapes[name])
-            )
-            total += uses * prod(sizes)
-        return round(total)
+        return round(self.other + sum(self._left_of(name, kept) for name in self.uses))
+
+    def removed_by_one(self, units: str, kept: Counts) -> int:
+        """Returns left(kept) - left(kept with one less of these units)."""
+        fewer = {**kept, units: kept[units] - 1}
+        touched = {name for (name, _), cuts in self.cuts.items() for u, _ in cuts if u == units}
+        names = touched & self.uses.keys()
+        return round(sum(self._left_of(n, kept) - self._left_of(n, fewer) for n in names))
+
+    def _left_of(self, name: str, kept: Counts) -> float:
+        sizes = (
+            size - sum((self.units[u] - kept[u]) * n for u, n in self.cuts.get((name, dim), ()))
+            for dim, size in enumerate(self.shapes[name])
+        )
+        return self.uses[name] * prod(sizes)
 
     def removable(self, kept: Counts) -> int:
         """Returns what is left of the part that pruning can remove."""

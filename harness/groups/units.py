@@ -1,15 +1,14 @@
 """Defines sets of units: what of a model is scored, kept and removed together."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from harness.groups.group import Group, Member, alive_in, member_masks
+from harness.groups.group import Group, Member, alive_in, member_masks, topology
 from harness.groups.pooling import Normalize, Pooling, PoolOver, normalized, pooled
 from harness.vocabulary.tensors import Companions, Tensors
 
@@ -53,6 +52,10 @@ class UnitSet(ABC):
         kept: masks, or the parameters themselves, by name; may contain more.
         """
 
+    @abstractmethod
+    def topology(self, model: nn.Module) -> tuple[object, ...]:
+        """Returns what is equal for sets whose units lie in equal kinds of modules."""
+
     @property
     @abstractmethod
     def companions(self) -> Companions:
@@ -60,59 +63,6 @@ class UnitSet(ABC):
 
 
 Units = dict[str, UnitSet]  # name, that of the first of its weights -> units that are pruned
-
-
-@dataclass(frozen=True, eq=False)
-class WeightUnits(UnitSet):
-    """Holds units inside one weight: single entries, blocks, patterns. Nothing else is masked.
-
-    Args:
-        name: of the weight.
-        shape: of the weight.
-        single: a unit is one entry.
-        pooling: returns one score per unit of the elements' scores.
-        expanding: returns the elements' mask from that of the units and the weight's shape.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    single: bool
-    pooling: Callable[[Tensor], Tensor]
-    expanding: Callable[[Tensor, tuple[int, ...]], Tensor]
-    has_rows: bool = False
-
-    @property
-    def weights(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (self.name,)
-
-    @property
-    def scored(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (self.name,)
-
-    @property
-    def masked(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (self.name,)
-
-    @cached_property
-    def size(self) -> int:  # type: ignore[override]
-        if self.single:
-            return 1
-        return math.prod(self.shape) // self.pooling(torch.ones(self.shape)).numel()
-
-    @property
-    def companions(self) -> Companions:
-        return {self.name: ()}
-
-    def pool(self, scores: Tensors) -> Tensor:
-        return self.pooling(scores[self.name])
-
-    def masks(self, kept: Tensor) -> Tensors:
-        return {self.name: self.expanding(kept, self.shape)}
-
-    def alive(self, kept: Tensors) -> Tensor:
-        nonzero = kept[self.name] != 0
-        # Pooling the mask works for any units.
-        return nonzero if self.single else self.pooling(nonzero.float()) > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +143,9 @@ class GroupUnits(UnitSet):
 
     def masks(self, kept: Tensor) -> Tensors:
         return member_masks(self._parameters, kept, self.shapes)
+
+    def topology(self, model: nn.Module) -> tuple[object, ...]:
+        return topology(self.group, model)
 
     def row_masks(self, kept: Tensor) -> Tensors:
         """Returns the masks of the weights' rows alone, columns of consumers left out."""

@@ -86,10 +86,10 @@ class Request:
         layer_order, sample = layer_order_of(model, self._graph(model)), self._sample(model)
         if self.pruner.allocation.needs_layer_order:
             self._check_layer_order(layer_order)
-        if self.pruner.budget != "macs":
+        if self.pruner.budget != "macs" and not self.pruner.allocation.needs_macs:
             return ModelInfo(layer_order=layer_order)
         if sample is None:
-            raise ValueError('budget="macs" runs the model once; give example_input or batches')
+            raise ValueError('an allocation by "mac" runs the model; give example_input or batches')
         macs = count_macs(model, torch.zeros_like(sample[:1]))
         return ModelInfo(macs.weights, macs.activations, macs.uncounted, layer_order=layer_order)
 

@@ -1,13 +1,14 @@
 """Counts units and layers by number and cost, and defines densities."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import Layer, LayerOrder, Layers, ModelInfo
-from harness.groups.units import Units, weights_of
+from harness.groups.network_size import macs_of, parameters_of
+from harness.groups.units import GroupUnits, Units, weights_of
 from harness.structure.base import Structure
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
@@ -59,8 +60,33 @@ def layers_of(
             last=not layer_order.last.isdisjoint(each.weights),
             weight=weight,
             curve=model_info.curves.get(name),
+            topology=each.topology(model),
         )
-    return layers
+    return _with_costs(layers, model, units, model_info)
+
+
+def _with_costs(layers: Layers, model: nn.Module, units: Units, model_info: ModelInfo) -> Layers:
+    """Returns the layers with what the network that is left loses by one more unit of each."""
+    if not all(isinstance(each, GroupUnits) for each in units.values()):
+        return {
+            name: replace(
+                layer,
+                parameters_removed=layer.parameters_per_unit,
+                macs_removed=layer.macs_per_unit,
+            )
+            for name, layer in layers.items()
+        }
+    alive = {name: layer.alive for name, layer in layers.items()}
+    parameters = parameters_of(model, units)
+    macs = macs_of(model, units, model_info.macs, model_info.other_macs)
+    return {
+        name: replace(
+            layer,
+            parameters_removed=parameters.removed_by_one(name, alive),
+            macs_removed=macs.removed_by_one(name, alive),
+        )
+        for name, layer in layers.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ A protocol's own check would not name the config key.
 
 from collections.abc import Mapping
 
-from harness.allocation.base import Allocation, Layers
+from harness.allocation.base import Allocation, Layers, ModelInfo
 from harness.groups.units import Units
+from harness.metrics.macs import describe_uncounted
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
 from harness.vocabulary.n_of_m import NOfM
@@ -90,8 +91,22 @@ def check_n_of_m(n_of_m: NOfM | None, layers: Layers, keep: Counts) -> None:
         if keep[name] > layer.units // n_of_m.m * n_of_m.n:
             raise ValueError(
                 f"allocation keeps {keep[name]} of {layer.units} weights of {name}, but structure "
-                f"keeps {describe(n_of_m)}; leave allocation.min_units and min_density out"
+                f"keeps {describe(n_of_m)}; leave allocation.min_units, min_density and "
+                "max_share out"
             )
+
+
+def check_counted(subject: str, model_info: ModelInfo, remedy: str) -> None:
+    """Checks that the multiply-accumulates of all weights are known.
+
+    Raises:
+        ValueError: those of a weight are not.
+    """
+    if model_info.uncounted:
+        raise ValueError(
+            f"{subject} cannot be counted in multiply-accumulates: "
+            f"{describe_uncounted(model_info.uncounted)}; {remedy}"
+        )
 
 
 def check_solved(masks: Tensors, counts: Counts, n_of_m: NOfM | None) -> None:

@@ -15,12 +15,11 @@ from harness.groups.units import (
     pooled_scores,
     scored_parameters,
 )
-from harness.metrics.macs import describe_uncounted
 from harness.pruning import budget as budgets
+from harness.pruning import part_protocols
 from harness.pruning.controls import Control, apply_control
 from harness.pruning.density import layers_of
 from harness.pruning.masks import MaskStore
-from harness.pruning.part_protocols import check_fit, check_n_of_m, check_scored, check_solved
 from harness.pruning.reader import Calibration, Reader, local
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
@@ -63,7 +62,7 @@ class Pruner:
         own = {"saliency": Saliency, "structure": Structure, "allocation": Allocation}
         for key, base in own.items():
             object.__setattr__(self, key, with_defaults(base, getattr(self, key)))
-        check_fit(self.saliency, self.structure, self.allocation)
+        part_protocols.check_fit(self.saliency, self.structure, self.allocation)
 
     @property
     def budget(self) -> str:
@@ -88,12 +87,9 @@ class Pruner:
         removes = all(isinstance(each, GroupUnits) for each in units.values())
         equal = self.allocation.equal_densities
         counts = budgets.count_unit(unit, budget or self.budget, equal, removes)
-        if "macs" in counts and model_info.uncounted:
-            raise ValueError(
-                f"{unit} cannot be counted in multiply-accumulates: "
-                f"{describe_uncounted(model_info.uncounted)}; ask for a density or compression, "
-                "with budget=params"
-            )
+        if "macs" in counts:
+            remedy = "ask for a density or compression, with budget=params"
+            part_protocols.check_counted(unit, model_info, remedy)
         size = budgets.size_function(counts, layers, model, units, model_info)
 
         def size_at(fraction: float) -> int:
@@ -142,7 +138,11 @@ class Pruner:
             ValueError: the saliency cannot score this model, or the size cannot be reached
                 otherwise.
         """
-        check_scored(self.saliency, units)
+        part_protocols.check_scored(self.saliency, units)
+        if self.allocation.needs_macs:
+            part_protocols.check_counted(
+                "allocation.per=mac", model_info, "use allocation.per=parameter"
+            )
         self.saliency.check(model.get_submodule(part), local(units, part))
         layers = layers_of(equal_scores(units, model), model, units, model_info)
         size = budgets.size_function(requested.counts, layers, model, units, model_info)
@@ -150,7 +150,7 @@ class Pruner:
         if self.allocation.needs_curves:
             return requested.keep
         counts = budgets.counts_for(self.allocation, layers, requested, size)
-        check_n_of_m(self.structure.n_of_m, layers, counts)
+        part_protocols.check_n_of_m(self.structure.n_of_m, layers, counts)
         return sum(counts.values())
 
     def propose(
@@ -177,7 +177,7 @@ class Pruner:
         if solve := self._solve:
             alive = {name: store.masks[name] for name in units}
             kept, solved = read(*solve, weights, counts, statistics, alive)
-            check_solved(kept, counts, self.structure.n_of_m)
+            part_protocols.check_solved(kept, counts, self.structure.n_of_m)
         else:
             select = self.structure.select
             kept = {name: select(layer.scores, counts[name]) for name, layer in layers.items()}
@@ -218,7 +218,7 @@ class Pruner:
     def _statistics_and_scores(
         self, read: Reader, model: nn.Module, units: Units, data: Calibration
     ) -> tuple[Tensors, Tensors]:
-        check_scored(self.saliency, units)
+        part_protocols.check_scored(self.saliency, units)
         calibration = data.on(model, units)
         weights = scored_parameters(units, model)
         names = dict(zip(calibration.weight_names, weights, strict=True))

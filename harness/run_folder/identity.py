@@ -23,6 +23,8 @@ ADDED: dict[str, Any] = {
     "compact": "never",
     "structure.pool_over": "producers",
     "structure.normalize": "none",
+    "allocation.max_share": 1.0,
+    "allocation.per": "unit",
 }
 DENSE = (
     "seed", "model", "data", "data_sha256", "task", "training", "dtype", "gradient_dtype",

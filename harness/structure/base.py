@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.groups.units import Units, WeightUnits
+from harness.groups.units import Units
+from harness.structure.shared.weight_units import WeightUnits
 from harness.vocabulary.n_of_m import NOfM
 from harness.vocabulary.tensors import prunable_layers
 from harness.vocabulary.topk import topk_mask

@@ -1,1 +1,1 @@
-"""Implements units that are rows, and checks that layers can be divided."""
+"""Implements units inside one weight and of groups, and checks that layers can be divided."""
