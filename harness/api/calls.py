@@ -16,6 +16,7 @@ from harness.launch.trust.stored_model import build_stored_model
 from harness.model_state.usable import check_usable
 from harness.pruning.adhoc import FixedCounts, Request
 from harness.pruning.budget import round_sizes
+from harness.pruning.living import follow_masks
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import copy_into, first_names, make_mask_store
 from harness.pruning.pruner import Pruner
@@ -60,7 +61,7 @@ def load(
     if not dense and has_compact(folder):
         compact = read_compact((folder / COMPACT[0]).parent)
         model, masks = fill(model, compact), compact.cut.masks(exported.masks)
-        exported = replace(exported, state=compact.state, masks=masks)
+        exported = replace(exported, state=compact.state, masks=masks, living_norms={})
     load_exported(model, exported)
     return model.eval(), exported.masks
 
@@ -196,10 +197,12 @@ def prune(
     alive, end, unit = requested_size(pruner, wide, store, units, model_info, *given_size)
     sizes = round_sizes(alive, end, unit, parts.rounds if rounds is None else rounds)
     with request.explain_errors(model, wide), _restored_after_errors(wide, store):
+        follow_masks(wide, units, store)
         store.apply_to(wide)
         Rounds(pruner, units, data, model_info).run(wide, store, PruningProgress.of(sizes))
     if wide is not model:
         copy_into(model, {name: wide.get_parameter(name).detach() for name in store.masks})
+        follow_masks(model, units, store)
     if end > 0:
         _warn_of_empty(store.masks, [name for name in units if (counts or {}).get(name) != 0])
     return dict(store.masks)
@@ -208,10 +211,13 @@ def prune(
 @contextmanager
 def _restored_after_errors(model: nn.Module, store: MaskStore) -> Iterator[None]:
     before = clone_tensors({name: model.get_parameter(name) for name in store.masks})
+    hooks = {module: module._forward_hooks.copy() for module in model.modules()}
     try:
         yield
     except BaseException:
         copy_into(model, before)
+        for module, own in hooks.items():
+            module._forward_hooks = own
         raise
 
 

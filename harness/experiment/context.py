@@ -19,10 +19,12 @@ from harness.experiment.config import DTYPES, WIRE, ExperimentConfig
 from harness.experiment.requested import RequestedLevels
 from harness.experiment.validation import check_steps
 from harness.experiment.workload import Workload
+from harness.groups.removal import Norms
 from harness.groups.units import Units
 from harness.metrics.macs import Macs, describe_uncounted
 from harness.model_state.usable import check_finite
 from harness.pruning.density import Scope
+from harness.pruning.living import norms_of
 from harness.pruning.prunable_model import find_prunable
 from harness.run_folder.stage_keys import SharedStages
 from harness.training.checkpointing import Checkpointer
@@ -43,6 +45,7 @@ class RunContext:
         scope: what densities refer to.
         model_info: what allocations may read.
         requested: the requested sizes of all levels.
+        norms: what norms over pruned units take statistics over; see harness/pruning/living.py.
         dense: the cached dense training.
         checkpointer: saves the run while it runs; None saves nothing.
         shared: stages in common with other runs; None computes all stages.
@@ -55,6 +58,7 @@ class RunContext:
     scope: Scope
     model_info: ModelInfo
     requested: RequestedLevels
+    norms: Norms
     dense: DenseTraining
     checkpointer: Checkpointer | None = None
     shared: SharedStages | None = None
@@ -107,8 +111,9 @@ def context_of(
     trained = _dense_training(experiment, workload, dense, checkpointer)
     context = RunContext(
         experiment=experiment, workload=workload, macs=macs, units=prunable.units,
-        scope=prunable.scope, model_info=prunable.model_info, requested=requested, dense=trained,
-        checkpointer=checkpointer, shared=shared,
+        scope=prunable.scope, model_info=prunable.model_info, requested=requested,
+        norms=norms_of(model, prunable.units), dense=trained, checkpointer=checkpointer,
+        shared=shared,
     )  # fmt: skip
     return context, model
 

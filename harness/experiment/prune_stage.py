@@ -1,6 +1,7 @@
 """Prunes one level of a run: rounds on equal ranks, compaction, and unmasking."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from harness.allocation.base import ModelInfo
 from harness.experiment.context import RunContext
 from harness.experiment.state import (
     RunState,
+    follow_own_masks,
     in_dense_shapes,
     macs_left,
     watch_unsaved,
@@ -20,6 +22,7 @@ from harness.groups.units import GroupUnits, masks_of
 from harness.pruning.budget import round_sizes
 from harness.pruning.compaction import WHOLE, Cut, slice_tensors
 from harness.pruning.layer_curves import SensitivityCurves, measure_curves
+from harness.pruning.living import norms_under
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruning_order import PruningProgress
 from harness.pruning.rounds import Rounds
@@ -66,8 +69,8 @@ def restore_dense_shapes(context: RunContext, state: RunState) -> None:
     """Gives the model its dense shapes back, with 0 where entries were removed."""
     if state.cut.kept_indices:
         model, masks = in_dense_shapes(context, state)
-        _replace_model(context, state, model, {name: masks[name] for name in state.masks.masks})
-        state.cut = WHOLE
+        own = {name: masks[name] for name in state.masks.masks}
+        _replace_model(context, state, model, own, WHOLE)
 
 
 def compact(context: RunContext, state: RunState) -> None:
@@ -86,8 +89,8 @@ def compact(context: RunContext, state: RunState) -> None:
             "compact=end"
         )
     cut = Cut.of(made)
-    _replace_model(context, state, made.model, slice_tensors(state.masks.masks, cut.kept_indices))
-    state.cut = cut
+    masks = slice_tensors(state.masks.masks, cut.kept_indices)
+    _replace_model(context, state, made.model, masks, cut)
 
 
 def update_speedup(context: RunContext, state: RunState) -> None:
@@ -141,6 +144,9 @@ def measure_layer_curves(
             context.checkpointer.raise_if_stopped()
         return context.workload.validation(model)
 
+    def norms(masks: Tensors) -> AbstractContextManager[None]:
+        return norms_under(model, units, masks, state.masks.masks)
+
     return measure_curves(
         model,
         scores,
@@ -148,6 +154,7 @@ def measure_layer_curves(
         grid,
         evaluate,
         experiment.pruner.structure.select,
+        norms,
     )
 
 
@@ -214,7 +221,10 @@ def _begin_pruning(context: RunContext, state: RunState, kept_fraction: float) -
     return PruningProgress.by_parts(order.parts(state.model), sizes, end, counts, rounds)
 
 
-def _replace_model(context: RunContext, state: RunState, model: nn.Module, masks: Tensors) -> None:
-    state.model, state.masks = model, make_mask_store(model, context.units)
+def _replace_model(
+    context: RunContext, state: RunState, model: nn.Module, masks: Tensors, cut: Cut
+) -> None:
+    state.model, state.masks, state.cut = model, make_mask_store(model, context.units), cut
+    follow_own_masks(context, state)
     state.masks.shrink_to(masks)
     watch_unsaved(context, model)

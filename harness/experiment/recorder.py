@@ -63,6 +63,7 @@ class Recorder:
         in_force = {name: dense.masks[name] for name in state.masks.masks}
         masks = digest(in_force) if level else ""
         fields = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}
+        fields["norms"] = context.norms
         if context.macs.uncounted:
             fields |= {"training_flops": None, "training_flops_dense": None}
         state.found_records.append({"kept_fraction": state.kept_fraction, "record": fields})
@@ -108,9 +109,8 @@ class Recorder:
         if context.checkpointer and self.files and state.pruning:
             context.ranks.check_equal(state.masks.masks, "masks in force")
             name = f"level-{level:02d}-part-{state.pruning.done:04d}"
-            context.checkpointer.save(
-                self.files, name, STEP, checkpoint(context, state), state.model
-            )
+            saved = checkpoint(context, state)
+            context.checkpointer.save(self.files, name, STEP, saved, state.model)
 
     def saver(
         self, level: int, hooks_state: Callable[[], dict[str, Any]], gradient_hook: object

@@ -19,6 +19,7 @@ from harness.experiment.stage_cache import compute_once, stages_of
 from harness.experiment.state import RunState, watch_unsaved
 from harness.experiment.train_hooks import TrainHooks
 from harness.model_state.whole_state import load_into
+from harness.pruning.living import follow_masks
 from harness.pruning.prunable import make_mask_store
 from harness.run_folder.records import NO_TRAINING, STAGES, Trained, stage_index
 from harness.run_folder.stage_keys import SharedStages
@@ -113,6 +114,7 @@ def prepare(
     context, model = context_of(experiment, ranks, dense, checkpointer, shared)
     watch_unsaved(context, model)
     masks = make_mask_store(model, context.units, experiment.may_grow)
+    follow_masks(model, context.units, masks)
     return Prepared(context, RunState(model, masks))
 
 

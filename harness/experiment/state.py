@@ -12,6 +12,7 @@ from harness.groups.compact import Compacted
 from harness.model_state.whole_state import load_into, whole_state
 from harness.pruning import compaction
 from harness.pruning.compaction import WHOLE, Cut, expand_masks, expand_model
+from harness.pruning.living import follow_masks
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import PruningProgress
@@ -130,8 +131,14 @@ def without_pruned_units(context: RunContext, state: RunState) -> Compacted:
     """
     sample = context.workload.sample()
     return compaction.without_pruned_units(
-        state.model, state.masks.masks, sample, context.ranks.check_equal
+        state.model, state.masks.masks, sample, context.ranks.check_equal, context.norms
     )
+
+
+def follow_own_masks(context: RunContext, state: RunState) -> None:
+    """Makes norms take their statistics over the units left; a smaller model has no others."""
+    if not state.cut.kept_indices:
+        follow_masks(state.model, context.units, state.masks)
 
 
 def macs_left(context: RunContext, state: RunState) -> int:

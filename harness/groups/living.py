@@ -20,23 +20,29 @@ class LivingNorm:
     The norm keeps its class and its parameters, which get their gradients at the kept indices.
 
     Args:
-        kept: indices of the normalised dimension that are left.
+        kept: indices of the normalised dimension that are left; None for all.
         dim: the dimension of the input that is normalised, or whose channels are.
     """
 
-    def __init__(self, kept: Tensor, dim: int):
+    in_checkpoints = True  # the masks say what it holds
+
+    def __init__(self, kept: Tensor | None, dim: int):
         self.kept, self.dim = kept, dim
 
     def __call__(self, norm: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if self.kept is None:
+            return output
+        if not len(self.kept):
+            return torch.zeros_like(output)
         kept = self.kept.to(args[0].device)
         part = _smaller(norm, kept).forward(args[0].index_select(self.dim, kept))
         return torch.zeros_like(output).index_copy(self.dim, kept, part.to(output.dtype))
 
 
-def add_living_norms(model: nn.Module, kept: Mapping[str, Tensor]) -> list[RemovableHandle]:
+def add_living_norms(model: nn.Module, kept: Mapping[str, Tensor | None]) -> list[RemovableHandle]:
     """Adds a `LivingNorm` to each norm, by module name; the handles remove them.
 
-    kept: module name -> indices of the normalised dimension that are left.
+    kept: module name -> indices of the normalised dimension that are left; None for all.
     """
     norms = {name: model.get_submodule(name) for name in kept}
     return [
@@ -64,6 +70,31 @@ def remove_living_norms(model: nn.Module) -> None:
             del hooks[key]
 
 
+@contextmanager
+def whole_norms(model: nn.Module) -> Iterator[None]:
+    """Takes the statistics of all norms over all units inside the context."""
+    hooks = [hook for module in model.modules() for hook in _hooks_of(module)]
+    kept = [hook.kept for hook in hooks]
+    try:
+        for hook in hooks:
+            hook.kept = None
+        yield
+    finally:
+        for hook, before in zip(hooks, kept, strict=True):
+            hook.kept = before
+
+
+def _hooks_of(module: nn.Module) -> Iterator[LivingNorm]:
+    return (hook for hook in module._forward_hooks.values() if isinstance(hook, LivingNorm))
+
+
+def set_living_norms(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
+    """Sets what is left of each norm that has a `LivingNorm`; one that is not named is whole."""
+    for name, module in model.named_modules():
+        for hook in _hooks_of(module):
+            hook.kept = kept.get(name)
+
+
 def living_indices(
     model: nn.Module, cut: KeptIndices, groups: Sequence[Group], kept_units: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
@@ -82,13 +113,24 @@ def living_indices(
     return found
 
 
+def has_known_width(norm: Any, group: Group) -> bool:
+    """True if a tensor tells which indices of the norm are left with the group's units."""
+    width = _width(norm)
+    return norm.weight is not None or any(m.indices.numel() == width for m in group.members)
+
+
+def _width(norm: Any) -> int:
+    width: int = norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.normalized_shape[-1]
+    return width
+
+
 def _indices(name: str, norm: Any, cut: KeptIndices, group: Group, model: nn.Module) -> Tensor:
     first = {id(t): known for known, t in model.named_parameters()}
     if norm.weight is not None:
         kept = cut[first[id(norm.weight)]][0]
         assert kept is not None
         return kept
-    width = norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.normalized_shape[-1]
+    width = _width(norm)
     for member in group.members:
         if member.name in cut and member.indices.numel() == width:
             kept = cut[member.name][member.dim]

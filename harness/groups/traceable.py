@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from harness.groups.living import whole_norms
 from harness.vocabulary.undisturbed import preserve_model, uncompiled
 
 
@@ -19,7 +20,10 @@ def traceable(model: nn.Module) -> Iterator[None]:
         # The fast path would hide layers.
         torch.backends.mha.set_fastpath_enabled(False)
         model.requires_grad_(True)
-        with torch.enable_grad(), preserve_model(model), uncompiled(), warnings.catch_warnings():
+        with (
+            torch.enable_grad(), whole_norms(model), preserve_model(model), uncompiled(),
+            warnings.catch_warnings(),
+        ):  # fmt: skip
             warnings.simplefilter("ignore")
             yield
     finally:

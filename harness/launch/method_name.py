@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from harness.launch.compose import config_folders
 from harness.launch.paths import CONF
+from harness.run_folder.identity import value_at
 
 # Groups in which every method has a choice; the choices name a run without a method.
 PARTS = ("saliency", "structure", "allocation")
@@ -66,8 +67,8 @@ def method_name(
     A method that the command line names must have the components of the config. Otherwise the
     method in conf/method/ with these components is taken (of several, the one with the fewest
     extras), or the names of the components. In brackets follow the extras, an own class of
-    pruning_order, which weights a method at initialisation scores, and the matched
-    control. A `method.label` that the user sets is the label as it stands.
+    pruning_order, which weights a method at initialisation scores, norms over the units left, and
+    the matched control. A `method.label` that the user sets is the label as it stands.
 
     Args:
         choices: group -> chosen file; "None", Hydra's None as text, without a choice
@@ -88,8 +89,10 @@ def method_name(
         if config["rescore_trained"] and config["prune_at"] == "init"
         else []
     )
+    living = ["living norms"] if value_at(config, "structure.norms") == "living" else []
     control = [] if config["control"] == "none" else [config["control"]]
-    for words in filter(None, (method.extras(actual), _own_part_names(config), scored, control)):
+    extras = method.extras(actual), _own_part_names(config), scored, living, control
+    for words in filter(None, extras):
         name, label = "-".join([name, *words]).replace(" ", "_"), f"{label} ({', '.join(words)})"
     return name, _own_label(actual, files) or label
 

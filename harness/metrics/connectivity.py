@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from harness.groups.living import whole_norms
 from harness.metrics.open_pass import meets_input
 from harness.metrics.probe import Probe, probe
 from harness.vocabulary.tensors import Tensors, prunable_weights
@@ -71,7 +72,8 @@ def _dense(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> Conn
     if (shape, dtype) not in known:
         ones = {name: torch.ones_like(weight) for name, weight in prunable_weights(model).items()}
         try:
-            known[shape, dtype] = _of_dense(probe(model, shape, ones, dtype))
+            with whole_norms(model):
+                known[shape, dtype] = _of_dense(probe(model, shape, ones, dtype))
         except torch.OutOfMemoryError as error:  # the next record may have the memory
             return _failed(error)
         except Exception as error:

@@ -160,6 +160,8 @@ class _Walk:
         for kind in HOOKS:
             for hook in (getattr(owner, kind, None) or {}).values():
                 self.alive.append(hook)
+                if getattr(hook, "in_checkpoints", False):
+                    continue
                 if self.seen.setdefault(id(hook), name) == name:
                     self._function(hook, f"{name}.{kind}", depth + 1)
 

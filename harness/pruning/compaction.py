@@ -16,7 +16,7 @@ from harness.groups.attributes import Attributes, adapt
 from harness.groups.compact import Compacted, compact_model
 from harness.groups.find import groups_of
 from harness.groups.group import KeptIndices
-from harness.groups.removal import slice_model, slice_tensor
+from harness.groups.removal import Norms, slice_model, slice_tensor
 from harness.model_state.whole_state import load_into, whole_state
 from harness.vocabulary.tensors import Tensors
 
@@ -75,7 +75,7 @@ WHOLE = Cut({}, {})
 
 
 def without_pruned_units(
-    model: nn.Module, masks: Tensors, sample: Tensor, compare: Compare
+    model: nn.Module, masks: Tensors, sample: Tensor, compare: Compare, norms: Norms = "exact"
 ) -> Compacted:
     """Returns the model without its pruned units, proven equal to the masked one.
 
@@ -86,12 +86,13 @@ def without_pruned_units(
         masks: in force, by parameter.
         sample: inputs (2, ...) to trace and compare models with.
         compare: raises unless tensors are equal on all ranks.
+        norms: as of `remove`.
 
     Raises:
         ValueError: the smaller model computes another function; names the module.
         RanksDisagree: another rank removes other entries.
     """
-    made = compact_model(model, masks, groups_of(model, sample), sample)
+    made = compact_model(model, masks, groups_of(model, sample), sample, norms)
     compare(
         {
             f"{name}, {dim}": indices

@@ -1,7 +1,7 @@
 """Prunes each layer alone to a grid of densities, and measures the model on validation data."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +48,7 @@ def measure_curves(
     grid: Iterable[float],
     evaluate: Callable[[], EvaluationResult],
     select: Callable[[Tensor, int], Tensor] = topk_mask,
+    norms: Callable[[Tensors], AbstractContextManager[None]] = lambda masks: nullcontext(),
 ) -> SensitivityCurves:
     """Returns for each layer and density the result of `evaluate` with that layer pruned alone.
 
@@ -64,6 +65,7 @@ def measure_curves(
         evaluate: called once per count of kept units; equally often on all ranks if scores are
             equal.
         select: selects units of a weight by their scores, as `Structure.select`.
+        norms: returns a context in which norms take statistics over what these masks leave.
     """
     densities, unpruned = sorted({1.0, *grid}, reverse=True), evaluate()
 
@@ -73,7 +75,8 @@ def measure_curves(
         for density in densities:
             keep = min(round(density * score.numel()), alive)
             if keep not in measured:
-                with temporarily_pruned(model, expand({name: select(score, keep)})):
+                masks = expand({name: select(score, keep)})
+                with temporarily_pruned(model, masks), norms(masks):
                     measured[keep] = evaluate()
             yield CurvePoint(density, keep, measured[keep])
 

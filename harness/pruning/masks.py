@@ -21,13 +21,15 @@ class MaskStore:
     optimizer state is zeroed too. SGD (momentum, Nesterov) and Adam(W), weight decay included, then
     leave the weight at exactly 0. A revived weight therefore starts at 0, and without momentum.
 
-    may_grow: `replace` may revive pruned weights.
+    may_grow: `replace` may revive pruned weights. on_change: called with the masks after each
+    change.
     """
 
     def __init__(self, dense: Mapping[str, Tensor], may_grow: bool = False):
         self._may_grow = may_grow
         self._masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in dense.items()}
         self._factors: Tensors | None = None  # computed at the first step after a change
+        self.on_change: Callable[[Tensors], None] | None = None
 
     @property
     def masks(self) -> Tensors:
@@ -85,6 +87,8 @@ class MaskStore:
     def _set(self, masks: Tensors) -> None:
         self._masks.update(masks)
         self._factors = None
+        if self.on_change:
+            self.on_change(self._masks)
 
     @torch.no_grad()
     def apply_to(self, model: nn.Module, optimizer: Optimizer | None = None) -> None:

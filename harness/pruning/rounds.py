@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harness.allocation.base import ModelInfo
 from harness.groups.units import Units
+from harness.pruning.living import follow_masks
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruner import Pruner
@@ -64,6 +65,7 @@ class Rounds:
     ) -> Tensors:
         """Returns the masks that `run` would end with; model, store and progress stay unchanged."""
         copy, masks = deepcopy_model(model), make_mask_store(model, self.units)
+        follow_masks(copy, self.units, masks)
         masks.shrink_to(store.masks)
         replace(self, after_step=_do_nothing)._run_steps(copy, masks, replace(progress))
         if self.pruner.control == "none":

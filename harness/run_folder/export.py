@@ -1,14 +1,16 @@
 """Writes and reads the pruned model of a run."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import nn
 
+from harness.groups.living import add_living_norms
 from harness.model_state.torch_prune import check_masks
 from harness.model_state.whole_state import load_in_stored_dtype
 from harness.run_folder.outcome import COMPACT, CONFIG, MASKS, MODEL
@@ -26,6 +28,8 @@ class ExportedModel:
     masks: Tensors
     shape: tuple[int, ...]  # of one sample
     classes: int
+    # Norm -> the units over which it takes its statistics, where these are not all.
+    living_norms: Tensors = field(default_factory=dict)
 
 
 def export_model(folder: Path, exported: ExportedModel) -> None:
@@ -38,7 +42,10 @@ def export_model(folder: Path, exported: ExportedModel) -> None:
 def to_bytes(exported: ExportedModel) -> tuple[bytes, bytes]:
     """Returns the content of model.safetensors and of masks.safetensors."""
     # One entry: the order of several entries in a file of safetensors varies from run to run.
-    facts = {"model": json.dumps({"shape": exported.shape, "classes": exported.classes})}
+    own: dict[str, Any] = {"shape": exported.shape, "classes": exported.classes}
+    if exported.living_norms:
+        own["living_norms"] = {name: kept.tolist() for name, kept in exported.living_norms.items()}
+    facts = {"model": json.dumps(own)}
     state, masks = clone_tensors(exported.state), clone_tensors(exported.masks)
     return safetensors.torch.save(state, metadata=facts), safetensors.torch.save(masks)
 
@@ -65,13 +72,16 @@ def read_exported(folder: Path) -> ExportedModel:
         raise ValueError(f"{why}; repeat the run's command, which makes the files again")
     try:
         with safetensors.safe_open(folder / MODEL, framework="pt") as file:
-            shape, classes = _shape_and_classes(parse_json(file.metadata()["model"]))
+            facts = parse_json(file.metadata()["model"])
+        shape, classes = _shape_and_classes(facts)
+        norms = facts.get("living_norms", {})
+        living = {name: torch.tensor(kept, dtype=torch.int64) for name, kept in norms.items()}
         state, masks = (safetensors.torch.load_file(folder / name) for name in (MODEL, MASKS))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{MODEL} or {MASKS} in {folder} is damaged ({error}); run again with rerun=always"
         ) from error
-    return ExportedModel(state, masks, shape, classes)
+    return ExportedModel(state, masks, shape, classes, living)
 
 
 def has_compact(folder: Path) -> bool:
@@ -99,6 +109,8 @@ def _shape_and_classes(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
 def load_exported(model: nn.Module, exported: ExportedModel) -> None:
     """Loads the exported state into a new model, in the dtype of the exported parameters.
 
+    Norms that took statistics over the units left do so again.
+
     Raises:
         ValueError: state or masks belong to another model.
     """
@@ -111,3 +123,4 @@ def load_exported(model: nn.Module, exported: ExportedModel) -> None:
                 f"{name} has {alive} weights that are not 0 where its mask prunes them; "
                 f"{MODEL} and {MASKS} are of different models; run again with rerun=always"
             )
+    add_living_norms(model, exported.living_norms)

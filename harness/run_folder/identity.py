@@ -25,6 +25,7 @@ ADDED: dict[str, Any] = {
     "structure.normalize": "none",
     "allocation.max_share": 1.0,
     "allocation.per": "unit",
+    "structure.norms": "exact",
 }
 DENSE = (
     "seed", "model", "data", "data_sha256", "task", "training", "dtype", "gradient_dtype",

@@ -97,6 +97,7 @@ class Record:
     # Samples in BatchNorm's statistics: "none" (no BatchNorm), "per_rank" (the model depends on
     # the number of ranks), or "all_ranks".
     batch_norm: str = "none"
+    norms: str = "exact"  # "living": LayerNorms over pruned units count the units left alone
     # Fraction of weights in convolutions and linear layers that lie on a path of non-zero weights
     # from input to output, in [0, density_of_weights]; None: not measured.
     effective_density: float | None = None

@@ -1,11 +1,14 @@
 """Makes pruned models smaller from their masks."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import harness
 from harness.api.compacting import compact_with_proof
+from harness.structure.group import Group
 
 INPUTS = torch.randn(2, 3, 8, 8)
 
@@ -18,6 +21,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x + self.norm_two(self.two(self.norm_one(self.one(x)).relu()))).relu()
+
+
+class Undecided(Group):
+    def select(self, scores: Tensor, keep: int) -> Tensor:
+        raise ValueError("no choice")
 
 
 def residual() -> nn.Sequential:
@@ -81,6 +89,21 @@ def test_wrong_masks_are_refused_in_one_line(change, message) -> None:
     with pytest.raises(ValueError, match=message) as error:
         harness.compact(model, change(some_masks(model)), INPUTS)
     assert "\n" not in str(error.value)
+
+
+def test_a_pruned_model_counts_in_its_layer_norms_what_a_smaller_one_counts() -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.GELU(), nn.Linear(6, 2)).double()
+    inputs = torch.randn(3, 4, dtype=torch.float64)
+    whole = deepcopy(model)
+    structure = Group(norms="living")
+    masks = harness.prune(model, 0.5, structure=structure, example_input=inputs)
+    small = harness.compact(model, masks, inputs, norms="living")
+    assert small[1].normalized_shape == (3,)
+    assert torch.allclose(small(inputs), model(inputs), rtol=1e-12)
+    assert not any(module._forward_hooks for module in small.modules())
+    with pytest.raises(ValueError, match="no choice"):
+        harness.prune(whole, 0.5, structure=Undecided(norms="living"), example_input=inputs)
+    assert not any(module._forward_hooks for module in whole.modules())
 
 
 def test_other_wrong_arguments_are_refused_in_one_line() -> None:

@@ -160,8 +160,10 @@ def test_a_norm_over_the_width_leaves_it_whole() -> None:
             return super().forward(inputs.long())
 
     model = Looking(nn.Embedding(7, 3), nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
-    with pytest.raises(ValueError, match="of 1: 2 takes statistics over the units; use structure"):
+    said = r"of 1: 2 takes statistics over the units \(structure.norms=living lets them go\); use"
+    with pytest.raises(ValueError, match=said):
         Neuron().units(model, ids())
+    assert list(Neuron(norms="living").units(model, ids())) == ["1.weight"]
 
 
 def test_dropout_acts_in_training_only() -> None:

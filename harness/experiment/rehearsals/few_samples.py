@@ -23,6 +23,7 @@ from harness.experiment.experiment import Experiment
 from harness.experiment.state import RunState
 from harness.experiment.workload import Workload
 from harness.metrics.latency import Latency
+from harness.pruning.living import follow_masks
 from harness.pruning.prunable import make_mask_store
 from harness.system.names import printable
 from harness.task.base import Task, sample_weights
@@ -117,7 +118,9 @@ def on_one_rank(model: nn.Module) -> nn.Module:
 def new_state(context: RunContext, original: nn.Module) -> RunState:
     """Returns the state of a run that begins with a copy of this model."""
     model = deepcopy_model(original)
-    return RunState(model, make_mask_store(model, context.units, context.experiment.may_grow))
+    masks = make_mask_store(model, context.units, context.experiment.may_grow)
+    follow_masks(model, context.units, masks)
+    return RunState(model, masks)
 
 
 @contextmanager

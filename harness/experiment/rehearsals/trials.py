@@ -16,7 +16,7 @@ from harness.experiment.rehearsals.few_samples import (
     line_of,
 )
 from harness.experiment.rehearsals.first_update import FirstUpdate
-from harness.experiment.state import RunState
+from harness.experiment.state import RunState, follow_own_masks
 from harness.experiment.train_hooks import StepAction, TrainHooks
 from harness.learning_rate.constant import Constant
 from harness.mask_updates.base import MaskUpdater
@@ -135,6 +135,7 @@ def _copy_of(rehearsal: Rehearsal, masked: bool) -> RunState:
     state = replace(
         before, model=model, masks=make_mask_store(model, rehearsal.context.units, True)
     )
+    follow_own_masks(rehearsal.context, state)
     if masked:
         state.masks.shrink_to(before.masks.masks)
     return state

@@ -10,6 +10,7 @@ from harness.experiment.context import RunContext
 from harness.experiment.state import RunState, in_dense_shapes, without_pruned_units
 from harness.model_state.whole_state import whole_state
 from harness.pruning.compaction import Cut
+from harness.pruning.living import indices_left
 from harness.run_folder.export import ExportedModel, export_model
 from harness.run_folder.outcome import COMPACT
 
@@ -46,7 +47,8 @@ def model_files(context: RunContext, state: RunState, config: Mapping[str, Any])
     """
     splits, (model, masks) = context.workload.splits, in_dense_shapes(context, state)
     own = {name: masks[name] for name in state.masks.masks}
-    exported = ExportedModel(whole_state(model), own, splits.shape, splits.classes)
+    living = indices_left(model, context.units, own)
+    exported = ExportedModel(whole_state(model), own, splits.shape, splits.classes, living)
     return ModelFiles(exported, _compact(context, state, config))
 
 

@@ -11,7 +11,9 @@ from harness.groups.dispatch import OUTPUT
 from harness.groups.find import groups_of
 from harness.groups.group import Group
 from harness.groups.layers.norms import treatment
+from harness.groups.living import has_known_width
 from harness.groups.pooling import Normalize, Pooling, PoolOver
+from harness.groups.removal import Norms
 from harness.groups.units import GroupUnits, Units
 from harness.structure.base import Structure
 from harness.vocabulary.checks import check_declared
@@ -45,15 +47,18 @@ class Grouped(Structure):
     units, those that no convolution or linear layer computes, and groups over which a norm takes
     statistics that would change with their number (a LayerNorm; an RMSNorm is rescaled at removal).
 
+    norms: "living" lets groups under a LayerNorm, or a GroupNorm of one group, lose units too: from
+    the pruning on the norm takes its statistics over the units left. "exact" keeps them whole.
     key: `structure=` of this structure; "" is the noun.
 
     Raises:
-        ValueError: pool_by, pool_over or normalize is unknown.
+        ValueError: pool_by, pool_over, normalize or norms is unknown.
     """
 
     pool_by: Pooling = "mean"
     pool_over: PoolOver = "producers"
     normalize: Normalize = "none"
+    norms: Norms = "exact"
 
     granularity: ClassVar[str] = "unit"
     noun: ClassVar[str]
@@ -104,8 +109,19 @@ class Grouped(Structure):
             return group.pinned
         if not weights:
             return "no convolution or linear layer computes it"
-        mixing = [n for n in group.mixing if treatment(model.get_submodule(n)) != "rescaled"]
-        return f"{mixing[0] or 'the model'} takes statistics over the units" if mixing else ""
+        reasons = (self._why_counted(model.get_submodule(n), n, group) for n in group.mixing)
+        return next(filter(None, reasons), "")
+
+    def _why_counted(self, norm: nn.Module, name: str, group: Group) -> str:
+        """Returns why a norm over the units does not let them go, or ""."""
+        kind, why = treatment(norm), f"{name or 'the model'} takes statistics over the units"
+        if kind == "rescaled":
+            return ""
+        if kind == "living" and self.norms == "exact":
+            return f"{why} (structure.norms=living lets them go)"
+        if kind == "living" and has_known_width(norm, group):
+            return ""
+        return why
 
     @property
     def _chosen(self) -> str:
