@@ -83,6 +83,6 @@ def test_curves_of_single_layers_count_the_units_left_too(tmp_path, monkeypatch)
     seen: list[dict[str, Tensor]] = []
     found = living.indices_left
     monkeypatch.setattr(living, "indices_left", lambda *a: seen.append(found(*a)) or seen[-1])
-    more = ("allocation=sensitivity", "allocation.grid=[0.5]", "schedule.levels=1")
+    more = ("allocation=sensitivity", "allocation.grid=[1,0.5]", "schedule.levels=1")
     run(monkeypatch, tmp_path, *more, "schedule.final=0.7", "rehearse=false")
     assert any(len(left.get("norm", ())) == 4 for left in seen)
