@@ -16,11 +16,11 @@ from harness.launch.trust.stored_model import build_stored_model
 from harness.model_state.usable import check_usable
 from harness.pruning.adhoc import FixedCounts, Request
 from harness.pruning.budget import round_sizes
-from harness.pruning.living import follow_masks
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import copy_into, first_names, make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import PruningProgress
+from harness.pruning.removal.living import follow_masks, norms_restored_after_errors
 from harness.pruning.rounds import Rounds
 from harness.run_folder.export import has_compact, load_exported, read_exported
 from harness.run_folder.outcome import COMPACT, CONFIG
@@ -211,13 +211,11 @@ def prune(
 @contextmanager
 def _restored_after_errors(model: nn.Module, store: MaskStore) -> Iterator[None]:
     before = clone_tensors({name: model.get_parameter(name) for name in store.masks})
-    hooks = {module: module._forward_hooks.copy() for module in model.modules()}
     try:
-        yield
+        with norms_restored_after_errors(model):
+            yield
     except BaseException:
         copy_into(model, before)
-        for module, own in hooks.items():
-            module._forward_hooks = own
         raise
 
 

@@ -12,8 +12,8 @@ from harness.groups.group import Group
 from harness.groups.proving.pair import REFUSALS, refused_input
 from harness.groups.removal import Norms
 from harness.model_state.usable import check_usable
-from harness.pruning.compaction import Cut
 from harness.pruning.prunable import first_names
+from harness.pruning.removal.compaction import Cut
 from harness.run_folder.outcome import COMPACT
 from harness.vocabulary.checks import problem_of
 from harness.vocabulary.given.masks import as_bool

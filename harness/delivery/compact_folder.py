@@ -18,7 +18,7 @@ from torch import nn
 import harness
 from harness.groups.attributes import BASE
 from harness.model_state.whole_state import EXTRA, load_in_stored_dtype, whole_state
-from harness.pruning.compaction import Cut
+from harness.pruning.removal.compaction import Cut
 from harness.system.atomic_files import read_object, write_atomic
 from harness.vocabulary.tensors import Tensors, clone_tensors
 

@@ -24,8 +24,8 @@ from harness.groups.units import Units
 from harness.metrics.macs import Macs, describe_uncounted
 from harness.model_state.usable import check_finite
 from harness.pruning.density import Scope
-from harness.pruning.living import norms_of
 from harness.pruning.prunable_model import find_prunable
+from harness.pruning.removal.living import norms_of
 from harness.run_folder.stage_keys import SharedStages
 from harness.training.checkpointing import Checkpointer
 from harness.training.dense import DenseTraining
@@ -45,7 +45,7 @@ class RunContext:
         scope: what densities refer to.
         model_info: what allocations may read.
         requested: the requested sizes of all levels.
-        norms: what norms over pruned units take statistics over; see harness/pruning/living.py.
+        norms: "living" if norms over pruned units take statistics over the units left.
         dense: the cached dense training.
         checkpointer: saves the run while it runs; None saves nothing.
         shared: stages in common with other runs; None computes all stages.

@@ -20,11 +20,11 @@ from harness.experiment.state import (
 )
 from harness.groups.units import GroupUnits, masks_of
 from harness.pruning.budget import round_sizes
-from harness.pruning.compaction import WHOLE, Cut, slice_tensors
 from harness.pruning.layer_curves import SensitivityCurves, measure_curves
-from harness.pruning.living import norms_under
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruning_order import PruningProgress
+from harness.pruning.removal.compaction import WHOLE, Cut, slice_tensors
+from harness.pruning.removal.living import norms_under
 from harness.pruning.rounds import Rounds
 from harness.training.evaluation import EvaluationResult
 from harness.vocabulary.seeds import derive

@@ -19,8 +19,8 @@ from harness.experiment.stage_cache import compute_once, stages_of
 from harness.experiment.state import RunState, watch_unsaved
 from harness.experiment.train_hooks import TrainHooks
 from harness.model_state.whole_state import load_into
-from harness.pruning.living import follow_masks
 from harness.pruning.prunable import make_mask_store
+from harness.pruning.removal.living import follow_masks
 from harness.run_folder.records import NO_TRAINING, STAGES, Trained, stage_index
 from harness.run_folder.stage_keys import SharedStages
 from harness.training.checkpointing import Checkpointer

@@ -10,12 +10,12 @@ from harness.experiment.context import RunContext
 from harness.experiment.workload import DenseShaped
 from harness.groups.compact import Compacted
 from harness.model_state.whole_state import load_into, whole_state
-from harness.pruning import compaction
-from harness.pruning.compaction import WHOLE, Cut, expand_masks, expand_model
-from harness.pruning.living import follow_masks
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import PruningProgress
+from harness.pruning.removal import compaction
+from harness.pruning.removal.compaction import WHOLE, Cut, expand_masks, expand_model
+from harness.pruning.removal.living import follow_masks
 from harness.run_folder.checkpoints import State
 from harness.run_folder.records import STAGES, stage_index
 from harness.training.context import LoopState

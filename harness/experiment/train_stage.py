@@ -13,7 +13,7 @@ from harness.experiment.train_hooks import DistillationLoss, StepAction, TrainHo
 from harness.mask_updates.base import MaskUpdater
 from harness.model_state.whole_state import load_into
 from harness.penalty.base import Penalty
-from harness.pruning.compaction import slice_tensors
+from harness.pruning.removal.compaction import slice_tensors
 from harness.run_folder.records import STAGES, Trained
 from harness.task.base import label_mask_of
 from harness.training.context import FitResult, TrainingCurve

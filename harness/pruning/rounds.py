@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from harness.allocation.base import ModelInfo
 from harness.groups.units import Units
-from harness.pruning.living import follow_masks
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import PruningOrder, PruningProgress, units_in
 from harness.pruning.reader import Calibration, Reader
+from harness.pruning.removal.living import follow_masks
 from harness.vocabulary.tensors import Tensors, eval_mode
 from harness.vocabulary.undisturbed import deepcopy_model
 

@@ -20,7 +20,7 @@ from harness.groups.compact import compact_model
 from harness.groups.find import groups_of
 from harness.groups.group import group_masks
 from harness.models.mlp import Mlp
-from harness.pruning.compaction import Cut
+from harness.pruning.removal.compaction import Cut
 
 EXAMPLES = ROOT / "examples"
 # Residual sums; groups of a convolution; a tied table, RMSNorms and fused heads; heads that are

@@ -7,7 +7,7 @@ from harness.distributed import Ranks
 from harness.experiment import prune_stage, runner, state
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
-from harness.pruning.compaction import WHOLE, expand_masks
+from harness.pruning.removal.compaction import WHOLE, expand_masks
 from harness.vocabulary.tensors import Tensors
 
 RUN = (

@@ -11,7 +11,7 @@ from forked_ranks import harness_on_ranks
 from torch import Tensor
 
 from harness import load
-from harness.pruning import living
+from harness.pruning.removal import living
 from harness.training.loop import Loop
 
 RUN = (

@@ -23,8 +23,8 @@ from harness.experiment.experiment import Experiment
 from harness.experiment.state import RunState
 from harness.experiment.workload import Workload
 from harness.metrics.latency import Latency
-from harness.pruning.living import follow_masks
 from harness.pruning.prunable import make_mask_store
+from harness.pruning.removal.living import follow_masks
 from harness.system.names import printable
 from harness.task.base import Task, sample_weights
 from harness.vocabulary.tensors import Batch

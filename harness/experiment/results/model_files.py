@@ -9,8 +9,8 @@ from harness.delivery.compact_folder import CompactModel, describe, write_compac
 from harness.experiment.context import RunContext
 from harness.experiment.state import RunState, in_dense_shapes, without_pruned_units
 from harness.model_state.whole_state import whole_state
-from harness.pruning.compaction import Cut
-from harness.pruning.living import indices_left
+from harness.pruning.removal.compaction import Cut
+from harness.pruning.removal.living import indices_left
 from harness.run_folder.export import ExportedModel, export_model
 from harness.run_folder.outcome import COMPACT
 

@@ -46,6 +46,17 @@ def follow_masks(model: nn.Module, units: Units, masks: MaskStore) -> None:
     update(masks.masks)
 
 
+@contextmanager
+def norms_restored_after_errors(model: nn.Module) -> Iterator[None]:
+    hooks = {module: module._forward_hooks.copy() for module in model.modules()}
+    try:
+        yield
+    except BaseException:
+        for module, own in hooks.items():
+            module._forward_hooks = own
+        raise
+
+
 def indices_left(model: nn.Module, units: Units, masks: Tensors) -> dict[str, Tensor]:
     """Returns for each norm over pruned units the indices of its width that are left.
 

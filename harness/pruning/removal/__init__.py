@@ -1,0 +1,1 @@
+"""Cuts pruned units out of a model, and treats norms over them."""
