@@ -36,7 +36,7 @@ def test_new_weights_of_the_smaller_network_are_trained_for_the_compute_of_the_d
 
 
 def test_what_is_written_is_the_smaller_network(folder) -> None:
-    weights = dict(harness.load_compacted(folder).named_parameters())
+    weights = dict(harness.load(folder)[0].named_parameters())
     assert {name: tuple(weights[name].shape) for name in FILTERS} == FILTERS
     assert sum(weight.numel() for weight in weights.values()) == records_of(folder)[-1].parameters
 
