@@ -77,20 +77,15 @@ def compact(context: RunContext, state: RunState) -> None:
     """Removes the pruned units with compact=levels.
 
     Raises:
-        ValueError: the smaller model computes another function, or must rescale an RMSNorm.
+        ValueError: the smaller model computes another function.
     """
     if context.experiment.compact != "levels":
         return
     made = without_pruned_units(context, state)
-    if made.scales:
-        raise ValueError(
-            f"compact=levels cannot remove units over which {next(iter(made.scales))} normalises, "
-            "as its weight would be rescaled at each level; exclude their layers, or use "
-            "compact=end"
-        )
-    cut = Cut.of(made)
+    cut = Cut.to_train(made)
+    smaller = cut.apply(state.model) if cut.scales else made.model
     masks = slice_tensors(state.masks.masks, cut.kept_indices)
-    _replace_model(context, state, made.model, masks, cut)
+    _replace_model(context, state, smaller, masks, cut)
 
 
 def update_speedup(context: RunContext, state: RunState) -> None:

@@ -201,3 +201,17 @@ class Letters(Blobs):
         jumps = torch.randint(4, (samples, self.features + 1), generator=random) == 0
         ids = (1 + 2 * jumps).cumsum(1) % self.classes
         return Split(ids[:, :-1].float(), ids[:, 1:])
+
+
+@dataclass(frozen=True)
+class RmsNormed:
+    """Has norms that divide by a mean square over units, with epsilons that count."""
+
+    hidden: list[int]
+    batch_norm: bool = True
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        (width,) = self.hidden
+        first, second = nn.RMSNorm(width, eps=0.1), nn.RMSNorm(width)
+        layers = (nn.Linear(shape[0], width), first, nn.ReLU(), nn.Linear(width, width), second)
+        return nn.Sequential(*layers, nn.Linear(width, classes))

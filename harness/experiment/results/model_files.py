@@ -61,6 +61,6 @@ def _compact(
     shape, classes = list(splits.shape), splits.classes
     build = {"model": config.get("model"), "shape": shape, "classes": classes}
     if state.cut.kept_indices:
-        return describe(dense, state.model, state.cut, build)
+        return describe(dense, *state.cut.without_scales(state.model), build)
     made = without_pruned_units(context, state)
     return describe(dense, made.model, Cut.of(made), build)

@@ -13,6 +13,7 @@ So w x / sqrt(C' / C m + eps) = w sqrt(C / C') x / sqrt(m + eps C / C').
 
 import copy
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -52,6 +53,37 @@ def rescale_factor(units: int, left: int) -> float:
 def rescaled(weight: Tensor, factor: float) -> Tensor:
     """Returns weight x factor, rounded once: the proof compares with it bit for bit."""
     return (weight.double() * factor).to(weight.dtype)
+
+
+class ScaledNorm:
+    """y = factor x norm(x): a forward hook of an RMSNorm that has lost units.
+
+    The factor is that of its weight, which so keeps the values, the optimizer's state and the decay
+    that it has in the masked network.
+    """
+
+    in_checkpoints = True
+
+    def __init__(self, factor: float):
+        self.factor = factor
+
+    def __call__(self, norm: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output * self.factor
+
+
+def add_scales(model: nn.Module, scales: Mapping[str, float]) -> None:
+    """Multiplies the outputs of norms by these factors; scales: by name of the norm's weight."""
+    for weight, factor in scales.items():
+        norm = model.get_submodule(weight.rpartition(".")[0])
+        norm.register_forward_hook(ScaledNorm(factor))
+
+
+def remove_scales(model: nn.Module, scales: Iterable[str]) -> None:
+    """Removes what `add_scales` added."""
+    for weight in scales:
+        hooks = model.get_submodule(weight.rpartition(".")[0])._forward_hooks
+        for key in [key for key, hook in hooks.items() if isinstance(hook, ScaledNorm)]:
+            del hooks[key]
 
 
 def rescaled_epsilon(norm: nn.Module, units: int, left: int) -> tuple[str, Any, float]:

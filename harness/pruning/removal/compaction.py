@@ -5,8 +5,8 @@ removed counts there as pruned, and is 0.
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from harness.groups.attributes import Attributes, adapt
 from harness.groups.compact import Compacted, compact_model
 from harness.groups.find import groups_of
 from harness.groups.group import KeptIndices
-from harness.groups.removal import Norms, slice_model, slice_tensor
+from harness.groups.layers.norms import add_scales, remove_scales, rescaled
+from harness.groups.removal import Norms, copy_model, slice_model, slice_tensor
 from harness.model_state.whole_state import load_into, whole_state
 from harness.vocabulary.tensors import Tensors
 
@@ -31,16 +32,25 @@ class Cut:
         kept_indices: name of a tensor -> for each dimension the indices that are left.
         attributes: "module.attribute" -> (value in the dense model, value in the smaller one).
         proof: errors of the proof, as plain values; None if nothing was removed.
+        scales: weight of an RMSNorm -> the factor by which the norm multiplies its output; its
+            weight is that of the dense model.
     """
 
     kept_indices: KeptIndices
     attributes: Attributes
     proof: dict[str, Any] | None = None
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, made: Compacted) -> "Cut":
+        """Returns how the model that was made differs; its weights are multiplied by the scales."""
         proof = asdict(made.proof) if made.proof else None
         return cls(made.kept_indices, made.attributes, proof)
+
+    @classmethod
+    def to_train(cls, made: Compacted) -> "Cut":
+        """Returns how a model differs that trains as the masked one does, weights included."""
+        return replace(cls.of(made), scales=made.scales)
 
     @classmethod
     def load(cls, state: dict[str, Any]) -> "Cut":
@@ -49,7 +59,7 @@ class Cut:
             for name, dims in state["kept_indices"].items()
         }
         attributes = {name: (old, new) for name, (old, new) in state["attributes"].items()}
-        return cls(kept_indices, attributes, state["proof"])
+        return cls(kept_indices, attributes, state["proof"], state.get("scales", {}))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns plain values, which a checkpoint and a file of tensors hold."""
@@ -58,7 +68,8 @@ class Cut:
             for name, dims in self.kept_indices.items()
         }
         attributes = {name: list(values) for name, values in self.attributes.items()}
-        return {"kept_indices": kept_indices, "attributes": attributes, "proof": self.proof}
+        state = {"kept_indices": kept_indices, "attributes": attributes, "proof": self.proof}
+        return {**state, "scales": dict(self.scales)} if self.scales else state
 
     def masks(self, dense: Tensors) -> Tensors:
         """Returns masks in the smaller shapes, from masks in dense shapes."""
@@ -68,7 +79,19 @@ class Cut:
         """Returns the dense model without what was removed; its values are the kept ones."""
         smaller = slice_model(dense, self.kept_indices)
         adapt(smaller, self.attributes)
+        add_scales(smaller, self.scales)
         return smaller
+
+    def without_scales(self, trained: nn.Module) -> tuple[nn.Module, "Cut"]:
+        """Returns a copy whose weights are multiplied by the scales, and how it differs then."""
+
+        def folded(name: str, tensor: Tensor) -> Tensor:
+            scale = self.scales.get(name)
+            return tensor.clone() if scale is None else rescaled(tensor, scale)
+
+        model = copy_model(trained, folded) if self.scales else trained
+        remove_scales(model, self.scales)
+        return model, replace(self, scales={})
 
 
 WHOLE = Cut({}, {})
