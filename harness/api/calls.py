@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation
@@ -66,6 +67,7 @@ def load(
     return model.eval(), exported.masks
 
 
+@torch.inference_mode(False)  # whose tensors have no gradients
 def score(
     model: nn.Module,
     saliency: str | Saliency = "magnitude",
@@ -120,6 +122,7 @@ def score(
         return pruner.scores(wide, request.units(wide), request.data(wide))
 
 
+@torch.inference_mode(False)
 def prune(
     model: nn.Module,
     density: float | None = None,
@@ -222,4 +225,4 @@ def _restored_after_errors(model: nn.Module, store: MaskStore) -> Iterator[None]
 def _warn_of_empty(masks: Tensors, names: Iterable[str]) -> None:
     empty = [name for name in names if not masks[name].any()]
     if empty:
-        warnings.warn(no_weight_left(empty), stacklevel=3)
+        warnings.warn(no_weight_left(empty), stacklevel=4)  # of who calls prune

@@ -1,8 +1,11 @@
 """Makes a pruned model physically smaller."""
 
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from harness.delivery.compact_folder import describe, fill, read_compact, write_compact
@@ -11,11 +14,13 @@ from harness.groups.find import groups_of
 from harness.groups.group import Group
 from harness.groups.proving.pair import REFUSALS, refused_input
 from harness.groups.removal import Norms
+from harness.groups.traceable import check_followable
 from harness.model_state.usable import check_usable
 from harness.pruning.prunable import first_names
 from harness.pruning.removal.compaction import Cut
 from harness.run_folder.outcome import COMPACT
 from harness.vocabulary.checks import problem_of
+from harness.vocabulary.given.example import check_example
 from harness.vocabulary.given.masks import as_bool
 from harness.vocabulary.tensors import Tensors
 
@@ -32,7 +37,8 @@ def compact(
     The result is a module of the same class with smaller tensors of the same names: it trains, is
     saved and is exported as any other. A unit (neuron, filter, attention head) goes if the masks
     are 0 on all that computes it, in each layer that must keep the same units; single pruned
-    weights stay as zeros. The given model does not change.
+    weights stay as zeros, and so do units that cannot be removed, of which it warns with the
+    reason (UserWarning). The given model does not change.
 
     Equality is proven before the model is returned, on copies in float64 where possible: with
     random weights and with its own, in eval and train mode, random draws off, for the output of
@@ -57,14 +63,23 @@ def compact(
     True
 
     Raises:
-        ValueError: the masks are of another model or leave a group of units empty, the model cannot
-            be traced or refuses the example input, or the smaller model is another function; the
-            first module that differs is named.
+        ValueError: the masks are of another model or leave a group of units empty, the model is a
+            wrapper or scripted or refuses the example input, or the smaller model is another
+            function; the first module that differs is named.
     """
     made = compact_with_proof(model, masks, example_input, norms)
+    for line in _left_as_zeros(made, masks):
+        warnings.warn(f"compact {line}", stacklevel=2)
     if folder is not None:
         write_compact(Path(folder), describe(model, made.model, Cut.of(made)))
     return made.model
+
+
+def _left_as_zeros(made: Compacted, masks: Tensors) -> Iterator[str]:
+    for name, why in made.left_whole.items():
+        yield f"leaves {name} whole, its masked units as 0: {why}"
+    if made.proof is None and not made.left_whole and not all(m.all() for m in masks.values()):
+        yield "removes nothing: no unit is masked in all that computes it, as its bias and norm"
 
 
 def load_compact(folder: str | Path, model: nn.Module) -> nn.Module:
@@ -86,6 +101,7 @@ def load_compact(folder: str | Path, model: nn.Module) -> nn.Module:
     return fill(model, read_compact(inner if inner.is_dir() else Path(folder)))
 
 
+@torch.inference_mode(False)  # its tensors could not be trained, and operators are not seen
 def compact_with_proof(
     model: nn.Module, masks: dict[str, Tensor], example_input: Any, norms: Norms = "exact"
 ) -> Compacted:
@@ -95,6 +111,8 @@ def compact_with_proof(
         ValueError: as of `compact`.
     """
     check_usable(model)
+    check_followable(model)
+    check_example(example_input)
     if problem := problem_of(norms, Norms):
         raise ValueError(f"norms {problem}")
     given = first_names(model, as_bool(masks))

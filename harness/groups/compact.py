@@ -24,6 +24,7 @@ class Compacted:
         attributes: "module.attribute" -> (dense value, value here).
         scales: weight of an RMSNorm -> the factor by which its kept entries were multiplied.
         norms: "exact", or "living" if the masked network must take statistics over kept units.
+        left_whole: pinned group of which units are masked throughout -> why they stay, as zeros.
         proof: worst relative errors; None if nothing was removed.
     """
 
@@ -32,6 +33,7 @@ class Compacted:
     attributes: Attributes
     scales: dict[str, float]
     norms: Norms
+    left_whole: dict[str, str]
     proof: Proof | None
 
 
@@ -68,7 +70,14 @@ def compact_model(
         changes = changes_below(model, cut, partial, kept)
         proof = prove(model, masks, removed, free, example_input, changes)
     scales = dict(removed.scales)
-    return Compacted(removed.model, cut, removed.attributes, scales, norms, proof)
+    whole = _left_whole(groups, masks, dict(model.named_parameters()))
+    return Compacted(removed.model, cut, removed.attributes, scales, norms, whole, proof)
+
+
+def _left_whole(groups: Sequence[Group], masks: Tensors, parameters: Tensors) -> dict[str, str]:
+    pinned = {group.name: group for group in groups if group.pinned}
+    units = living_units(list(pinned.values()), masks, parameters)
+    return {name: pinned[name].pinned for name, left in units.items() if not left.all()}
 
 
 @torch.no_grad()

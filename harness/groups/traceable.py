@@ -10,6 +10,29 @@ from torch import Tensor, nn
 from harness.groups.living import whole_norms
 from harness.vocabulary.undisturbed import preserve_model, uncompiled
 
+# They call the module inside on devices of their own.
+WRAPPERS = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
+
+
+def check_followable(model: nn.Module) -> None:
+    """Checks that the operators of a model's forward pass can be seen one by one.
+
+    Raises:
+        ValueError: it is, or holds, a wrapper of several devices or a scripted module.
+    """
+    for name, module in model.named_modules():
+        where, kind = name or "model", type(module).__name__
+        if kind in WRAPPERS:
+            raise ValueError(
+                f"{where} is a {kind}, which calls the module inside on devices of its own; give "
+                f"{where}.module, and wrap the result anew"
+            )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(
+                f"{where} is a {kind}, whose operators cannot be seen; give the module that it was "
+                "made from, and script the result anew"
+            )
+
 
 @contextmanager
 def traceable(model: nn.Module) -> Iterator[None]:
@@ -38,4 +61,6 @@ def writable(sample: Tensor) -> Tensor:
     It is no leaf, so that models may write to it.
     """
     with torch.enable_grad():
+        if sample.is_inference():  # it can never have a gradient
+            sample = sample.clone()
         return sample.detach().requires_grad_(sample.is_floating_point()).clone()

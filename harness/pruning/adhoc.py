@@ -141,7 +141,7 @@ class Request:
         given: object = self.example_input
         if given is None:
             return self.batches[0][0] if self.batches else None
-        if not isinstance(given, Tensor) or given.is_meta or not given.ndim:
+        if not isinstance(given, Tensor) or given.is_meta or not given.ndim or not given.numel():
             raise ValueError(
                 f"example_input must be a tensor with values, (samples, ...), got {kind_of(given)}"
             )

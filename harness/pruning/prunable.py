@@ -38,9 +38,11 @@ def first_names(model: nn.Module, masks: Tensors) -> Tensors:
     found: Tensors = {}
     for name, mask in masks.items():
         if name not in every:
+            inner = next((own for own in every if own.endswith(f".{name}")), None)
+            hint = f"its name here is {inner!r}; " if inner else ""
             raise ValueError(
-                f"masks has {name!r}, which is no parameter of {type(model).__name__}; give the "
-                "masks of this model, by parameter name"
+                f"masks has {name!r}, which is no parameter of {type(model).__name__}; {hint}give "
+                "the masks of this model, by parameter name"
             )
         other = found.setdefault(every[name], mask)
         if not torch.equal(other.to(mask.device), mask):

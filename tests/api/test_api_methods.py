@@ -122,7 +122,8 @@ def test_a_layer_that_loses_everything_is_warned_of_as_in_a_run() -> None:
     model = network()
     with torch.no_grad():
         model[2].weight.mul_(1e-3)
-    with pytest.warns(UserWarning, match="^2 has no weight left$"):
+    with pytest.warns(UserWarning, match="^2 has no weight left$") as caught:
         harness.prune(model, 0.3)
+    assert caught[0].filename == __file__  # of who calls it
     # Asked for by name it is no surprise.
     assert kept(harness.prune(network(), keep={"2.weight": 0}))["2.weight"] == 0

@@ -14,6 +14,7 @@ from harness.groups.layers.norms import treatment
 from harness.groups.living import has_known_width
 from harness.groups.pooling import Normalize, Pooling, PoolOver
 from harness.groups.removal import Norms
+from harness.groups.traceable import check_followable
 from harness.groups.units import GroupUnits, Units
 from harness.structure.base import Structure
 from harness.vocabulary.checks import check_declared
@@ -79,6 +80,7 @@ class Grouped(Structure):
         """Returns what it says of a model without such groups."""
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
+        check_followable(model)
         layers = prunable_layers(model)
         shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
         units: Units = {}
