@@ -68,6 +68,16 @@ def test_networks_lose_half_of_their_units_and_are_counted_beside_themselves(tmp
     )
 
 
+@pytest.mark.parametrize(
+    ("part", "targets"), [("fine_tuning", [0.65, 0.65]), ("removal", [0.05, 1.0])]
+)
+def test_a_network_that_is_cut_is_timed_beside_the_whole_one_and_itself(part, targets, tmp_path):
+    figures = measured(part, tmp_path / "cut.json", repeats=1)[0]["figures"]
+    assert [f["at_most"] for f in figures if f["at_most"]] == targets
+    assert sum(f["name"].endswith("/ itself") for f in figures) == 2
+    assert all(f["median"] > 0 for f in figures)
+
+
 def test_a_comparison_of_replicas_is_measured_beside_itself(tmp_path) -> None:
     content, table = measured("replicas", tmp_path / "replicas.json", repeats=1)
     names = ["", " / itself (noise)", " / SHA-256"]
