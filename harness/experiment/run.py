@@ -65,6 +65,7 @@ class Run:
     sweep_name: str
     policy: Policy = field(default_factory=Policy)
     latency: Latency | None = None
+    export: tuple[str, ...] = ()  # formats of further files
     rerun: str = "never"
     rehearse: bool = True
     parts: str = ""  # equal for runs that are rehearsed once
@@ -100,7 +101,7 @@ class Run:
             context, state, files = entered
             with self._open_sinks(ranks) as sink:
                 run(Recorder(context, state, self.identity, sink, files, self.latency))
-                results = model_files(context, state, self.config)
+                results = model_files(context, state, self.config, self.export)
                 ranks.on_main(lambda: self._complete(context, state, results))
                 last = sink.last  # None above rank 0
             # Again, because a tracker may have run for long in between.
@@ -118,7 +119,7 @@ class Run:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
             context, state = prepare(experiment, ranks, self.dense, checkpointer, self.shared)
             if self.rehearse:
-                rehearse(context, state.model, self.latency, self.REHEARSED)
+                rehearse(context, state.model, self.latency, self.export, self.REHEARSED)
             stack.enter_context(run_folder_lock(self.folder, checkpointer))
             # Another process may have finished the run just before this one got the lock.
             if done := ranks.on_main(self._finished):
@@ -140,7 +141,7 @@ class Run:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
             context, state = prepare(experiment, ranks, self.dense, checkpointer)
             if self.rehearse:
-                rehearse(context, state.model, self.latency, self.REHEARSED)
+                rehearse(context, state.model, self.latency, self.export, self.REHEARSED)
             context.dense.at(context.dense.end)
         return Outcome("finished", str(self.dense))
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from harness.delivery.formats import check_formats
 from harness.distributed import Ranks, ranks_of_environment
 from harness.distributed.announced import wrap_collectives
 from harness.experiment.experiment import Experiment
@@ -177,7 +178,7 @@ def run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
     numerics = numerics_key(ranks)
     code = code_of({key: hashed_config.get(key) for key in DENSE})
     dense = dense_hash(hashed_config, {**numerics, "code": code})
-    parts = rehearsal_hash(hashed_config, config["latency"], spec.code, numerics)
+    parts = rehearsal_hash(hashed_config, values, spec.code, numerics)
     return Run(
         folder=spec.folder,
         dense=Path(values["output_dir"]) / ".cache/dense" / dense[:2] / dense,
@@ -191,6 +192,7 @@ def run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
         sweep_name=values["sweep_name"],
         policy=config_part(config, "checkpoint"),
         latency=config_part(config, "latency"),
+        export=check_formats(values["export"]),
         rerun=values["rerun"],
         rehearse=values["rehearse"] and parts not in REHEARSED,
         parts=parts,

@@ -35,7 +35,7 @@ def rehearse_run(spec: RunSpec) -> Verdict:
             run = run_of(spec, experiment, ranks)
             context, state = prepare(experiment, ranks, Path())
             if run.rehearse:
-                rehearse(context, state.model, run.latency, run.REHEARSED)
+                rehearse(context, state.model, run.latency, run.export, run.REHEARSED)
             REHEARSED.add(run.parts)
     except ValueError as error:
         return Verdict(refused=one_line(error))

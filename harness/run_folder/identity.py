@@ -12,7 +12,7 @@ Config = dict[str, Any]
 OPERATIONAL = (
     "run_name", "method", "output_dir", "sweep_name", "rerun", "device", "threads", "progress",
     "rehearse", "tracking",
-    "ranks", "checkpoint", "sensitivity", "launch", "latency",
+    "ranks", "checkpoint", "sensitivity", "launch", "latency", "export",
 )  # fmt: skip
 # Keys that do not count once the content of the data is known.
 PATHS = ("data.root", "data.verify")
@@ -95,10 +95,11 @@ def dense_hash(config: Config, numerics: Config) -> str:
     return _sha256({**decides, "numerics": numerics})[:24]
 
 
-def rehearsal_hash(config: Config, latency: Config, code: str, numerics: Config) -> str:
+def rehearsal_hash(config: Config, values: Config, code: str, numerics: Config) -> str:
     """Returns the hash of all that decides what a rehearsal finds; seeds and lengths do not.
 
-    config: the hashed config. code: digest of the sources that decide the run's numbers.
+    config: the hashed config. values: the whole one. code: digest of the sources that decide the
+    run's numbers.
     """
     kept = {key: _unseeded(part) for key, part in copy.deepcopy(config).items()}
     for path in NOT_REHEARSED:
@@ -106,7 +107,8 @@ def rehearsal_hash(config: Config, latency: Config, code: str, numerics: Config)
     for recipe in ("training", "retraining"):
         kept[recipe] = {**kept[recipe], "epochs": bool(kept[recipe]["epochs"])}
     kept["schedule"] = config["schedule"].get("_target_")
-    return _sha256({"config": kept, "latency": latency, "code": code, "numerics": numerics})[:24]
+    further = {"latency": values["latency"], "export": values["export"]}
+    return _sha256({"config": kept, **further, "code": code, "numerics": numerics})[:24]
 
 
 def _unseeded(part: Any) -> Any:

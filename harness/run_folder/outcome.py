@@ -16,6 +16,7 @@ from harness.system.loaded_sources import is_current
 from harness.system.redaction import has_reference
 
 MODEL, MASKS, CONFIG = "model.safetensors", "masks.safetensors", "config.yaml"
+EXPORTS = {"onnx": "export/model.onnx", "torch_export": "export/model.pt2"}
 COMPACT = ("compact/model.safetensors", "compact/compact.json")
 # Files of a finished run; a run without one of them is not finished.
 RESULTS = ("records.jsonl", MODEL, MASKS)  # of every run
@@ -46,10 +47,11 @@ class Outcome:
 def results_of(config: Config) -> tuple[str, ...]:
     """Returns the names of the files that a finished run of this config has.
 
-    >>> results_of({"compact": "end"})[-1]
-    'compact/compact.json'
+    >>> results_of({"compact": "end", "export": ["onnx"]})[-2:]
+    ('compact/compact.json', 'export/model.onnx')
     """
-    return RESULTS if config.get("compact", "never") == "never" else (*RESULTS, *COMPACT)
+    compact = () if config.get("compact", "never") == "never" else COMPACT
+    return (*RESULTS, *compact, *(EXPORTS[name] for name in config.get("export", ())))
 
 
 def below(runs: Path, file: str) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.run_folder import progress_file, records
 from harness.run_folder.curve_records import FILE
-from harness.run_folder.outcome import COMPACT, RESULTS
+from harness.run_folder.outcome import COMPACT, EXPORTS, RESULTS
 from harness.run_folder.progress_file import RunProgress
 from harness.system.atomic_files import read_object
 from harness.system.json_schema import parse_json
@@ -172,7 +172,7 @@ def _below(folder: Path) -> list[Path]:
 def _is_whole(folder: Path, sums: Mapping[str, object]) -> bool:
     """True if all results are there. sums: of the files that the run had when it finished."""
     results = (FILE,) if folder.parent.name == "sensitivity" else RESULTS
-    further = [name for name in COMPACT if name in sums]
+    further = [name for name in (*COMPACT, *EXPORTS.values()) if name in sums]
     return all((folder / name).exists() for name in (*results, *further))
 
 

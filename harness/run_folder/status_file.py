@@ -16,8 +16,8 @@ from harness.system.processes import is_process_alive
 # Files with a checksum in status.json. timings.jsonl, logs and files of a tracker may still grow.
 SUMMED = (
     "records.jsonl", "sensitivity.jsonl", "model.safetensors", "masks.safetensors",
-    "compact/model.safetensors", "compact/compact.json", "config.yaml", "identity.json",
-    "environment.json",
+    "compact/model.safetensors", "compact/compact.json", "export/model.onnx", "export/model.pt2",
+    "config.yaml", "identity.json", "environment.json",
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import copy
 import logging
 import random
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -56,6 +56,7 @@ class Rehearsal:
         state: with a copy of the model; its masks prune some weights once a pruning is rehearsed.
         samples: the number of training samples of the whole run.
         latency: how latency is measured, or None.
+        export: names of formats that the run writes.
         left_out: what is not rehearsed, or stays empty in records, and why.
     """
 
@@ -64,6 +65,7 @@ class Rehearsal:
     state: RunState
     samples: int
     latency: Latency | None = None
+    export: Collection[str] = ()
     left_out: list[str] = field(default_factory=list)
 
     def leave_out(self, key: str, reason: Exception | str) -> None:

@@ -4,11 +4,14 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
+from harness.delivery.formats import write_formats
 from harness.experiment import prune_stage
 from harness.experiment.context import RunContext
 from harness.experiment.rehearsals.few_samples import (
@@ -44,6 +47,7 @@ def rehearse(
     context: RunContext,
     model: nn.Module,
     latency: Latency | None,
+    export: Collection[str] = (),
     keys: Collection[str] = (),
 ) -> None:
     """Prunes, trains, measures and exports a copy of the model, with two samples of each split.
@@ -56,7 +60,7 @@ def rehearse(
 
     Logs what else is not rehearsed, or stays empty in records, and why.
 
-    keys: rehearses these acts only, such as "saliency"; () all.
+    export: names of formats. keys: rehearses these acts only, such as "saliency"; () all.
 
     Raises:
         ValueError: an act fails, or an optimizer moves pruned weights.
@@ -64,7 +68,7 @@ def rehearse(
     left_out, refused, key = list[str](), "", "experiment"
     with undisturbed(context.ranks.device):
         try:
-            rehearsal = _begin(context, model, latency, left_out)
+            rehearsal = _begin(context, model, latency, export, left_out)
             for key, act in _acts(rehearsal) if rehearsal else ():
                 if not keys or key in keys:
                     with _leaving_out(key, left_out):
@@ -87,12 +91,16 @@ def _leaving_out(key: str, left_out: list[str]) -> Iterator[None]:
 
 
 def _begin(
-    context: RunContext, model: nn.Module, latency: Latency | None, left_out: list[str]
+    context: RunContext,
+    model: nn.Module,
+    latency: Latency | None,
+    export: Collection[str],
+    left_out: list[str],
 ) -> Rehearsal | None:
     try:
         small, original = few_samples(context), on_one_rank(model)
         state = new_state(small, original)
-        return Rehearsal(small, original, state, context.samples, latency, left_out)
+        return Rehearsal(small, original, state, context.samples, latency, export, left_out)
     except (ValueError, *TRANSIENT) as error:
         left_out.append(f"everything ({line_of(error)})")
         return None
@@ -107,6 +115,7 @@ def _acts(rehearsal: Rehearsal) -> Iterator[tuple[str, Act]]:
     yield "task", partial(_measure, rehearsal)
     yield "latency", partial(_time, rehearsal)
     yield "model", partial(_export, rehearsal)
+    yield "export", partial(_write_formats, rehearsal)
 
 
 def _refusal(context: RunContext, key: str, error: Exception) -> str:
@@ -190,3 +199,15 @@ def _export(rehearsal: Rehearsal) -> None:
     exported = model_files(rehearsal.context, rehearsal.state, {}).exported
     to_bytes(exported)
     load_exported(deepcopy_model(rehearsal.original), exported)
+
+
+def _write_formats(rehearsal: Rehearsal) -> None:
+    """Writes and runs the files of the pruned model, in a folder that goes."""
+    if not rehearsal.export:
+        return
+    sample = rehearsal.context.workload.sample()
+    with TemporaryDirectory() as folder:
+        try:
+            write_formats(rehearsal.state.model, sample, Path(folder), rehearsal.export)
+        except ValueError as error:
+            raise RehearsalFailed(str(error)) from error

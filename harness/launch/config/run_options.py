@@ -56,6 +56,7 @@ class RunOptions:
     progress: Literal["auto", "bar", "plain", "none"]
     checkpoint: "Policy"
     latency: "Latency"
+    export: list[Literal["onnx", "torch_export"]]
     sensitivity: SensitivityOptions
     launch: LaunchOptions
     ranks: "Options"

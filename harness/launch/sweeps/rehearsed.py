@@ -69,7 +69,7 @@ def _not_here(spec: RunSpec) -> str:
 
 def _parts_of(spec: RunSpec) -> str:
     """Returns a name that is equal for runs to rehearse once."""
-    return rehearsal_hash(spec.hashed_config, spec.values["latency"], spec.code, {})
+    return rehearsal_hash(spec.hashed_config, spec.values, spec.code, {})
 
 
 def _lines(groups: Mapping[str, Sequence[PlannedRun]], of: int, what: str) -> list[str]:

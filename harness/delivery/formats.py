@@ -1,0 +1,146 @@
+"""Writes a model as files of other runtimes, each compared with the model before it stays."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from harness.delivery import onnx_file, torch_export_file
+from harness.delivery.quiet import quiet
+from harness.groups.proving.differences import relative_error
+from harness.groups.proving.pair import call_model
+from harness.run_folder.outcome import EXPORTS
+from harness.system.atomic_files import temporary_name
+from harness.vocabulary.nested import iter_tensors
+from harness.vocabulary.undisturbed import deepcopy_model
+
+FormatName = Literal["onnx", "torch_export"]
+TOLERANCE = 1e-4
+Run = Callable[[Any], list[Tensor]]  # inputs, as of the model -> its outputs
+
+
+class Format(NamedTuple):
+    """Holds the functions of one format.
+
+    Args:
+        check: raises MissingExtra where a package is missing.
+        write: writes a program, whose inputs have these names, to a file.
+        read: returns a function that runs a file.
+    """
+
+    check: Callable[[], None]
+    write: Callable[[ExportedProgram, list[str], Path], None]
+    read: Callable[[Path], Run]
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format(onnx_file.check, onnx_file.write, onnx_file.read),
+    "torch_export": Format(lambda: None, torch_export_file.write, torch_export_file.read),
+}
+
+
+def check_formats(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names of formats, all of which are known and have their packages.
+
+    Raises:
+        ValueError: a format is unknown.
+        MissingExtra: a package is missing; names the pip command.
+    """
+    checked = tuple(dict.fromkeys(names))
+    for name in checked:
+        if name not in FORMATS:
+            raise ValueError(f"export={name!r} is no format; choose of {', '.join(FORMATS)}")
+        FORMATS[name].check()
+    return checked
+
+
+def write_formats(
+    model: nn.Module, example_input: Any, folder: Path, names: Iterable[str]
+) -> dict[str, Path]:
+    """Writes files of the model in eval mode, with a batch of any size, and returns their paths.
+
+    Each file is run with one, two and three inputs. It stays where its outputs are those of the
+    model: max|file - model| <= 1e-4 x max|model|. The given model does not change.
+
+    Args:
+        model: on any device; the files are of a copy on the CPU.
+        example_input: a batch of inputs, or a dictionary of keyword arguments.
+        folder: made if it is missing.
+        names: of FORMATS.
+
+    Raises:
+        ValueError: torch cannot trace the model, a format has no such operator, or a file computes
+            another function.
+        MissingExtra: a package is missing.
+    """
+    names = check_formats(names)
+    copy = deepcopy_model(model).cpu().eval()
+    inputs = _resized(example_input, 2)
+    program = _trace(copy, inputs)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for name in names:
+        path = folder / Path(EXPORTS[name]).name
+        temporary = temporary_name(path).with_suffix(path.suffix)
+        try:
+            FORMATS[name].write(program, _names(inputs), temporary)
+            _compare(name, copy, inputs, FORMATS[name].read(temporary))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        written[name] = path
+    return written
+
+
+def _trace(model: nn.Module, inputs: Any) -> ExportedProgram:
+    batch = Dim("batch")
+    args, keys = ((), inputs) if isinstance(inputs, Mapping) else ((inputs,), None)
+    dynamic: Any = {name: {0: batch} for name in inputs} if keys else ({0: batch},)
+    try:
+        with torch.no_grad(), quiet():
+            return torch.export.export(model, args, keys, dynamic_shapes=dynamic, strict=False)
+    except Exception as error:  # whatever the code of a model raises while it is traced
+        raise ValueError(
+            f"export: torch.export cannot trace {type(model).__name__} with a batch of any size "
+            f"({first_line(error)}); change its forward, or leave export empty"
+        ) from error
+
+
+def _compare(name: str, model: nn.Module, inputs: Any, run: Run) -> None:
+    for size in (1, 2, 3):
+        batch = _resized(inputs, size)
+        with torch.no_grad():
+            expected = list(iter_tensors(call_model(model, batch)))
+        try:
+            found = run(batch)
+        except Exception as error:  # a runtime may raise anything
+            raise ValueError(
+                f"export={name}: its file fails with a batch of {size} ({first_line(error)})"
+            ) from error
+        pairs = zip(found, expected, strict=True)
+        worst = max((relative_error(one.double(), two.double()) for one, two in pairs), default=0)
+        if not worst <= TOLERANCE:
+            raise ValueError(
+                f"export={name}: its outputs differ from the model's by {worst:.0e} x their "
+                f"maximum with a batch of {size}; at most {TOLERANCE:.0e} is rounding"
+            )
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message that is not empty, with the error's kind."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def _resized(inputs: Any, size: int) -> Any:
+    """Returns inputs of this batch size, which repeat the given ones."""
+    if isinstance(inputs, Mapping):
+        return {name: _resized(value, size) for name, value in inputs.items()}
+    return inputs.cpu()[torch.arange(size) % len(inputs)]
+
+
+def _names(inputs: Any) -> list[str]:
+    return list(inputs) if isinstance(inputs, Mapping) else ["input"]
