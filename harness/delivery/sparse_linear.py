@@ -127,16 +127,16 @@ def _compare(sparse: nn.Module, masked: nn.Module, example_input: Any, layout: L
     expected = list(iter_tensors(call_model(masked, example_input)))
     try:
         found = list(iter_tensors(call_model(sparse, example_input)))
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError, TypeError) as error:  # of a layout or a weight
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"layout={layout}: {type(masked).__name__} fails with sparse weights ({line}); use "
             "another dtype or layout"
         ) from error
     for one, two in zip(found, expected, strict=True):
-        error = relative_error(one.double(), two.double())
-        if not error <= TOLERANCE.get(two.dtype, HALF):
+        worst = relative_error(one.double(), two.double())
+        if not worst <= TOLERANCE.get(two.dtype, HALF):
             raise ValueError(
-                f"layout={layout}: outputs differ from those of the masked model by {error:.0e} x "
+                f"layout={layout}: outputs differ from those of the masked model by {worst:.0e} x "
                 "their maximum; the model reads weights in another way than its linear layers do"
             )
