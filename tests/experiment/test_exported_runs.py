@@ -54,7 +54,7 @@ def test_a_format_that_fails_is_refused_before_any_training(tmp_path, monkeypatc
 
     broken = formats.FORMATS["torch_export"]._replace(write=refuse)
     monkeypatch.setitem(formats.FORMATS, "torch_export", broken)
-    assert run(monkeypatch, tmp_path, "export=[torch_export]") == 2
+    assert run(monkeypatch, tmp_path, "export=[torch_export]", "model.hidden=[7]") == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "harness: export=onnx: ONNX cannot express the operator aten.odd; replace it"
     assert not list(tmp_path.rglob("status.json"))
