@@ -50,7 +50,7 @@ def changes_below(
     """Returns for each module the sizes that changed in it; roles are relative to the module.
 
     Sizes are those of dimensions, of the part of a dimension that one group owns, and numbers of
-    units.
+    units: of one group, and of all groups that have units in a dimension, if some of them lose one.
     """
     found: dict[str, dict[Change, None]] = {}
     first = {id(t): name for name, t in _tensors(model)}
@@ -69,6 +69,8 @@ def changes_below(
             known = every.get(member.name, ())
             _note(found, known, f"[{member.dim}]", group.units, int(left.sum()), UNITS)
             _note(found, known, f"[{member.dim}]", *_part(member, left), "part of ")
+    for (name, dim), (units, left_units) in _unit_counts(groups, kept).items():
+        _note(found, every.get(name, ()), f"[{dim}]", units, left_units, UNITS)
     return {path: list(changes) for path, changes in found.items()}
 
 
@@ -170,6 +172,19 @@ def _is_shape(value: Any) -> bool:
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_parameters(remove_duplicate=False)
     yield from model.named_buffers(remove_duplicate=False)
+
+
+def _unit_counts(
+    groups: Sequence[Group], kept: Mapping[str, Tensor]
+) -> dict[tuple[str, int], tuple[int, int]]:
+    """Returns how many units of all these groups have a part of a dimension, before and after."""
+    counts: dict[tuple[str, int], tuple[int, int]] = {}
+    for group in groups:
+        for member in group.members:
+            units, left = counts.get((member.name, member.dim), (0, 0))
+            both = units + group.units, left + int(kept[group.name].sum())
+            counts[member.name, member.dim] = both
+    return counts
 
 
 def _part(member: Member, left: Tensor) -> tuple[int, int]:

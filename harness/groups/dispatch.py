@@ -13,7 +13,6 @@ from harness.groups.ids import IdTable
 from harness.groups.layers.norms import is_rms_norm
 from harness.groups.operators.call import Call
 from harness.groups.operators.norms import rms_norm_module
-from harness.groups.operators.products import multihead_attention
 from harness.groups.operators.rules import RULES
 from harness.groups.operators.zeros import gives_zero
 from harness.groups.trace import Trace
@@ -85,6 +84,7 @@ class _Dispatch(TorchDispatchMode):
         call = Call(name, func, _bound(func, args, kwargs or {}), outs)
         labels = self._trace.labels
         labels.keep_alive([*call.tensors(), *outs])
+        self._trace.read(call.tensors())
         if self.silent:
             return out
         if not any(labels.axes(tensor) for tensor in call.tensors()):
@@ -136,8 +136,6 @@ def _hooks(trace: Trace, dispatch: _Dispatch, name: str, module: nn.Module) -> l
         trace.modules.append((name, module))
         dispatch.called.add(module)
         dispatch.silent += rule is not None
-        if isinstance(module, nn.MultiheadAttention):
-            multihead_attention(trace, module)
 
     def leave(module: nn.Module, inputs: Any, outputs: Any) -> None:
         if rule is not None:

@@ -12,7 +12,7 @@ from harness.vocabulary.tensors import Tensors
 # Name of a parameter or buffer -> for each dimension the indices that are left, or None for all.
 # A tensor without removed entries is not listed.
 KeptIndices = Mapping[str, tuple[Tensor | None, ...]]
-Attention = Literal["", "head", "width"]
+Attention = Literal["", "head", "width", "tied"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Group:
         mixing: modules that take statistics over the units (a LayerNorm, an RMSNorm), so that
             a removed unit is not the same as one that is 0.
         attention: "head" if products of activations are taken unit by unit, as by the heads of
-            attention; "width" if such a product sums over the units or returns them; else "".
+            attention; "tied" if such heads go with a part of the width that they read; "width" if
+            such a product sums over the units or returns them; else "".
     """
 
     name: str

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from harness.groups.group import Attention
 
 Ids = NDArray[np.int64]
+KINDS: tuple[Attention, ...] = ("tied", "head", "width", "")
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,8 @@ class IdTable:
         return {component: tuple(modules) for component, modules in found.items()}
 
     def attended(self, components: Ids) -> dict[int, Attention]:
-        """Returns component -> what products of activations do with it; heads come first."""
-        marks = sorted(self._attended, key=lambda mark: mark[1] == "head")
+        """Returns component -> what products of activations do with it: the first of KINDS."""
+        marks = sorted(self._attended, key=lambda mark: KINDS.index(mark[1]), reverse=True)
         return {int(c): kind for ids, kind in marks for c in np.unique(components[ids])}
 
     def _flags(self, marked: list[Ids]) -> NDArray[np.bool_]:

@@ -12,12 +12,13 @@ from harness.groups.group import Group
 from harness.groups.proving.calls import OUTPUT, Call
 from harness.groups.proving.differences import Difference, relative_error
 from harness.groups.proving.pair import REFUSALS, Pair, open_pair, refused_input
-from harness.groups.proving.search import Outcome, search_attributes
+from harness.groups.proving.search import TRIES, Outcome, search_attributes
 from harness.groups.removal import Removed
 from harness.vocabulary.tensors import Tensors, all_tensors
 
 MODES = (False, True)  # eval, train
 SMALL = 1e-5
+FEW = 100  # trials of a search that may well be in vain
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,24 @@ def prove(
     return Proof(errors[0], errors[1], errors[2], errors[3], pair.tolerance, dtype)
 
 
+def first_difference(
+    model: nn.Module,
+    masks: Tensors,
+    removed: Removed,
+    groups: Sequence[Group],
+    example_input: Any,
+    changes: Mapping[str, Sequence[Change]],
+) -> Difference | None:
+    """Returns where the networks differ first, with random weights and in eval mode alone.
+
+    The arguments, and what is raised for an example input that the model refuses, are as of
+    `prove`.
+    """
+    pair = open_pair(model, masks, removed, groups, example_input)
+    outcome = _searched(pair, False, model, changes, FEW)
+    return outcome if isinstance(outcome, Difference) else None
+
+
 def _error(
     pair: Pair,
     weights: str,
@@ -87,7 +106,21 @@ def _error(
     changes: Mapping[str, Sequence[Change]],
 ) -> float:
     """Returns the error in a mode, after a search of attributes where the networks differ."""
-    mode = "train" if training else "eval"
+    outcome = _searched(pair, training, model, changes)
+    if isinstance(outcome, Difference):
+        mode = "train" if training else "eval"
+        raise ValueError(_described(outcome, f"{weights}, {mode} mode", pair)) from outcome
+    return outcome
+
+
+def _searched(
+    pair: Pair,
+    training: bool,
+    model: nn.Module,
+    changes: Mapping[str, Sequence[Change]],
+    most: int = TRIES,
+) -> Outcome:
+    """Returns the error or what differs, after a search of attributes that make it equal."""
     order = [call.module for call in _record(pair, training) if call.module != OUTPUT]
     outcome = _outcome(pair, training)
     if training and _is_small(outcome) and pair.widen():
@@ -96,10 +129,10 @@ def _error(
         outcome = _outcome(pair, training)
     if isinstance(outcome, Difference) and changes:
         trial = partial(_outcome, pair, training)
-        found, outcome = search_attributes(pair.smaller, model, changes, trial, outcome, order)
+        found, outcome = search_attributes(
+            pair.smaller, model, changes, trial, outcome, order, most
+        )
         _adopt(pair.removed, found)
-    if isinstance(outcome, Difference):
-        raise ValueError(_described(outcome, f"{weights}, {mode} mode", pair)) from outcome
     return outcome
 
 

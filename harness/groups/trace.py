@@ -15,6 +15,7 @@ class Trace:
         self.table = IdTable(model)
         self.labels = Labels(self.table)
         self.modules: list[tuple[str, nn.Module]] = []  # that are being called, outermost first
+        self._unread: dict[int, list[tuple[Ids, str]]] = {}  # by id of the tensor
 
     @property
     def module(self) -> str:
@@ -29,9 +30,20 @@ class Trace:
     def pin(self, what: Sequence[Tensor | Ids], why: str) -> None:
         """Pins the ids of tensors, or ids, for a reason, to which the module is added."""
         where = self._where()
+        self.read([item for item in what if isinstance(item, Tensor)])
         for item in what:
             for ids in self.labels.ids(item) if isinstance(item, Tensor) else [item]:
                 self.table.pin(ids, f"{why}{where}")
+
+    def pin_once_read(self, made: Sequence[Tensor], ids: Ids, why: str) -> None:
+        """Pins ids for a reason if one of these tensors is read by anything."""
+        for out in made:
+            self._unread.setdefault(id(out), []).append((ids, f"{why}{self._where()}"))
+
+    def read(self, tensors: Sequence[Tensor]) -> None:
+        for tensor in tensors:
+            for ids, reason in self._unread.pop(id(tensor), ()):
+                self.table.pin(ids, reason)
 
     def tie(self, one: Ids | None, other: Ids | None, why: str) -> None:
         """Joins the ids of two dimensions that must have one size; pins one if it is alone."""

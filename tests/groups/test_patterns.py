@@ -93,7 +93,7 @@ class Gathered(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.q, self.k, self.v = nn.Linear(3, 8), nn.Linear(3, 8), nn.Linear(3, 8)
-        self.relative, self.head = nn.Linear(8, 8), nn.Linear(8, 2)
+        self.relative, self.head, self.num_heads = nn.Linear(8, 8), nn.Linear(8, 2), 4
         self.register_buffer("table", torch.randn(9, 8))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,12 +102,12 @@ class Gathered(nn.Module):
         near = q @ self.heads(self.relative(self.table)).mT
         near = near.gather(2, places.expand(len(q), -1, -1))
         x = (q @ k.mT + near).softmax(-1) @ v
-        return self.head(x.view(len(x) // 4, 4, 5, 2).transpose(1, 2).flatten(2))
+        return self.head(x.view(-1, self.num_heads, 5, 2).transpose(1, 2).flatten(2))
 
     def heads(self, x: Tensor) -> Tensor:
         """Returns (samples x heads, positions, width); a table is the same for all samples."""
-        x = x.view(-1, x.shape[-2], 4, 2).transpose(1, 2).flatten(0, 1)
-        return x if x.shape[0] > 4 else x.repeat(2, 1, 1)
+        x = x.view(-1, x.shape[-2], self.num_heads, 2).transpose(1, 2).flatten(0, 1)
+        return x if x.shape[0] > self.num_heads else x.repeat(2, 1, 1)
 
 
 def test_what_is_gathered_by_position_leaves_heads_a_group() -> None:

@@ -132,7 +132,7 @@ class Added(nn.Module):
 
 
 class MultiHead(nn.Module):
-    """Has the attention of torch, whose heads its class does not let go."""
+    """Has the attention of torch, whose heads its class does not let go alone."""
 
     def __init__(self, kdim: int | None = None) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class MultiHead(nn.Module):
         return self.o(self.attention(made, keys, keys)[0])  # type: ignore[no-any-return]
 
 
-CLASS = "its class needs heads x head_dim = width in attention .MultiheadAttention."
+TIED = "heads x head_dim = width, so that a head goes with its part of the width alone"
 NO_HEADS = "the model computes no attention of several heads"
 NO_BLOCK = "no units of one or two linear layers are read by a single linear layer"
 POSITIONS = torch.zeros(2, 5, 6)
@@ -157,8 +157,8 @@ POSITIONS = torch.zeros(2, 5, 6)
         ("attention_head", lambda: Mlp(hidden=[5]).build((6,), 2), torch.zeros(2, 6), NO_HEADS),
         ("attention_head", lambda: LeNet5().build((1, 28, 28), 10), PICTURES, NO_HEADS),
         ("attention_head", single_head, TEXT, NO_HEADS),
-        ("attention_head", MultiHead, POSITIONS, CLASS),
-        ("attention_head", lambda: MultiHead(6), POSITIONS, CLASS),
+        ("attention_head", MultiHead, POSITIONS, TIED),
+        ("attention_head", lambda: MultiHead(6), POSITIONS, TIED),
         ("ffn", linear, POSITIONS, NO_BLOCK),
         ("ffn", lambda: Added(3, table=False), POSITIONS, NO_BLOCK),
         ("ffn", lambda: Added(2, table=True), POSITIONS, NO_BLOCK),
@@ -176,8 +176,10 @@ def test_models_without_such_units_are_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_the_width_of_torch_s_attention_stays_and_what_it_returns_goes() -> None:
-    model = MultiHead().eval()
-    assert units_of(Group(), model, POSITIONS) == {"attention.out_proj.weight": 8}
+@pytest.mark.parametrize("kdim", [None, 6])
+def test_heads_and_width_of_torch_s_attention_go_together_and_what_it_returns_goes(kdim) -> None:
+    model = MultiHead(kdim).eval()
+    assert units_of(Group(), model, POSITIONS) == {"fc.weight": 2, "attention.out_proj.weight": 8}
     small = harness.compact(model, half(model, Group().units(model, POSITIONS)), POSITIONS)
-    assert small.o.in_features == 4
+    assert small.o.in_features == small.fc.out_features == 4
+    assert (small.attention.num_heads, small.attention.embed_dim) == (1, 4)

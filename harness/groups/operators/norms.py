@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.groups.ids import Ids
 from harness.groups.labels import Axis
@@ -65,9 +65,18 @@ def reduction(trace: Trace, call: Call) -> None:
             left = dim if keeps else dim - sum(other < dim for other in reduced)
             axes.append(Axis((left,), ids))
         elif call.name != "linalg_vector_norm" or not trace.labels.is_zero(source):
-            trace.pin([ids], f"{call.name} is taken over it")
+            _pin_reduced(trace, call, ids)
     for out in call.outs:
         trace.labels.put(out, axes if out.dim() == call.out.dim() else [])
+
+
+def _pin_reduced(trace: Trace, call: Call, ids: Ids) -> None:
+    why = f"{call.name} is taken over it"
+    if trace.modules and isinstance(trace.modules[-1][1], nn.MultiheadAttention):
+        # It returns the mean of the heads' weights, which hardly any model reads.
+        trace.pin_once_read(call.outs, ids, why)
+    else:
+        trace.pin([ids], why)
 
 
 def _reduced(call: Call, source: Tensor) -> set[int]:

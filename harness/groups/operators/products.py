@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.groups.ids import Ids
 from harness.groups.labels import Axis
@@ -12,7 +12,6 @@ from harness.groups.trace import Trace
 
 NONZERO = "it is not 0 where it is removed, nor is what it is multiplied with"
 FIXED = "it meets a side of a product that has a fixed size"
-CLASS = "its class needs heads x head_dim = width"
 
 
 def contract(
@@ -106,13 +105,6 @@ def attention(trace: Trace, call: Call) -> None:
     trace.labels.put(call.out, axes + ([Axis((3,), value[3])] if 3 in value else []))
     for out in call.outs[1:]:
         trace.labels.put(out, [])
-
-
-def multihead_attention(trace: Trace, module: nn.MultiheadAttention) -> None:
-    """Pins heads and width of the module, whose class lets neither go without the other."""
-    for name in ("in_proj_weight", "q_proj_weight"):
-        ids = trace.labels.single(getattr(module, name))
-        trace.pin(list(ids.values()), CLASS)
 
 
 def _serve(trace: Trace, queries: Ids | None, keys: Ids | None) -> None:

@@ -122,6 +122,8 @@ def _closing(at: Progress) -> Callable[..., None]:
 def _noting(note: Callable[[str, Any], None], name: str) -> Callable[..., None]:
     def call(module: nn.Module, args: Any, output: Any) -> None:
         with _disable_current_modes():
-            note(name, output)
+            # The mean of the heads' weights is another one without a head, and may be read by none.
+            first = isinstance(module, nn.MultiheadAttention)
+            note(name, output[0] if first else output)
 
     return call

@@ -11,7 +11,7 @@ from harness.groups.proving.differences import Difference
 
 TRIES = 400
 MOST_PER_MODULE = 120
-MOST_OPTIONS = 8
+MOST_OPTIONS = 24
 MOST_PARTS = 8
 
 # What a comparison of the networks gives: their worst error, or what differs first.
@@ -34,6 +34,7 @@ def search_attributes(
     trial: Trial,
     outcome: Outcome,
     order: Sequence[str],
+    most: int = TRIES,
 ) -> tuple[Attributes, Outcome]:
     """Sets attributes so that more calls are equal, until all are; returns them and the outcome.
 
@@ -46,9 +47,10 @@ def search_attributes(
         changes: sizes that differ, by module.
         outcome: of the trial before.
         order: names of modules in the order of their calls.
+        most: trials after which the search ends.
     """
     found: Attributes = {}
-    tries = iter(range(TRIES))
+    tries = iter(range(most))
     while isinstance(outcome, Difference):
         attempts = (
             attempt

@@ -1,0 +1,1 @@
+"""Ties the heads of attention to the width of what they read, where code makes them one size."""
