@@ -14,7 +14,7 @@ from harness.groups.find import groups_of
 from harness.groups.group import Group
 from harness.groups.proving.pair import REFUSALS, refused_input
 from harness.groups.removal import Norms
-from harness.groups.traceable import check_followable
+from harness.groups.tracing.traceable import check_followable
 from harness.model_state.usable import check_usable
 from harness.pruning.prunable import first_names
 from harness.pruning.removal.compaction import Cut

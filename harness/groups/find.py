@@ -5,8 +5,8 @@ from typing import Any
 from torch import nn
 
 from harness.groups.constraints.settle import constrained
-from harness.groups.dispatch import follow
 from harness.groups.group import Group
+from harness.groups.tracing.dispatch import follow
 
 
 def groups_of(model: nn.Module, example_input: Any) -> tuple[Group, ...]:

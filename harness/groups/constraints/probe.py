@@ -14,7 +14,7 @@ from harness.groups.proof import first_difference
 from harness.groups.proving.differences import Difference
 from harness.groups.proving.pair import REFUSALS, call_model
 from harness.groups.removal import remove
-from harness.groups.traceable import traceable, writable
+from harness.groups.tracing.traceable import traceable, writable
 from harness.vocabulary.nested import map_tensors
 from harness.vocabulary.tensors import all_tensors, fixed_mode
 

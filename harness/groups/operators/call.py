@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.groups.trace import Trace
+from harness.groups.tracing.trace import Trace
 from harness.vocabulary.nested import iter_tensors
 
 

@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from harness.groups.ids import Ids
-from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
-from harness.groups.trace import Trace
+from harness.groups.tracing.labels import Axis
+from harness.groups.tracing.trace import Trace
 
 ELEMENTWISE = (
     "_prelu_kernel", "_to_copy", "abs", "add", "addcdiv", "addcmul", "alias", "atan",

@@ -6,10 +6,10 @@ import numpy as np
 from torch import Tensor
 
 from harness.groups.ids import Ids
-from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
 from harness.groups.operators.movement import SIDE
-from harness.groups.trace import Trace
+from harness.groups.tracing.labels import Axis
+from harness.groups.tracing.trace import Trace
 
 
 def concatenate(trace: Trace, call: Call) -> None:

@@ -3,10 +3,10 @@
 import numpy as np
 
 from harness.groups.ids import Ids
-from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
 from harness.groups.operators.products import FIXED, contract
-from harness.groups.trace import Trace
+from harness.groups.tracing.labels import Axis
+from harness.groups.tracing.trace import Trace
 
 SPATIAL = "it is a position in a picture"
 # Operator -> how many of the last dimensions it mixes.

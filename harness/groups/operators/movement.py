@@ -7,9 +7,9 @@ import numpy as np
 from torch import Tensor
 
 from harness.groups.ids import Ids
-from harness.groups.labels import Axis, without_constant
 from harness.groups.operators.call import Call, Rules
-from harness.groups.trace import Trace
+from harness.groups.tracing.labels import Axis, without_constant
+from harness.groups.tracing.trace import Trace
 
 POSITION = "it is a position, which is picked by number"
 SIDE = "it lies beside what has a fixed size"

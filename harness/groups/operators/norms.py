@@ -5,10 +5,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.groups.ids import Ids
-from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
 from harness.groups.operators.products import FIXED
-from harness.groups.trace import Trace
+from harness.groups.tracing.labels import Axis
+from harness.groups.tracing.trace import Trace
 from harness.vocabulary.nested import iter_tensors
 
 

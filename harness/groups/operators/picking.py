@@ -1,9 +1,9 @@
 """Gives rules to operators that pick entries by tensors of indices."""
 
-from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
 from harness.groups.operators.movement import POSITION
-from harness.groups.trace import Trace
+from harness.groups.tracing.labels import Axis
+from harness.groups.tracing.trace import Trace
 
 
 def index(trace: Trace, call: Call) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from harness.groups.ids import Ids
-from harness.groups.labels import Axis
 from harness.groups.operators.call import Call, Rules
-from harness.groups.trace import Trace
+from harness.groups.tracing.labels import Axis
+from harness.groups.tracing.trace import Trace
 
 NONZERO = "it is not 0 where it is removed, nor is what it is multiplied with"
 FIXED = "it meets a side of a product that has a fixed size"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from harness.groups.labels import Axis, without_constant
 from harness.groups.operators.call import Call, Rules
-from harness.groups.trace import Trace
+from harness.groups.tracing.labels import Axis, without_constant
+from harness.groups.tracing.trace import Trace
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.groups.labels import Axis, Labels
 from harness.groups.operators import (
     elementwise,
     joining,
@@ -18,6 +17,7 @@ from harness.groups.operators import (
     reshape,
 )
 from harness.groups.operators.call import Call
+from harness.groups.tracing.labels import Axis, Labels
 
 # Two values for each tensor that is not 0, so that no two of them cancel out.
 OTHERS = (0.7, -1.3, 2.1, -0.4, 1.9, -2.6, 0.2)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from harness.groups.traceable import traceable, writable
+from harness.groups.tracing.traceable import traceable, writable
 from harness.pruning.graph.operator_call import OperatorCall
 from harness.pruning.graph.parameter_tensors import EMPTY, MOVES, ParameterTensors
 from harness.pruning.graph.tensor_keys import storage_key

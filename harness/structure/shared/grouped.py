@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.groups.dispatch import OUTPUT
 from harness.groups.find import groups_of
 from harness.groups.group import Group
 from harness.groups.layers.norms import treatment
 from harness.groups.living import has_known_width
 from harness.groups.pooling import Normalize, Pooling, PoolOver
 from harness.groups.removal import Norms
-from harness.groups.traceable import check_followable
+from harness.groups.tracing.dispatch import OUTPUT
+from harness.groups.tracing.traceable import check_followable
 from harness.groups.units import GroupUnits, Units
 from harness.structure.base import Structure
 from harness.vocabulary.checks import check_declared

@@ -15,8 +15,8 @@ from harness.groups.operators.call import Call
 from harness.groups.operators.norms import rms_norm_module
 from harness.groups.operators.rules import RULES
 from harness.groups.operators.zeros import gives_zero
-from harness.groups.trace import Trace
-from harness.groups.traceable import traceable, writable
+from harness.groups.tracing.trace import Trace
+from harness.groups.tracing.traceable import traceable, writable
 from harness.vocabulary.nested import iter_tensors, map_tensors
 from harness.vocabulary.tensors import fixed_mode
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from harness.groups.ids import Ids, IdTable
-from harness.groups.labels import Labels
+from harness.groups.tracing.labels import Labels
 
 
 class Trace:

@@ -1,0 +1,1 @@
+"""Follows the ids of parameters through one forward pass."""
