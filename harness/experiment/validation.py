@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from harness.experiment.checks.retraining import name_of, retrains, starts_anew, trains
 from harness.experiment.config import ExperimentConfig
 from harness.schedule.shared.gradual import Gradual
+from harness.structure.shared.hint import removing_structures
 
 # Per value of prune_at: what gives the run a trained dense model.
 _TRAINED = {"init": "prune_at=after_training", "during_training": "gradual.start_from=trained"}
@@ -143,11 +144,11 @@ def _order(experiment: ExperimentConfig) -> Iterator[str]:
 
 
 def _compact(experiment: ExperimentConfig) -> Iterator[str]:
-    if experiment.compact != "never" and experiment.structure.granularity == "weight":
+    if experiment.compact != "never" and not experiment.pruner.structure.removes:
         yield (
             f"compact={experiment.compact} removes whole units, but structure="
-            f"{name_of(experiment.structure)} prunes single weights. Use structure=filter, neuron "
-            "or row, or compact=never."
+            f"{name_of(experiment.structure)} masks entries inside weights. Use structure="
+            f"{removing_structures()}, or compact=never."
         )
     if experiment.compact != "never" and getattr(experiment.allocation, "min_units", 1) < 1:
         yield (

@@ -105,6 +105,8 @@ def _unknown_key(key: str, config: DictConfig | None, part: str) -> str:
         return f"{key}: another override removes this key, or what holds it; leave one of them out"
     last = key.rpartition(".")[2]
     inside = "" if key == group else f"{group}."
+    if inside and any(each.startswith(inside) for each in keys):
+        keys = [each for each in keys if each.startswith(inside) and not key.startswith(f"{each}.")]
     same = [each for each in keys if each.startswith(inside) and each.endswith(f".{last}")][:3]
     near = same or get_close_matches(key, keys, n=3)
     near = near or get_close_matches(last, keys, n=3, cutoff=0.4)

@@ -10,6 +10,7 @@ from harness.groups.units import Units
 from harness.metrics.macs import describe_uncounted
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
+from harness.structure.shared.hint import removing_structures
 from harness.vocabulary.n_of_m import NOfM
 from harness.vocabulary.tensors import Counts, Tensors
 
@@ -68,7 +69,8 @@ def check_fit(saliency: Saliency, structure: Structure, allocation: Allocation) 
     if saliency.granularity == "unit" and structure.granularity == "weight":
         raise ValueError(
             f"saliency {type(saliency).__name__} scores whole units, but structure "
-            f"{type(structure).__name__} prunes single weights; use structure=filter, neuron or row"
+            f"{type(structure).__name__} prunes single weights; use "
+            f"structure={removing_structures()}"
         )
     if structure.n_of_m and not allocation.equal_densities:
         raise ValueError(
@@ -146,6 +148,6 @@ def check_scored(saliency: Saliency, units: Units) -> None:
         if not each.has_rows:
             raise ValueError(
                 f"saliency {name} scores the rows of {weight}, but its units are "
-                "not rows; use structure=filter, neuron or row, or a saliency of single weights, "
-                "such as magnitude"
+                f"not rows; use structure={removing_structures()}, or a saliency of single "
+                "weights, such as magnitude"
             )

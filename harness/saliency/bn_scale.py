@@ -40,7 +40,7 @@ class BNScale(Saliency):
         if data.units is None:
             raise ValueError(
                 "bn_scale scores units by the norm that goes with them, and no units are given; "
-                "use structure=filter or structure=neuron"
+                "use a structure such as filter or group"
             )
         scales = {
             n: _scale(data.module, n, companions) for n, companions in data.selected_units.items()

@@ -22,6 +22,7 @@ class Structure(ABC):
     noun: what records call a unit; "" is the name of the class.
     kinds: of the layers whose weights it may prune.
     reads_sample: `units` runs the model on the sample; if not, a call needs no inputs.
+    removes: compact cuts its pruned units out; if not, they are only masked.
     n_of_m: the groups in which each weight keeps n of m, whatever schedule and allocation say; None
         leaves densities to them.
     """
@@ -30,6 +31,7 @@ class Structure(ABC):
     noun: ClassVar[str] = ""
     kinds: ClassVar[tuple[type[nn.Module], ...]] = (nn.Module,)
     reads_sample: ClassVar[bool] = True
+    removes: ClassVar[bool] = False
 
     @property
     def n_of_m(self) -> NOfM | None:

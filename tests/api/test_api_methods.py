@@ -17,6 +17,7 @@ from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
+from harness.launch.method_name import EXTRAS
 from harness.pruning.budget import round_sizes
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
@@ -82,7 +83,8 @@ def test_every_method_is_taken_or_says_that_it_takes_a_training(method) -> None:
     parts = {
         key.removeprefix("override /"): name for each in node.defaults for key, name in each.items()
     }
-    if node.prune_at == "during_training" or parts.get("mask_updates"):
+    extras = any(parts.get(key, usual) != usual for key, usual in EXTRAS.items())
+    if node.prune_at == "during_training" or extras:
         with pytest.raises(ValueError, match=f"run it: pruning-harness method={method}"):
             harness.prune(convolutions(), 0.5, method=method, batches=data)
     elif getattr(component("allocation", parts["allocation"]), "needs_curves", False):

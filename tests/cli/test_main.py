@@ -45,7 +45,7 @@ WRONG = {
     "control=reinitialised finetune=none": r"control=reinitialised .*Use another finetune",
     "saliency=grasp saliency.batch_norm=train sync_batch_norm=true": r"batch_norm=eval",
     "saliency=grasp allocation=lamp": r"Lamp needs unsigned scores, but",
-    "saliency=fpgm": r"scores whole units, but structure Element .*structure=filter, neuron or row",
+    "saliency=fpgm": r"structure Element .*structure=attention_head, ffn, filter, group, neur",
     "saliency=bn_scale structure=row schedule.final=0.5": r"needs a BatchNorm .* fc1 alone",
     "saliency=obs saliency.memory_limit_gb=1e-9": r"memory_limit_gb is 1e-09; choose a block",
     "allocation=uniform allocation.min_density=0.5": r"smallest reachable .*is 0.5",

@@ -193,6 +193,10 @@ def test_two_ranks_cut_what_one_cuts(tmp_path) -> None:
         ("penalty=growing_l2", "compact=levels removes pruned units after"),
         ("prune_at=during_training", "compact=levels removes pruned units after"),
         ("structure=element", "compact=levels removes whole units, but structure=element"),
+        (
+            "structure=kernel",
+            "masks entries inside weights. Use structure=attention_head, ffn, fil",
+        ),
         ("allocation.min_units=0", "compact=levels keeps a unit in each group"),
     ],
     ids=lambda o: o,

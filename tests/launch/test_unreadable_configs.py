@@ -77,6 +77,8 @@ def test_a_method_without_parts_or_label_is_told_with_its_file(
     ("~model", "model is missing; give it a value, and leave out what removes it"),
     ("retraining=sgd", "retraining must be a mapping with _target_, got 'sgd'; write training@r"),
     ("training.lr=0.1", "training.lr: there is no such key; did you mean training.optimizer.lr?"),
+    ("structure=filter structure.pool=l2", "did you mean structure.pool_by or structure.pool_over"),
+    ("model=lenet_5 model.width=2", "model.width: there is no such key; --cfg job lists all keys"),
     ("lr=abc", "lr: there is no such key; did you mean training.optimizer.lr or retraining.optim"),
     (
         "hydra.launcher.n_jobs=abc",

@@ -38,7 +38,7 @@ def test_the_statistics_of_bn_scale_are_a_copy() -> None:
 
 
 def test_bn_scale_without_units_is_refused_with_a_way_out() -> None:
-    with pytest.raises(ValueError, match="bn_scale .* use structure=filter or structure=neuron"):
+    with pytest.raises(ValueError, match="bn_scale .* use a structure such as filter or group"):
         BNScale().statistics(CalibrationData(network(), [], cross_entropy))
 
 

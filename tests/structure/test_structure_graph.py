@@ -225,5 +225,5 @@ class TwoKinds(nn.Module):
 def test_units_that_layers_of_another_kind_compute_too_stay_whole_by_name(caplog) -> None:
     with caplog.at_level(logging.INFO):
         assert list(Neuron().units(TwoKinds(), IMAGES)) == ["hidden.weight"]
-    assert "conv computes a part of each unit" in caplog.text
+    assert "structure=neuron leaves fc whole: conv computes a part of each unit" in caplog.text
     assert list(Row().units(TwoKinds(), IMAGES)) == ["conv.weight", "hidden.weight"]

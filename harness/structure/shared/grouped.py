@@ -62,6 +62,7 @@ class Grouped(Structure):
     norms: Norms = "exact"
 
     granularity: ClassVar[str] = "unit"
+    removes: ClassVar[bool] = True
     noun: ClassVar[str]
     key: ClassVar[str] = ""
 
@@ -90,7 +91,7 @@ class Grouped(Structure):
             if not self.is_concerned(group, weights, layers):
                 continue
             if why := self.why_whole(model, group, weights, layers):
-                left_whole.setdefault(why, []).append(group.name)
+                left_whole.setdefault(why, []).append(self._shown(group, weights, layers))
             else:
                 key = _unused(weights[0], units)
                 pooling = self.pool_by, shapes, self.pool_over, self.normalize
@@ -102,6 +103,12 @@ class Grouped(Structure):
         if not units:
             raise ValueError(self._nothing_to_prune(layers, left_whole))
         return units
+
+    def _shown(self, group: Group, weights: tuple[str, ...], layers: Layers) -> str:
+        """Returns the group's name, or that of its first layer of the structure's kinds."""
+        own = next((name for name in weights if isinstance(layers[name], self.kinds)), group.name)
+        layer = own.removesuffix(".weight")
+        return group.name if group.name.partition("#")[0] == layer else layer
 
     def why_whole(
         self, model: nn.Module, group: Group, weights: tuple[str, ...], layers: Layers
