@@ -29,11 +29,12 @@ def print_tables(survey: Survey) -> None:
     console = plain_console()
     for section in survey.sections():
         console.print(Text(section.title, style="bold"))
-        console.print("top-1 accuracy in %: mean ± std (seeds), by requested compression")
+        by = f"mean ± std (seeds), by requested {section.requested_ratio}"
+        console.print(f"top-1 accuracy in %: {by}")
         console.print("\n".join(dense_lines(section)) + "\n")
         _print(console, matrix(section))
         if section.has_perplexity:
-            console.print(f"{PERPLEXITY}: mean ± std (seeds), by requested compression")
+            console.print(f"{PERPLEXITY}: {by}")
             console.print("\n".join(dense_lines(section, perplexity)) + "\n")
             _print(console, matrix(section, perplexity))
         if not section.paired.empty:

@@ -1,19 +1,24 @@
 """Worker processes of this machine: who dies fails alone, who is told to stop saves itself."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from inspect import getsource
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from command import environment
 from grids import TINY, planned_of
 from handlers import as_before
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import get_reusable_executor, process_executor
 
+from harness.launch.backends import local
 from harness.launch.backends.gpu_slots import Devices
 from harness.launch.backends.local import LOST, LocalBackend, _deferred_signals
 from harness.launch.sweeps.planned_run import PlannedRun
@@ -123,6 +128,22 @@ def test_workers_of_a_sweep_that_is_killed_leave(tmp_path) -> None:
         Status(file.parent, "").read()["state"] for file in tmp_path.glob("single/*/*/status.json")
     ]
     assert states == ["interrupted", "interrupted"]
+
+
+def _text_of_loky() -> str:
+    """Returns the warning that loky's source has, in literals one below the other."""
+    source = getsource(process_executor).partition("warnings.warn(")[2].partition("UserWarning")[0]
+    return "".join(re.findall(r'"(.*)"', source))
+
+
+def test_a_worker_that_is_replaced_because_it_grew_is_not_warned_of(monkeypatch) -> None:
+    monkeypatch.setattr(local, "_loky", MagicMock)  # no processes
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        local._executor(1)
+        warnings.warn(_text_of_loky(), UserWarning, stacklevel=1)
+        warnings.warn("another", UserWarning, stacklevel=1)
+    assert [str(each.message) for each in told] == ["another"]
 
 
 def test_a_signal_in_the_middle_of_starting_workers_comes_when_they_have_started() -> None:

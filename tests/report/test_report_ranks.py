@@ -11,11 +11,14 @@ from conftest import cases
 from matplotlib.figure import Figure
 from survey_records import dense, make, write_run
 
+from harness.report.figures import latex
 from harness.report.figures.rank_figure import draw, size, to_svg
+from harness.report.page.numbers import tables
 from harness.report.paper import Paper
 from harness.report.read.load import load
 from harness.report.read.survey import Ranks
 from harness.report.significance.ranks import rankings
+from harness.report.tables import print_tables
 
 
 def write(folder: Path, accuracies: dict[str, list[float]], **changes: object) -> None:
@@ -99,6 +102,25 @@ def test_4x_of_parameters_and_of_operations_are_two_settings(tmp_path) -> None:
     write(tmp_path, {"C": [0.9, 0.8], "D": [0.1, 0.7]}, requested_counts="macs")
     # No method has a result in more than half of the four settings' methods.
     assert rankings(load(tmp_path).summary) == []
+
+
+@cases(
+    "counted, title",
+    (("macs",), "speed-up"), (("parameters",), "compression"),
+    (("macs", "parameters"), "compression or speed-up"),
+)  # fmt: skip
+def test_a_table_says_which_ratio_was_asked_for(counted, title, tmp_path, capsys) -> None:
+    for count in counted:
+        write(tmp_path, {count: [0.9]}, requested_counts=count)
+    survey = load(tmp_path)
+    print_tables(survey)
+    assert (
+        f"top-1 accuracy in %: mean ± std (seeds), by requested {title}\n"
+        in capsys.readouterr().out
+    )
+    (section,) = survey.sections()
+    assert f"by requested {title}. " in latex.table(section)
+    assert next(tables(section, None)) == f"<h3>Top-1 accuracy by requested {title}</h3>"
 
 
 @pytest.mark.parametrize("values", [{"A": [0.9, 0.8]}, {"A": [0.9], "B": [0.8]}])

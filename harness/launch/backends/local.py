@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from harness.vocabulary.checks import check_declared
 
 _prestarted: list[Any] = []  # executors whose workers import while runs are planned
 LOST = "its worker process was killed (out of memory?)"
+GROWN = "A worker stopped while some jobs were given to the executor"
 IDLE_S = 600.0  # after this time without a run a worker process exits
 
 
@@ -142,6 +144,8 @@ def _loky() -> Any:
 
 
 def _executor(workers: int) -> Any:
+    # loky puts a new worker in the place of one that grew by 300 MB, as torch lets any, and warns.
+    warnings.filterwarnings("ignore", GROWN, UserWarning)
     return _loky().get_reusable_executor(
         max_workers=workers,
         timeout=IDLE_S,

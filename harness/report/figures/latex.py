@@ -76,7 +76,8 @@ def _head(section: Section, cells: pd.DataFrame, seeds: str, measure: TableMeasu
         for _, row in section.dense.iterrows()
     )
     caption = f"{measure.name} on {escape(section.data)} ({escape(section.model)}), mean "
-    caption += f"$\\pm$ standard deviation over seeds ($n$ = {seeds}), by requested compression. "
+    caption += f"$\\pm$ standard deviation over seeds ($n$ = {seeds}), "
+    caption += f"by requested {section.requested_ratio}. "
     return [
         r"% \usepackage{booktabs}",
         r"\begin{table}",

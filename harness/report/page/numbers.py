@@ -24,10 +24,10 @@ __all__ = ["dense_lines", "protocol", "tables"]
 
 
 def tables(section: Section, against: str | None) -> Iterator[str]:
-    yield "<h3>Top-1 accuracy by requested compression</h3>"
+    yield f"<h3>Top-1 accuracy by requested {section.requested_ratio}</h3>"
     yield _measured("Top-1 in %", section, cell, latex.TOP1)
     if section.has_perplexity:
-        yield "<h3>Perplexity by requested compression</h3>"
+        yield f"<h3>Perplexity by requested {section.requested_ratio}</h3>"
         yield from (f"<p>{escape(line)}</p>" for line in dense_lines(section, perplexity))
         yield _measured(PERPLEXITY.capitalize(), section, perplexity, latex.PERPLEXITY)
     if not section.paired.empty:

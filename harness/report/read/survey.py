@@ -139,6 +139,13 @@ class Section:
         return title_of(self.model, self.data)
 
     @property
+    def requested_ratio(self) -> str:
+        """Returns what was requested: "compression", "speed-up", or "compression or speed-up"."""
+        macs = self.pruned["requested_counts"] == "macs"
+        names = ["compression"] * bool((~macs).any()) + ["speed-up"] * bool(macs.any())
+        return " or ".join(names)
+
+    @property
     def has_perplexity(self) -> bool:
         """True for a language model, whose loss is in nats per token."""
         return "perplexity_mean" in self.pruned and bool(
