@@ -18,7 +18,7 @@ from harness.experiment.state import (
     watch_unsaved,
     without_pruned_units,
 )
-from harness.groups.units import GroupUnits, masks_of
+from harness.groups.units import GroupUnits, RemovableUnits, masks_of
 from harness.pruning.budget import round_sizes
 from harness.pruning.layer_curves import SensitivityCurves, measure_curves
 from harness.pruning.prunable import copy_into, make_mask_store
@@ -40,7 +40,7 @@ def prune(
     """
     restore_dense_shapes(context, state)
     if context.experiment.may_grow and not state.pruning:
-        own = {n for n, each in context.units.items() if not isinstance(each, GroupUnits)}
+        own = {n for n, each in context.units.items() if not isinstance(each, RemovableUnits)}
         names = state.masks.masks.keys() - own
         state.unmasked_params = clone_tensors(
             {name: state.model.get_parameter(name) for name in names}

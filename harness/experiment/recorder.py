@@ -9,7 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from harness.experiment.context import RunContext
-from harness.experiment.state import RunState, StageRecord, checkpoint, in_dense_shapes
+from harness.experiment.state import RunState, StageRecord, checkpoint, in_dense_shapes, measure
 from harness.metrics.latency import Latency, Stopwatch
 from harness.model_state.unsaved import OPTIMIZER
 from harness.run_folder.checkpoints import STAGE, STEP, Checkpoints
@@ -59,7 +59,7 @@ class Recorder:
         # others waiting.
         context.ranks.check_equal(state.masks.masks, "masks in force")
         dense = in_dense_shapes(context, state)
-        measured = context.workload.measure(state.model, dense, context.macs, context.scope)
+        measured = measure(context, state, dense)
         in_force = {name: dense.masks[name] for name in state.masks.masks}
         masks = digest(in_force) if level else ""
         fields = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}

@@ -9,6 +9,7 @@ from torch import nn
 from harness.experiment.context import RunContext
 from harness.experiment.workload import DenseShaped
 from harness.groups.compact import Compacted
+from harness.groups.network_size import products_left
 from harness.model_state.whole_state import load_into, whole_state
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
@@ -143,8 +144,28 @@ def follow_own_masks(context: RunContext, state: RunState) -> None:
 
 def macs_left(context: RunContext, state: RunState) -> int:
     """Returns the multiply-accumulates of one example under the masks in force, at least 1."""
-    macs = context.workload.macs(state.model) if state.cut.kept_indices else context.macs
-    return max(1, macs.remaining(state.masks.masks))
+    masks = state.masks.masks
+    if state.cut.kept_indices:
+        return max(1, context.workload.macs(state.model).remaining(masks))
+    return max(1, context.macs.remaining(masks, activations_left(context, masks)))
+
+
+def measure(context: RunContext, state: RunState, dense: DenseShaped) -> dict[str, object]:
+    """Returns the size and accuracy of the model, by the record's field names.
+
+    dense: the model and its masks in dense shapes.
+    """
+    left = activations_left(context, dense.masks)
+    return context.workload.measure(state.model, dense, context.macs, context.scope, left)
+
+
+def activations_left(context: RunContext, masks: Tensors) -> int:
+    """Returns the multiply-accumulates of products of two activations that are left.
+
+    masks: in dense shapes.
+    """
+    kept = {name: int(each.alive(masks).sum()) for name, each in context.units.items()}
+    return products_left(context.units, kept, context.macs.activations)
 
 
 def watch_unsaved(context: RunContext, model: nn.Module) -> None:

@@ -124,7 +124,12 @@ class Workload:
         return count_macs(model, torch.zeros_like(self.sample()[:1]))
 
     def measure(
-        self, model: nn.Module, dense: DenseShaped, macs: Macs, scope: Scope
+        self,
+        model: nn.Module,
+        dense: DenseShaped,
+        macs: Macs,
+        scope: Scope,
+        activations: int,
     ) -> dict[str, object]:
         """Returns the size and accuracy of the model, by the record's field names.
 
@@ -133,6 +138,7 @@ class Workload:
             dense: the same model and its masks in dense shapes.
             macs: of the dense model, whatever is pruned.
             scope: what densities refer to.
+            activations: multiply-accumulates that are left of products of two activations.
 
         Raises:
             PrunedWeightAlive: a weight is not 0 where its mask says that it is pruned.
@@ -142,7 +148,7 @@ class Workload:
         expanded, masks = dense
         weights = prunable_weights(expanded)
         parameters = parameters_left(expanded, masks)
-        macs_left = None if macs.uncounted else macs.remaining(weights)
+        macs_left = None if macs.uncounted else macs.remaining(weights, activations)
         connected = connectivity(expanded, self.splits.shape, self.sample().dtype)
         return {
             "density": scope.density(weights),

@@ -47,6 +47,7 @@ class Group:
         attention: "head" if products of activations are taken unit by unit, as by the heads of
             attention; "tied" if such heads go with a part of the width that they read; "width" if
             such a product sums over the units or returns them; else "".
+        factors: of products of two activations that shrink with the units.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Group:
     pinned: str = ""
     mixing: tuple[str, ...] = ()
     attention: Attention = ""
+    factors: tuple["Factor", ...] = ()
 
 
 def topology(group: Group, model: nn.Module) -> tuple[object, ...]:

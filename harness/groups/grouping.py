@@ -75,6 +75,23 @@ def _members(
     return tuple(members)
 
 
+def _with_factors(groups: list[Group], table: IdTable, owners: Ids) -> list[Group]:
+    """Returns the groups with the products of two activations that shrink with their units.
+
+    owners: id -> position of its group, or -1.
+    """
+    found: list[list[Factor]] = [[] for _ in groups]
+    total = sum(prod(product.sizes) for product in table.products)
+    for number, product in enumerate(table.products):
+        for dim, ids in enumerate(product.ids):
+            own = owners[ids] if ids is not None else owners[:0]
+            for group, count in zip(*np.unique(own[own >= 0], return_counts=True), strict=True):
+                each = int(count) / groups[group].units
+                place = product.module, product.sizes, dim
+                found[group].append(Factor(number, *place, each, total))
+    return [replace(group, factors=tuple(f)) for group, f in zip(groups, found, strict=True)]
+
+
 def _attention(kinds: set[Attention]) -> Attention:
     return kinds.pop() if len(kinds) == 1 else "width"
 

@@ -23,6 +23,18 @@ class Slot:
     size: int
 
 
+@dataclass(frozen=True)
+class Product:
+    """Holds the sizes of a product of two activations, and the ids along its dimensions.
+
+    It multiplies and adds as often as the product of its sizes. module: that computes it.
+    """
+
+    module: str
+    sizes: tuple[int, ...]
+    ids: tuple[Ids | None, ...]
+
+
 class IdTable:
     """Keeps ids, which of them must be kept or removed together, and what is known of them.
 
@@ -45,6 +57,7 @@ class IdTable:
         self._pins: list[tuple[Ids, str]] = []
         self._mixes: list[tuple[Ids, str]] = []
         self._attended: list[tuple[Ids, Attention]] = []
+        self.products: list[Product] = []
         self._made: list[Ids] = []
         self._read: list[Ids] = []
 

@@ -6,7 +6,7 @@ from math import prod
 
 from torch import nn
 
-from harness.groups.units import GroupUnits, Units
+from harness.groups.units import RemovableUnits, Units, product_name
 from harness.vocabulary.tensors import Counts
 
 
@@ -15,15 +15,15 @@ class NetworkSize:
     """Counts entries of tensors whose dimensions lose indices.
 
     Args:
-        shapes: of all parameters, by name.
-        cuts: (parameter, dimension) -> (name of the units, indices that each removed one takes).
+        shapes: of all parameters, and of products of two activations, by name.
+        cuts: (name, dimension) -> (name of the units, indices that each removed one takes).
         uses: how often an entry of a parameter is counted; 1 for parameters, positions for
             multiply-accumulates.
         other: what is counted beside, and stays.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
-    cuts: Mapping[tuple[str, int], list[tuple[str, int]]]
+    cuts: Mapping[tuple[str, int], list[tuple[str, float]]]
     units: Counts
     uses: Mapping[str, float]
     other: float = 0
@@ -60,22 +60,35 @@ def parameters_of(model: nn.Module, units: Units) -> NetworkSize:
 def macs_of(model: nn.Module, units: Units, macs: Counts, other: int) -> NetworkSize:
     """Returns a counter of the multiply-accumulates that are left.
 
-    macs: of the dense model, by parameter. other: of products of two activations, which stay.
+    macs: of the dense model, by parameter. other: of products of two activations, of which those
+        of heads and widths shrink with them.
     """
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     uses = {name: count / prod(shapes[name]) for name, count in macs.items() if prod(shapes[name])}
     return _counter(shapes, units, uses, other)
 
 
+def products_left(units: Units, kept: Counts, other: int) -> int:
+    """Returns what is left of the multiply-accumulates of products of two activations.
+
+    other: of the dense model.
+    """
+    return _counter({}, units, {}, other).left(kept)
+
+
 def _counter(
     shapes: Mapping[str, tuple[int, ...]], units: Units, uses: Mapping[str, float], other: int = 0
 ) -> NetworkSize:
-    cuts: dict[tuple[str, int], list[tuple[str, int]]] = {}
-    counts = {}
-    for name, each in units.items():
-        assert isinstance(each, GroupUnits)
-        counts[name] = each.group.units
-        for member in each.group.members:
-            own = cuts.setdefault((member.name, member.dim), [])
-            own.append((name, member.indices.shape[1]))
-    return NetworkSize(shapes, cuts, counts, uses, other)
+    cuts: dict[tuple[str, int], list[tuple[str, float]]] = {}
+    removable = {n: each for n, each in units.items() if isinstance(each, RemovableUnits)}
+    for name, each in removable.items():
+        for place, taken in each.cuts.items():
+            cuts.setdefault(place, []).append((name, taken))
+    every = (factor for each in removable.values() for factor in each.factors)
+    factors = {product_name(factor): factor for factor in every} if other else {}
+    # The trace may have run more samples than the count.
+    counted = {name: other / factor.total for name, factor in factors.items()}
+    whole = other - sum(uses * prod(factors[name].sizes) for name, uses in counted.items())
+    sizes = {**shapes, **{name: factor.sizes for name, factor in factors.items()}}
+    counts = {name: each.count for name, each in removable.items()}
+    return NetworkSize(sizes, cuts, counts, {**uses, **counted}, whole)

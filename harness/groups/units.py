@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from harness.groups.group import Group, Member, alive_in, member_masks, topology
+from harness.groups.group import Factor, Group, Member, alive_in, member_masks, topology
 from harness.groups.pooling import Normalize, Pooling, PoolOver, normalized, pooled
 from harness.vocabulary.tensors import Companions, Tensors
 
@@ -62,11 +62,35 @@ class UnitSet(ABC):
         """Returns for each of `weights` the biases and norm parameters that go with its rows."""
 
 
+class RemovableUnits(UnitSet):
+    """Holds units without which the network is smaller.
+
+    count: how many there are.
+    """
+
+    count: int
+
+    @property
+    @abstractmethod
+    def cuts(self) -> Mapping[tuple[str, int], float]:
+        """Returns (parameter or product, dimension) -> the indices that each removed unit takes."""
+
+    @property
+    @abstractmethod
+    def factors(self) -> tuple[Factor, ...]:
+        """Returns the products of two activations that shrink with the units."""
+
+
+def product_name(factor: Factor) -> str:
+    """Returns the name of a product of two activations, beside those of parameters."""
+    return f"product {factor.product}"
+
+
 Units = dict[str, UnitSet]  # name, that of the first of its weights -> units that are pruned
 
 
 @dataclass(frozen=True, eq=False)
-class GroupUnits(UnitSet):
+class GroupUnits(RemovableUnits):
     """Holds the units of a group. Their masks cover all members, columns of consumers too.
 
     Args:
@@ -84,6 +108,10 @@ class GroupUnits(UnitSet):
     shapes: Mapping[str, tuple[int, ...]]
     pool_over: PoolOver = "producers"
     normalize: Normalize = "none"
+
+    @property
+    def count(self) -> int:  # type: ignore[override]
+        return self.group.units
 
     @property
     def scored(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -114,6 +142,19 @@ class GroupUnits(UnitSet):
                 found[last].append(member.name)
         # The norm nearest to the output first.
         return {name: tuple(reversed(vectors)) for name, vectors in found.items()}
+
+    @cached_property
+    def cuts(self) -> Mapping[tuple[str, int], float]:  # type: ignore[override]
+        taken: dict[tuple[str, int], float] = {}
+        parts = [((m.name, m.dim), m.indices.shape[1]) for m in self._parameters]
+        parts += [((product_name(f), f.dim), f.per_unit) for f in self.factors]
+        for place, each in parts:
+            taken[place] = taken.get(place, 0) + each
+        return taken
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        return self.group.factors
 
     @property
     def _parameters(self) -> Iterable[Member]:

@@ -32,9 +32,12 @@ class Macs:
     def dense(self) -> int:
         return sum(self.weights.values()) + self.activations
 
-    def remaining(self, alive: tensors.Tensors) -> int:
-        """Returns the MACs of non-zero entries of these weights or masks, others whole."""
-        return self.activations + sum(
+    def remaining(self, alive: tensors.Tensors, activations: int | None = None) -> int:
+        """Returns the MACs of non-zero entries of these weights or masks, others whole.
+
+        activations: what is left of products of two activations; None for all.
+        """
+        return (self.activations if activations is None else activations) + sum(
             _remaining(self.uses[name], alive[name]) if name in alive else count
             for name, count in self.weights.items()
         )

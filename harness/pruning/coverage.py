@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from harness.groups.units import GroupUnits, Units, weights_of
+from harness.groups.units import RemovableUnits, Units, weights_of
 from harness.pruning.graph.graph import Graph, graph_of
 from harness.vocabulary.tensors import TABLES, preserve_parameters, prunable_layers
 
@@ -27,7 +27,7 @@ def check_not_recomputed(units: Units, graph: Graph) -> None:
         ValueError: the model computes a weight from the parameter in a way that maps 0 to another
             value.
     """
-    single = {name: each for name, each in units.items() if not isinstance(each, GroupUnits)}
+    single = {name: each for name, each in units.items() if not isinstance(each, RemovableUnits)}
     inside = weights_of(single)
     for name in inside:
         if name in graph.computed:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from harness.allocation.base import Layer, LayerOrder, Layers, ModelInfo
 from harness.groups.network_size import macs_of, parameters_of
-from harness.groups.units import GroupUnits, Units, weights_of
+from harness.groups.units import RemovableUnits, Units, weights_of
 from harness.structure.base import Structure
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
@@ -67,7 +67,7 @@ def layers_of(
 
 def _with_costs(layers: Layers, model: nn.Module, units: Units, model_info: ModelInfo) -> Layers:
     """Returns the layers with what the network that is left loses by one more unit of each."""
-    if not all(isinstance(each, GroupUnits) for each in units.values()):
+    if not all(isinstance(each, RemovableUnits) for each in units.values()):
         return {
             name: replace(
                 layer,

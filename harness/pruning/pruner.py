@@ -8,7 +8,7 @@ from torch import nn
 
 from harness.allocation.base import Allocation, ModelInfo
 from harness.groups.units import (
-    GroupUnits,
+    RemovableUnits,
     Units,
     equal_scores,
     masks_of,
@@ -84,7 +84,7 @@ class Pruner:
             ValueError: sizes count multiply-accumulates, and those of a weight are unknown.
         """
         layers = layers_of(equal_scores(units, model), model, units, model_info)
-        removes = all(isinstance(each, GroupUnits) for each in units.values())
+        removes = all(isinstance(each, RemovableUnits) for each in units.values())
         equal = self.allocation.equal_densities
         counts = budgets.count_unit(unit, budget or self.budget, equal, removes)
         if "macs" in counts:

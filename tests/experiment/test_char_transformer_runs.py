@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from command import only_run, records_of, run_main
 from cutting import Cut, cut
 from forked_ranks import harness_on_ranks
 
 import harness
+from harness.metrics.macs import count_macs
 from harness.run_folder.records import Record
 
 # 4 steps an epoch
@@ -98,3 +100,19 @@ def test_saliencies_that_look_at_text_prune_weights_and_neurons(
     status = run_main(monkeypatch, *RUN, *parts, "finetune=none", f"output_dir={tmp_path}")
     assert status == 0
     assert last(only_run(tmp_path)).density == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_speed_up_by_heads_counts_their_products_and_is_that_of_the_smaller_network(
+    tmp_path, monkeypatch
+) -> None:
+    heads = ("model.heads=8", "structure=attention_head", "allocation.min_units=1", "compact=end")
+    speedup = ("schedule.unit=speedup", "schedule.final=1.25", "training.epochs=0", "finetune=none")
+    assert run_main(monkeypatch, *RUN, *heads, *speedup, f"output_dir={tmp_path}") == 0
+    pruned = last(only_run(tmp_path))
+    small, _ = harness.load(only_run(tmp_path))
+    left = count_macs(small, torch.zeros(1, 16))
+    assert pruned.macs == left.dense
+    head = 16 * 4 * 8 + 2 * 16 * 16  # query, key, value, output; q k^T and attention x v
+    dense = 16 * (4 * 64 + 2 * 256 + 97 * 8) + 8 * 2 * 16 * 16
+    assert left.dense == dense - 8 * head + left.activations // (2 * 16 * 16) * head
+    assert abs(pruned.macs - dense / 1.25) <= head / 2

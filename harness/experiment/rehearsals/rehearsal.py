@@ -27,7 +27,7 @@ from harness.experiment.rehearsals.few_samples import (
 )
 from harness.experiment.rehearsals.trials import trials
 from harness.experiment.results.model_files import model_files
-from harness.experiment.state import in_dense_shapes
+from harness.experiment.state import in_dense_shapes, measure
 from harness.groups.units import equal_scores, masks_of
 from harness.metrics.latency import Latency
 from harness.pruning.reader import ModelChanged
@@ -175,7 +175,7 @@ def _recalibrate(rehearsal: Rehearsal) -> None:
 def _measure(rehearsal: Rehearsal) -> None:
     context, state = rehearsal.context, rehearsal.state
     dense = in_dense_shapes(context, state)
-    measured = context.workload.measure(state.model, dense, context.macs, context.scope)
+    measured = measure(context, state, dense)
     unknown = measured["effective_density_unknown"]
     if unknown:
         rehearsal.left_out.append(f"effective_density stays empty: {unknown}")

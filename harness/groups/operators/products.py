@@ -46,6 +46,9 @@ def multiply(trace: Trace, left: Tensor, right: Tensor, out: Tensor) -> None:
     if not trace.labels.is_parameter(left) and not trace.labels.is_parameter(right):
         sides = a.get(left.dim() - 1), b.get(right.dim() - 2), a.get(last - 1), b.get(last)
         attend(trace, [*map(a.get, range(last - 1)), *map(b.get, range(last - 1))], sides)
+        batch = [a.get(dim, b.get(dim)) for dim in range(last - 1)]
+        summed = a.get(left.dim() - 1, b.get(right.dim() - 2))
+        trace.cost((*out.shape, left.shape[-1]), (*batch, a.get(last - 1), b.get(last), summed))
     contract(trace, a.get(left.dim() - 1), b.get(right.dim() - 2), (left, right))
     axes = []
     for dim in range(last - 1):
@@ -97,6 +100,9 @@ def attention(trace: Trace, call: Call) -> None:
     trace.tie(key.get(1), value.get(1), FIXED)
     parts = query, key, value
     attend(trace, [part.get(1) for part in parts], [part.get(3) for part in parts])
+    pairs = (*call["query"].shape[:3], call["key"].shape[2])
+    for name, width in (("query", query.get(3, key.get(3))), ("value", value.get(3))):
+        trace.cost((*pairs, call[name].shape[3]), (None, query.get(1), None, None, width))
     contract(trace, query.get(3), key.get(3), (call["query"], call["key"]))
     for part in parts:
         trace.pin([part[2]] if 2 in part else [], "it is a position that attention weighs")

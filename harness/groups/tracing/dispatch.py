@@ -35,10 +35,12 @@ def follow(model: nn.Module, example_input: Any) -> IdTable:
     """
     trace = Trace(model)
     called = _run(trace, model, example_input, training=False)
+    products = list(trace.table.products)
     if any(_has_tensors(module) and module not in called for module in model.modules()):
         # What the example does not allow in train mode is not for the groups to say.
         with suppress(RuntimeError, TypeError, ValueError, LookupError):
             _run(trace, model, example_input, training=True)
+    trace.table.products = products  # of one pass
     return trace.table
 
 

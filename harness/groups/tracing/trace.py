@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from harness.groups.ids import Ids, IdTable
+from harness.groups.ids import Ids, IdTable, Product
 from harness.groups.tracing.labels import Labels
 
 
@@ -44,6 +44,10 @@ class Trace:
         for tensor in tensors:
             for ids, reason in self._unread.pop(id(tensor), ()):
                 self.table.pin(ids, reason)
+
+    def cost(self, sizes: Sequence[int], ids: Sequence[Ids | None]) -> None:
+        """Notes a product of two activations: its sizes, and the ids along them."""
+        self.table.products.append(Product(self.module, tuple(sizes), tuple(ids)))
 
     def tie(self, one: Ids | None, other: Ids | None, why: str) -> None:
         """Joins the ids of two dimensions that must have one size; pins one if it is alone."""
