@@ -34,6 +34,27 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Factor:
+    """Holds a dimension of a product of two activations that shrinks with a group's units.
+
+    Args:
+        product: which one of the pass.
+        module: that computes it.
+        sizes: of its dimensions; it multiplies and adds as often as their product.
+        dim: the dimension.
+        per_unit: indices of it that each unit owns, on average.
+        total: multiply-accumulates of all such products of the pass.
+    """
+
+    product: int
+    module: str
+    sizes: tuple[int, ...]
+    dim: int
+    per_unit: float
+    total: int
+
+
+@dataclass(frozen=True)
 class Group:
     """Holds units of which each is kept or removed whole, in all members.
 
@@ -56,7 +77,7 @@ class Group:
     pinned: str = ""
     mixing: tuple[str, ...] = ()
     attention: Attention = ""
-    factors: tuple["Factor", ...] = ()
+    factors: tuple[Factor, ...] = ()
 
 
 def topology(group: Group, model: nn.Module) -> tuple[object, ...]:

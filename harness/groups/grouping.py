@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.groups.group import Attention, Group, Member
+from harness.groups.group import Attention, Factor, Group, Member
 from harness.groups.ids import Ids, IdTable
 
 UNREAD = "no layer reads it"
@@ -24,15 +25,17 @@ def grouped(table: IdTable) -> tuple[Group, ...]:
     pins = dict.fromkeys(table.unread(components).tolist(), UNREAD) | pins
     made = table.made()
     inputs = table.contracted() & ~made
-    groups = []
+    groups: list[Group] = []
+    owners = np.full(table.count, -1)
     for shape, units in _by_shape(table, components).items():
         for reason, chosen in _by_reason(units, pins):
             mixing = tuple(dict.fromkeys(m for unit in chosen for m in mixes.get(unit, ())))
             members = _members(table, components, shape, chosen, inputs)
             name = _layer(table, made, components, shape, chosen[0])
             attention = _attention({attended.get(unit, "") for unit in chosen})
+            owners[chosen] = len(groups)
             groups.append(Group(name, len(chosen), members, reason, mixing, attention))
-    return tuple(_unique(groups))
+    return tuple(_unique(_with_factors(groups, table, owners[components])))
 
 
 def _by_shape(table: IdTable, components: Ids) -> dict[Shape, list[int]]:

@@ -144,9 +144,9 @@ class GroupUnits(RemovableUnits):
         return {name: tuple(reversed(vectors)) for name, vectors in found.items()}
 
     @cached_property
-    def cuts(self) -> Mapping[tuple[str, int], float]:  # type: ignore[override]
+    def cuts(self) -> Mapping[tuple[str, int], float]:
         taken: dict[tuple[str, int], float] = {}
-        parts = [((m.name, m.dim), m.indices.shape[1]) for m in self._parameters]
+        parts = [((m.name, m.dim), float(m.indices.shape[1])) for m in self._parameters]
         parts += [((product_name(f), f.dim), f.per_unit) for f in self.factors]
         for place, each in parts:
             taken[place] = taken.get(place, 0) + each

@@ -1,4 +1,4 @@
-"""Products of two activations shrink with heads and widths: counted as on the smaller network."""
+"""Tests that products of two activations shrink with heads and widths, as on a smaller network."""
 
 import pytest
 import torch
