@@ -28,11 +28,17 @@ class Side:
     work: Callable[[Any], object]
 
 
-def in_turns(sides: Mapping[str, Side], repeats: int, warm_up: bool = True) -> Seconds:
+def in_turns(
+    sides: Mapping[str, Side],
+    repeats: int,
+    warm_up: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Seconds:
     """Times the sides in rounds of A B C, C B A, B C A, A C B, ...
 
     Other load of the machine then affects all sides. Whatever a side leaves in caches and
-    connections affects both of its neighbours.
+    connections affects both of its neighbours. With time.process_time, of work on one thread,
+    seconds are those of the CPU, which do not count time that other processes took.
     """
     seconds: Seconds = {name: [] for name in sides}
     if warm_up:
@@ -44,9 +50,9 @@ def in_turns(sides: Mapping[str, Side], repeats: int, warm_up: bool = True) -> S
         order = names[first:] + names[:first]
         for name in reversed(order) if number % 2 else order:
             subject = sides[name].prepare()
-            since = time.perf_counter()
+            since = clock()
             sides[name].work(subject)
-            seconds[name].append(time.perf_counter() - since)
+            seconds[name].append(clock() - since)
     return seconds
 
 

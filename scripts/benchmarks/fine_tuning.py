@@ -1,5 +1,9 @@
-"""Training steps of networks cut to half of their multiply-accumulates, over the masked ones."""
+"""Training steps of networks cut to half of their multiply-accumulates, over the masked ones.
 
+Seconds are CPU seconds of one thread.
+"""
+
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -92,7 +96,7 @@ def compared(
         "compacted": Side(lambda: compacted, work),
         "masked again": Side(lambda: masked, work),
     }
-    seconds = in_turns(sides, repeats)
+    seconds = in_turns(sides, repeats, clock=time.process_time)
     title = f"fine_tuning: {name}, compacted / masked"
     yield ratio(title, seconds, "compacted", "masked", at_most=AT_MOST)
     yield ratio(f"fine_tuning: {name}, masked / itself", seconds, "masked again", "masked")

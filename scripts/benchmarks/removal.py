@@ -1,5 +1,9 @@
-"""Compaction with its proof over an epoch of fine-tuning, and the time to find groups."""
+"""Compaction with its proof over an epoch of fine-tuning, and the time to find groups.
 
+Seconds are CPU seconds of one thread.
+"""
+
+import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -41,7 +45,7 @@ def share_of_level(repeats: int, quick: bool) -> Iterator[Figure | Note]:
         "compaction again": Side(lambda: None, lambda _: compact()),
         "steps": Side(lambda: training, lambda each: each.steps(batch, count)),
     }
-    seconds = in_turns(sides, repeats)
+    seconds = in_turns(sides, repeats, clock=time.process_time)
     epoch = -(-SAMPLES // BATCH)
     whole = {**seconds, "level": [epoch / count * s for s in seconds["steps"]]}
     yield Note("removal: level", f"{epoch} steps of {BATCH}, scaled from {count} of each round")
@@ -56,7 +60,7 @@ def groups_of_resnet_50(repeats: int) -> Iterator[Figure]:
     work = partial(found, model)
     inputs = torch.randn(2, 3, SIDE, SIDE)
     sides = dict.fromkeys(("groups", "groups again"), Side(lambda: inputs, work))
-    seconds = in_turns(sides, repeats)
+    seconds = in_turns(sides, repeats, clock=time.process_time)
     yield duration("removal: groups of ResNet-50", seconds, "groups", at_most=AT_MOST_S)
     yield ratio("removal: groups / itself", seconds, "groups again", "groups")
 
