@@ -106,7 +106,7 @@ def context_of(
     steps = steps_of(experiment.next_recipe(1.0, samples), samples)
     check_steps(experiment, steps)
     requested = RequestedLevels(experiment, model, prunable.units, prunable.model_info, steps)
-    _check_model(experiment, model, steps, samples)
+    _check_model(experiment, model, prunable.units, steps, samples)
     check_task_sums(workload, model, experiment.distillation)
     trained = _dense_training(experiment, workload, dense, checkpointer)
     context = RunContext(
@@ -181,12 +181,15 @@ def _check_lengths(experiment: ExperimentConfig, macs: Macs) -> None:
         )
 
 
-def _check_model(experiment: ExperimentConfig, model: nn.Module, steps: int, samples: int) -> None:
+def _check_model(
+    experiment: ExperimentConfig, model: nn.Module, units: Units, steps: int, samples: int
+) -> None:
     """Checks parts against the model.
 
     Args:
         experiment: the parts of the experiment.
         model: the model before any training.
+        units: what is pruned of it.
         steps: the number of steps of each retraining.
         samples: the number of training samples.
 
@@ -204,7 +207,7 @@ def _check_model(experiment: ExperimentConfig, model: nn.Module, steps: int, sam
     if experiment.mask_updates:
         experiment.mask_updates.check(steps)
     if experiment.penalty:
-        experiment.penalty.check(model)
+        experiment.penalty.check(model, units)
     if experiment.recalibration:
         experiment.recalibration.check(model)
         size, batch = (

@@ -21,6 +21,7 @@ from harness.experiment.train_hooks import TrainHooks
 from harness.model_state.whole_state import load_into
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.removal.living import follow_masks
+from harness.pruning.removal.units_left import units_left
 from harness.run_folder.records import NO_TRAINING, STAGES, Trained, stage_index
 from harness.run_folder.stage_keys import SharedStages
 from harness.training.checkpointing import Checkpointer
@@ -142,7 +143,8 @@ def _penalise(recorder: Recorder, stage: Stage) -> Trained | None:
     if penalty.needs_pending_masks and not state.training:
         prune_stage.preview_masks(context, state, stage.level, stage.kept_fraction)
     to_prune = {name: state.masks.masks[name] & ~mask for name, mask in state.pending_masks.items()}
-    gradient_hook = penalty.make_gradient_hook(state.model, to_prune)
+    units = units_left(context.units, state.cut.kept_indices)
+    gradient_hook = penalty.make_gradient_hook(state.model, units, to_prune)
     recipe = train_stage.penalty_recipe(context, penalty)
     return train_stage.train(
         recorder, stage.level, recipe, f"{stage.level}/penalty", gradient_hook=gradient_hook

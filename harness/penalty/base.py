@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from harness.groups.units import Units
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Tensors
 
@@ -27,20 +28,26 @@ class Penalty(Protocol):
     def epochs(self) -> int:
         """Returns the epochs of training before each pruning, at least 1."""
 
-    def check(self, model: nn.Module) -> None:
+    def check(self, model: nn.Module, units: Units) -> None:
         """Checks the model before any training.
+
+        units: what the structure prunes, without what is excluded.
 
         Raises:
             ValueError: the model has nothing to penalise.
         """
 
-    def make_gradient_hook(self, model: nn.Module, to_prune: Tensors) -> Callable[[int], None]:
+    def make_gradient_hook(
+        self, model: nn.Module, units: Units, to_prune: Tensors
+    ) -> Callable[[int], None]:
         """Returns a function that adds the penalty's gradient at a step (0-based).
 
         The function is called after gradients are averaged over ranks and unscaled, before they are
         clipped and masked. A parameter without a gradient is left alone. The term is equal on every
         rank, and 0 where the parameter is 0, so that pruned weights stay 0.
 
+        units: what is left in this model of what the structure prunes; with compact=levels those
+            of whole groups alone.
         to_prune: bool by parameter name, True where the coming pruning removes; {} unless
             needs_pending_masks.
         """
@@ -67,7 +74,9 @@ class Lasso(ABC):
     def penalised(self, model: nn.Module) -> list[nn.Parameter]:
         """Returns the parameters that are made small."""
 
-    def make_gradient_hook(self, model: nn.Module, to_prune: Tensors) -> Callable[[int], None]:
+    def make_gradient_hook(
+        self, model: nn.Module, units: Units, to_prune: Tensors
+    ) -> Callable[[int], None]:
         penalised = self.penalised(model)
 
         @torch.no_grad()

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from harness.groups.units import Units
 from harness.penalty.base import Lasso
 
 
@@ -23,7 +24,7 @@ class BnL1(Lasso):
             above 0.
     """
 
-    def check(self, model: nn.Module) -> None:
+    def check(self, model: nn.Module, units: Units) -> None:
         """Checks the model before any training.
 
         Raises:

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
+from harness.groups.units import Units
 from harness.penalty.base import EPOCHS
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import Tensors, prunable_layers
@@ -52,10 +53,12 @@ class GrowingL2:
     def strength(self, step: int) -> float:
         return min(self.max_strength, self.step_size * (step // self.interval + 1))
 
-    def check(self, model: nn.Module) -> None:
+    def check(self, model: nn.Module, units: Units) -> None:
         prunable_layers(model)
 
-    def make_gradient_hook(self, model: nn.Module, to_prune: Tensors) -> Callable[[int], None]:
+    def make_gradient_hook(
+        self, model: nn.Module, units: Units, to_prune: Tensors
+    ) -> Callable[[int], None]:
         """Returns the function of Penalty, which adds nothing where nothing will be pruned."""
         parameters = {n: model.get_parameter(n) for n, mask in to_prune.items() if mask.any()}
         factors = {name: to_prune[name].to(parameter) for name, parameter in parameters.items()}

@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from harness.groups.units import Units
 from harness.penalty.base import Lasso
 from harness.vocabulary.tensors import prunable_layers
 
@@ -22,7 +23,7 @@ class L1(Lasso):
             above 0.
     """
 
-    def check(self, model: nn.Module) -> None:
+    def check(self, model: nn.Module, units: Units) -> None:
         prunable_layers(model)
 
     def penalised(self, model: nn.Module) -> list[nn.Parameter]:

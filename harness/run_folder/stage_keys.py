@@ -40,7 +40,11 @@ UNREAD = ("dense_checkpoints", "rescore_trained")
 PATH = ("_target_", "final", "values", "levels")
 # Penalties that need no pending masks (Penalty.needs_pending_masks), and mask updates that unmask
 # nothing between levels (MaskUpdates.unmasks_between_levels). Other parts are unknown here.
-NEED_NO_MASKS = ("harness.penalty.l1.L1", "harness.penalty.bn_l1.BnL1")
+NEED_NO_MASKS = (
+    "harness.penalty.l1.L1",
+    "harness.penalty.bn_l1.BnL1",
+    "harness.penalty.group_lasso.GroupLasso",
+)
 KEEP_MASKS = (
     "harness.mask_updates.rigl.Rigl",
     "harness.mask_updates.set.Set",

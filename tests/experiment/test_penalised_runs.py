@@ -90,9 +90,9 @@ def fixture_named(monkeypatch) -> list[Tensors]:
     told: list[Tensors] = []
     adder = GrowingL2.make_gradient_hook
 
-    def telling(self: GrowingL2, model: Any, going: Tensors) -> Callable[[int], None]:
+    def telling(self: GrowingL2, model: Any, units: Any, going: Tensors) -> Callable[[int], None]:
         told.append(clone_tensors(going))
-        return adder(self, model, going)
+        return adder(self, model, units, going)
 
     monkeypatch.setattr(GrowingL2, "make_gradient_hook", telling)
     return told

@@ -124,10 +124,10 @@ class CountingPenalty:
     epochs: int = 1
     needs_pending_masks: ClassVar[bool] = False
 
-    def check(self, model: nn.Module) -> None: ...
+    def check(self, model: nn.Module, units: Any) -> None: ...
 
     def make_gradient_hook(
-        self, model: nn.Module, to_prune: dict[str, Tensor]
+        self, model: nn.Module, units: Any, to_prune: dict[str, Tensor]
     ) -> Callable[[int], None]:
         calls = [0.0]
 

@@ -94,7 +94,9 @@ class OddPenalty(L1):
     hooks: bool = False
     needs_pending_masks: ClassVar[bool] = False
 
-    def make_gradient_hook(self, model: nn.Module, to_prune: Tensors) -> Callable[[int], None]:
+    def make_gradient_hook(
+        self, model: nn.Module, units: Any, to_prune: Tensors
+    ) -> Callable[[int], None]:
         if self.hooks:
             return lambda step: hook(model) if self.rank == 1 and step == 0 else None
         strengths = {"fc1.weight": torch.full((2,), float(self.rank))}

@@ -6,10 +6,12 @@ import torch
 from conftest import every
 from torch import Tensor, nn
 
+from harness.groups.units import Units
 from harness.models.mlp import Mlp
 from harness.penalty.bn_l1 import BnL1
 from harness.penalty.growing_l2 import GrowingL2
 from harness.penalty.l1 import L1
+from harness.structure.neuron import Neuron
 
 KINDS = [L1, BnL1, GrowingL2]
 
@@ -38,11 +40,16 @@ def everything(model: nn.Module) -> dict[str, Tensor]:
     return {n: torch.ones_like(p, dtype=torch.bool) for n, p in model.named_parameters()}
 
 
+def units_of(model: nn.Module) -> Units:
+    """Returns the hidden neurons of a model of two inputs."""
+    return Neuron().units(model, torch.zeros(2, 2).to(next(model.parameters())))
+
+
 def test_l1_adds_the_sign_of_each_weight_and_spares_biases() -> None:
     model = line(2.0, -0.5, 0.0, bias=3.0)
     model.weight.grad.fill_(1.0)
 
-    L1(strength=0.25).make_gradient_hook(model, {})(0)
+    L1(strength=0.25).make_gradient_hook(model, {}, {})(0)
 
     # 1 + 0.25 x (1, -1, 0)
     assert gradients(model) == {"weight": [[1.25, 0.75, 1.0]], "bias": [0.0]}
@@ -50,7 +57,7 @@ def test_l1_adds_the_sign_of_each_weight_and_spares_biases() -> None:
 
 def test_l1_reaches_every_prunable_weight_and_no_norm() -> None:
     model = zero_gradients(Mlp(hidden=[3], batch_norm=True).build((2,), 2))
-    L1(strength=0.5).make_gradient_hook(model, {})(0)
+    L1(strength=0.5).make_gradient_hook(model, {}, {})(0)
 
     touched = {name for name, grad in gradients(model).items() if torch.tensor(grad).any()}
     assert touched == {"fc1.weight", "fc2.weight"}
@@ -64,7 +71,7 @@ def test_one_step_of_sgd_with_l1_by_hand() -> None:
     # With 0.5 sign(w): (1.5, 0.5); w - 0.1 g = (1.85, -1.05).
     model = line(2.0, -1.0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    add = L1(strength=0.5).make_gradient_hook(model, {})
+    add = L1(strength=0.5).make_gradient_hook(model, {}, {})
 
     (model(torch.ones(1, 2, dtype=torch.float64)).square().sum() / 2).backward()
     add(0)
@@ -79,7 +86,7 @@ def test_pruned_weights_stay_exactly_0(penalty, make) -> None:
     model = line(0.0, 0.5, -0.0)
     optimizer, add = (
         make(model.parameters(), lr=0.3),
-        penalty.make_gradient_hook(model, everything(model)),
+        penalty.make_gradient_hook(model, {}, everything(model)),
     )
     for step in range(5):
         zero_gradients(model)
@@ -96,7 +103,7 @@ def test_bn_l1_adds_the_sign_of_each_scale_and_touches_nothing_else() -> None:
         model[1].weight.copy_(torch.tensor([0.5, -2.0, 0.0]))
         model[1].bias.fill_(1.0)
 
-    BnL1(strength=0.25).make_gradient_hook(model, {})(0)
+    BnL1(strength=0.25).make_gradient_hook(model, {}, {})(0)
 
     found = gradients(model)
     assert found.pop("1.weight") == [0.25, -0.25, 0.0]
@@ -108,7 +115,7 @@ def test_a_scale_that_stands_in_two_norms_is_penalised_once() -> None:
     model[1].weight = model[0].weight
     zero_gradients(model)
 
-    BnL1(strength=0.25).make_gradient_hook(model, {})(0)
+    BnL1(strength=0.25).make_gradient_hook(model, {}, {})(0)
 
     assert model[0].weight.grad.tolist() == [0.25]
 
@@ -117,17 +124,17 @@ def test_a_scale_that_stands_in_two_norms_is_penalised_once() -> None:
 def test_bn_l1_refuses_a_model_without_scales_by_name(norm) -> None:
     says = r"bn_l1 needs a BatchNorm with a scale \(affine\), but Sequential has none; .*penalty=l1"
     with pytest.raises(ValueError, match=says):
-        BnL1().check(nn.Sequential(nn.Linear(3, 3), norm))
+        BnL1().check(nn.Sequential(nn.Linear(3, 3), norm), {})
 
 
 def test_bn_l1_takes_a_model_where_only_some_norms_have_scales() -> None:
-    BnL1().check(nn.Sequential(nn.BatchNorm1d(3, affine=False), nn.BatchNorm1d(3)))
+    BnL1().check(nn.Sequential(nn.BatchNorm1d(3, affine=False), nn.BatchNorm1d(3)), {})
 
 
 @pytest.mark.parametrize("penalty", [L1(), GrowingL2()])
 def test_a_model_without_prunable_layers_is_refused(penalty) -> None:
     with pytest.raises(ValueError, match="Sequential has no Conv or Linear layer to prune"):
-        penalty.check(nn.Sequential(nn.BatchNorm1d(3)))
+        penalty.check(nn.Sequential(nn.BatchNorm1d(3)), {})
 
 
 def test_growing_l2_adds_strength_times_weight_where_it_goes() -> None:
@@ -135,7 +142,7 @@ def test_growing_l2_adds_strength_times_weight_where_it_goes() -> None:
     model.weight.grad.fill_(1.0)
     going = {"weight": torch.tensor([[True, False, True]]), "bias": torch.tensor([True])}
 
-    GrowingL2(step_size=0.25, interval=1, max_strength=1.0).make_gradient_hook(model, going)(1)
+    GrowingL2(step_size=0.25, interval=1, max_strength=1.0).make_gradient_hook(model, {}, going)(1)
 
     # At step 1 the strength is 0.5: 1 + 0.5 x (2, -, 8) and 0.5 x 6.
     assert gradients(model) == {"weight": [[2.0, 1.0, 5.0]], "bias": [3.0]}
@@ -146,7 +153,7 @@ def test_two_steps_of_sgd_with_growing_l2_by_hand() -> None:
     model = line(8.0, 8.0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     going = {"weight": torch.tensor([[True, False]])}
-    add = GrowingL2(step_size=0.5, interval=1).make_gradient_hook(model, going)
+    add = GrowingL2(step_size=0.5, interval=1).make_gradient_hook(model, {}, going)
     for step in range(2):
         zero_gradients(model)
         add(step)
@@ -169,7 +176,7 @@ def test_growing_l2_reaches_its_ceiling_after_100000_steps_by_default() -> None:
 @pytest.mark.parametrize("going", [{}, {"weight": torch.tensor([[False, False]])}])
 def test_growing_l2_adds_nothing_where_nothing_goes(going) -> None:
     model = line(1.0, 2.0)
-    GrowingL2(step_size=1.0).make_gradient_hook(model, going)(0)
+    GrowingL2(step_size=1.0).make_gradient_hook(model, {}, going)(0)
     assert gradients(model) == {"weight": [[0.0, 0.0]], "bias": [0.0]}
 
 
@@ -185,10 +192,10 @@ def test_a_penalty_changes_gradients_alone_and_leaves_parameters_without_one_alo
     for name in frozen:
         model.get_parameter(name).grad = None
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    penalty.check(model)
+    penalty.check(model, units_of(model))
 
     add = penalty.make_gradient_hook(
-        model, everything(model) if penalty.needs_pending_masks else {}
+        model, units_of(model), everything(model) if penalty.needs_pending_masks else {}
     )
     add(0)
 
@@ -203,7 +210,7 @@ def test_a_penalty_pulls_towards_0_and_a_model_without_gradients_passes(penalty)
     torch.manual_seed(0)
     model = Mlp(hidden=[3], batch_norm=True).build((2,), 2).double()
     add = penalty.make_gradient_hook(
-        model, everything(model) if penalty.needs_pending_masks else {}
+        model, units_of(model), everything(model) if penalty.needs_pending_masks else {}
     )
     add(0)
     assert gradients(model) == {}

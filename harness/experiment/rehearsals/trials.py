@@ -159,6 +159,7 @@ def _hooks(rehearsal: Rehearsal, state: RunState, trial: Trial) -> TrainHooks:
     context, experiment = rehearsal.context, rehearsal.context.experiment
     penalty = experiment.penalty if trial.penalised else None
     to_prune = {name: ~mask for name, mask in state.masks.masks.items()}
+    add = penalty.make_gradient_hook(state.model, context.units, to_prune) if penalty else None
     teaches = experiment.distillation is not None and trial.masked and not trial.penalised
     inside = experiment.prune_at == "during_training" or experiment.mask_updates is not None
     prunes = inside and trial.masked and not penalty and not trial.updater
@@ -172,7 +173,7 @@ def _hooks(rehearsal: Rehearsal, state: RunState, trial: Trial) -> TrainHooks:
         steps_per_epoch=1,
         mask_updater=FirstUpdate.of(trial.updater, trial.steps) if trial.updater else None,
         events={1: _pruning(rehearsal, state)} if prunes else {},
-        gradient_hook=penalty.make_gradient_hook(state.model, to_prune) if penalty else None,
+        gradient_hook=add,
         distillation_loss=train_stage.student(context, teacher) if teacher else None,
     )
 
