@@ -8,8 +8,8 @@ from pathlib import Path
 @cache
 def commit() -> str | None:
     """Returns the commit of the harness's checkout ("-dirty" with changes), None when installed."""
-    folder = Path(__file__).parent
-    if not (folder.parent / ".git").exists():
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
         return None
     command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty"]
     try:
