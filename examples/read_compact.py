@@ -18,6 +18,9 @@ def read_compact(folder: str | Path, model: nn.Module) -> nn.Module:
     if facts["format"] != 1 or facts["sha256"] != hashlib.sha256(tensors).hexdigest():
         raise ValueError(f"{folder}: model.safetensors is damaged, or format={facts['format']}")
     check(model, facts)
+    for name in facts.get("blocks", ()):
+        parent, leaf = owner(model, name)
+        setattr(parent, leaf, nn.Identity())
     for name, (_, value) in facts["attributes"].items():
         module, attribute = owner(model, name)
         is_tuple = isinstance(getattr(module, attribute), tuple)

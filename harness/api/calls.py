@@ -61,7 +61,7 @@ def load(
     model = build_stored_model(folder / CONFIG, exported.shape, exported.classes, trust)
     if not dense and has_compact(folder):
         compact = read_compact((folder / COMPACT[0]).parent)
-        model, masks = fill(model, compact), compact.cut.masks(exported.masks)
+        model, masks = fill(model, compact), compact.cut.slice(exported.masks)
         exported = replace(exported, state=compact.state, masks=masks, living_norms={})
     load_exported(model, exported)
     return model.eval(), exported.masks

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.delivery.compact_folder import describe, fill, read_compact, write_compact
+from harness.groups.blocks import masked_blocks, without_blocks
 from harness.groups.compact import Compacted, compact_model
 from harness.groups.find import groups_of
-from harness.groups.group import Group
 from harness.groups.proving.pair import REFUSALS, refused_input
 from harness.groups.removal import Norms
 from harness.groups.tracing.traceable import check_followable
@@ -117,15 +117,12 @@ def compact_with_proof(
         raise ValueError(f"norms {problem}")
     given = first_names(model, as_bool(masks))
     _check_shapes(model, given)
-    groups = _groups(model, example_input)
-    return compact_model(model, given, groups, example_input, norms)
-
-
-def _groups(model: nn.Module, example_input: Any) -> tuple[Group, ...]:
     try:
-        return groups_of(model, example_input)
+        blocks = masked_blocks(model, given, example_input)
+        groups = groups_of(without_blocks(model, blocks), example_input)
     except REFUSALS as error:
         raise ValueError(refused_input(model, error)) from error
+    return compact_model(model, given, groups, example_input, norms, blocks)
 
 
 def _check_shapes(model: nn.Module, masks: Tensors) -> None:

@@ -52,7 +52,8 @@ def describe(
         build: how the dense model is built: its config, the shape of a sample, classes.
     """
     state, before = whole_state(smaller), _shapes(dense)
-    shapes = {n: [before[n], list(tensor.shape)] for n, tensor in state.items() if n in before}
+    after = {name: list(tensor.shape) for name, tensor in state.items()}
+    shapes = {name: [shape, after.get(name)] for name, shape in before.items()}
     facts = {
         "format": FORMAT,
         "versions": {"pruning-harness": harness.__version__, "torch": torch.__version__},

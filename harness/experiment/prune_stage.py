@@ -15,6 +15,7 @@ from harness.experiment.state import (
     follow_own_masks,
     in_dense_shapes,
     macs_left,
+    own_masks,
     watch_unsaved,
     without_pruned_units,
 )
@@ -23,7 +24,7 @@ from harness.pruning.budget import round_sizes
 from harness.pruning.layer_curves import SensitivityCurves, measure_curves
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruning_order import PruningProgress
-from harness.pruning.removal.compaction import WHOLE, Cut, slice_tensors
+from harness.pruning.removal.compaction import WHOLE, Cut
 from harness.pruning.removal.living import norms_under
 from harness.pruning.rounds import Rounds
 from harness.training.evaluation import EvaluationResult
@@ -67,10 +68,9 @@ def preview_masks(context: RunContext, state: RunState, level: int, kept_fractio
 
 def restore_dense_shapes(context: RunContext, state: RunState) -> None:
     """Gives the model its dense shapes back, with 0 where entries were removed."""
-    if state.cut.kept_indices:
-        model, masks = in_dense_shapes(context, state)
-        own = {name: masks[name] for name in state.masks.masks}
-        _replace_model(context, state, model, own, WHOLE)
+    if not state.cut.is_whole:
+        dense = in_dense_shapes(context, state)
+        _replace_model(context, state, dense.model, own_masks(context, dense), WHOLE)
 
 
 def compact(context: RunContext, state: RunState) -> None:
@@ -84,8 +84,7 @@ def compact(context: RunContext, state: RunState) -> None:
     made = without_pruned_units(context, state)
     cut = Cut.to_train(made)
     smaller = cut.apply(state.model) if cut.scales else made.model
-    masks = slice_tensors(state.masks.masks, cut.kept_indices)
-    _replace_model(context, state, smaller, masks, cut)
+    _replace_model(context, state, smaller, cut.slice(state.masks.masks), cut)
 
 
 def update_speedup(context: RunContext, state: RunState) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from harness.experiment.context import RunContext
-from harness.experiment.state import RunState, StageRecord, checkpoint, in_dense_shapes, measure
+from harness.experiment.state import RunState, StageRecord, checkpoint, measure
 from harness.metrics.latency import Latency, Stopwatch
 from harness.model_state.unsaved import OPTIMIZER
 from harness.run_folder.checkpoints import STAGE, STEP, Checkpoints
@@ -58,9 +58,7 @@ class Recorder:
         # Compare before measuring: a rank that raises for a nonzero pruned weight would leave the
         # others waiting.
         context.ranks.check_equal(state.masks.masks, "masks in force")
-        dense = in_dense_shapes(context, state)
-        measured = measure(context, state, dense)
-        in_force = {name: dense.masks[name] for name in state.masks.masks}
+        measured, in_force = measure(context, state)
         masks = digest(in_force) if level else ""
         fields = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}
         fields["norms"] = context.norms

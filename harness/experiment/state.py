@@ -100,7 +100,7 @@ class RunState:
             load_into(self.model, state["model"])
 
     def _reshape(self, cut: Cut, context: RunContext) -> None:
-        if not cut.kept_indices and not self.cut.kept_indices:
+        if cut.is_whole and self.cut.is_whole:
             return
         self.cut = cut
         self.model = cut.apply(context.workload.initial_model())
@@ -114,13 +114,19 @@ class RunState:
 
 def in_dense_shapes(context: RunContext, state: RunState) -> DenseShaped:
     """Returns the model and masks themselves if nothing was removed, otherwise copies."""
-    if not state.cut.kept_indices:
+    if state.cut.is_whole:
         return DenseShaped(state.model, state.masks.masks)
     dense = context.workload.initial_model()
-    kept_indices = state.cut.kept_indices
     parameters = {name: parameter.detach() for name, parameter in dense.named_parameters()}
-    masks = expand_masks(state.masks.masks, kept_indices, parameters)
-    return DenseShaped(expand_model(dense, state.model, kept_indices), masks)
+    masks = expand_masks(state.masks.masks, state.cut, parameters)
+    return DenseShaped(expand_model(dense, state.model, state.cut), masks)
+
+
+def own_masks(context: RunContext, dense: DenseShaped) -> Tensors:
+    """Returns the masks in dense shapes of the parameters of which units own entries."""
+    masked = {name for each in context.units.values() for name in each.masked}
+    names = (name for name, _ in dense.model.named_parameters())
+    return {name: dense.masks[name] for name in names if name in masked}
 
 
 def without_pruned_units(context: RunContext, state: RunState) -> Compacted:
@@ -138,25 +144,24 @@ def without_pruned_units(context: RunContext, state: RunState) -> Compacted:
 
 def follow_own_masks(context: RunContext, state: RunState) -> None:
     """Makes norms take their statistics over the units left; a smaller model has no others."""
-    if not state.cut.kept_indices:
+    if state.cut.is_whole:
         follow_masks(state.model, context.units, state.masks)
 
 
 def macs_left(context: RunContext, state: RunState) -> int:
     """Returns the multiply-accumulates of one example under the masks in force, at least 1."""
     masks = state.masks.masks
-    if state.cut.kept_indices:
+    if not state.cut.is_whole:
         return max(1, context.workload.macs(state.model).remaining(masks))
     return max(1, context.macs.remaining(masks, activations_left(context, masks)))
 
 
-def measure(context: RunContext, state: RunState, dense: DenseShaped) -> dict[str, object]:
-    """Returns the size and accuracy of the model, by the record's field names.
-
-    dense: the model and its masks in dense shapes.
-    """
+def measure(context: RunContext, state: RunState) -> tuple[dict[str, object], Tensors]:
+    """Returns the model's size and accuracy, by the record's field names, and its dense masks."""
+    dense = in_dense_shapes(context, state)
     left = activations_left(context, dense.masks)
-    return context.workload.measure(state.model, dense, context.macs, context.scope, left)
+    sizes = context.macs, context.scope, left
+    return context.workload.measure(state.model, dense, *sizes), own_masks(context, dense)
 
 
 def activations_left(context: RunContext, masks: Tensors) -> int:

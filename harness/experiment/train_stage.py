@@ -13,7 +13,6 @@ from harness.experiment.train_hooks import DistillationLoss, StepAction, TrainHo
 from harness.mask_updates.base import MaskUpdater
 from harness.model_state.whole_state import load_into
 from harness.penalty.base import Penalty
-from harness.pruning.removal.compaction import slice_tensors
 from harness.run_folder.records import STAGES, Trained
 from harness.task.base import label_mask_of
 from harness.training.context import FitResult, TrainingCurve
@@ -51,7 +50,7 @@ def load_initial_weights(context: RunContext, state: RunState, level: int) -> No
     if experiment.control == "reinitialised":
         weights = workload.random_state(level)
     if weights is not None:
-        load_into(state.model, slice_tensors(weights, state.cut.kept_indices))
+        load_into(state.model, state.cut.slice(weights))
     state.masks.apply_to(state.model)
 
 

@@ -150,11 +150,18 @@ def _compact(experiment: ExperimentConfig) -> Iterator[str]:
             f"{name_of(experiment.structure)} masks entries inside weights. Use structure="
             f"{removing_structures()}, or compact=never."
         )
-    if experiment.compact != "never" and getattr(experiment.allocation, "min_units", 1) < 1:
+    single = experiment.pruner.structure.single_units
+    least = 1 if single else getattr(experiment.allocation, "min_units", 1)
+    if experiment.compact != "never" and least < 1:
         yield (
             f"compact={experiment.compact} keeps a unit in each group, as a layer without units "
             "computes nothing, but allocation.min_units=0 lets a layer lose all. Use "
             "allocation.min_units=1, or compact=never."
+        )
+    if single and experiment.may_grow:
+        yield (
+            f"structure={name_of(experiment.structure)} removes blocks, of which none comes back. "
+            "Leave out mask_updates and schedules that unmask."
         )
     pending = experiment.penalty is not None and experiment.penalty.needs_pending_masks
     during = experiment.prune_at == "during_training"

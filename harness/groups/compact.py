@@ -1,13 +1,14 @@
 """Compacts a masked model: finds the units that are left, removes the others, proves the result."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from harness.groups.attributes import Attributes, changes_below
+from harness.groups.blocks import without_blocks
 from harness.groups.group import Group, KeptIndices, kept_indices, living_units
 from harness.groups.proof import Proof, prove
 from harness.groups.removal import Norms, Removed, remove, slice_tensor
@@ -26,6 +27,7 @@ class Compacted:
         norms: "exact", or "living" if the masked network must take statistics over kept units.
         left_whole: pinned group of which units are masked throughout -> why they stay, as zeros.
         proof: worst relative errors; None if nothing was removed.
+        blocks: modules in whose place is nn.Identity.
     """
 
     model: nn.Module
@@ -35,6 +37,7 @@ class Compacted:
     norms: Norms
     left_whole: dict[str, str]
     proof: Proof | None
+    blocks: tuple[str, ...] = ()
 
 
 def compact_model(
@@ -43,6 +46,7 @@ def compact_model(
     groups: Sequence[Group],
     example_input: Any,
     norms: Norms = "exact",
+    blocks: tuple[str, ...] = (),
 ) -> Compacted:
     """Returns the model without units whose masks are 0 throughout, proven to be the masked one.
 
@@ -51,27 +55,29 @@ def compact_model(
 
     Args:
         masks: parameter name -> bool of its shape, True stays.
-        groups: those of the model.
+        groups: those of the model without the blocks.
         example_input: as of `prove`.
         norms: as of `remove`.
+        blocks: residual blocks to remove, of which the masks leave nothing.
 
     Raises:
         ValueError: the masks leave a group without units, or as of `remove` and `prove`.
     """
     free = [group for group in groups if not group.pinned]
-    units = living_units(free, masks, dict(model.named_parameters()))
+    deep = without_blocks(model, blocks)
+    units = living_units(free, masks, dict(deep.named_parameters()))
     kept = {name: left for name, left in units.items() if not left.all()}
-    cut = kept_indices(free, kept, all_tensors(model))
-    removed = remove(model, cut, free, kept, norms)
+    cut = kept_indices(free, kept, all_tensors(deep))
+    removed = replace(remove(deep, cut, free, kept, norms), blocks=blocks)
     _apply_masks(removed, masks)
     proof = None
-    if cut:
+    if cut or blocks:
         partial = [group for group in free if group.name in kept]
-        changes = changes_below(model, cut, partial, kept)
+        changes = changes_below(deep, cut, partial, kept)
         proof = prove(model, masks, removed, free, example_input, changes)
     scales = dict(removed.scales)
     whole = _left_whole(groups, masks, dict(model.named_parameters()))
-    return Compacted(removed.model, cut, removed.attributes, scales, norms, whole, proof)
+    return Compacted(removed.model, cut, removed.attributes, scales, norms, whole, proof, blocks)
 
 
 def _left_whole(groups: Sequence[Group], masks: Tensors, parameters: Tensors) -> dict[str, str]:
@@ -84,5 +90,7 @@ def _left_whole(groups: Sequence[Group], masks: Tensors, parameters: Tensors) ->
 def _apply_masks(removed: Removed, masks: Tensors) -> None:
     parameters = dict(removed.model.named_parameters())
     for name, mask in masks.items():
+        if name not in parameters:
+            continue  # of a block that is removed
         left = slice_tensor(mask, removed.kept_indices.get(name, ()))
         parameters[name].mul_(left.to(parameters[name].device))

@@ -89,6 +89,7 @@ def _counter(
     # The trace may have run more samples than the count.
     counted = {name: other / factor.total for name, factor in factors.items()}
     whole = other - sum(uses * prod(factors[name].sizes) for name, uses in counted.items())
-    sizes = {**shapes, **{name: factor.sizes for name, factor in factors.items()}}
+    sizes = {name: shape or (1,) for name, shape in shapes.items()}
+    sizes |= {name: factor.sizes for name, factor in factors.items()}
     counts = {name: each.count for name, each in removable.items()}
     return NetworkSize(sizes, cuts, counts, {**uses, **counted}, whole)

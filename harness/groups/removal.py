@@ -28,6 +28,7 @@ class Removed:
         scales: weight of an RMSNorm -> the factor by which its kept entries were multiplied.
         kept_units: group name -> (units,) bool, True stays.
         norms: as `remove` was called with.
+        blocks: modules for which nn.Identity stands.
     """
 
     model: nn.Module
@@ -36,6 +37,7 @@ class Removed:
     scales: Mapping[str, float]
     kept_units: Mapping[str, Tensor]
     norms: Norms = "exact"
+    blocks: tuple[str, ...] = ()
 
 
 def remove(

@@ -72,6 +72,12 @@ def check_fit(saliency: Saliency, structure: Structure, allocation: Allocation) 
             f"{type(structure).__name__} prunes single weights; use "
             f"structure={removing_structures()}"
         )
+    if structure.single_units and not allocation.nested:
+        raise ValueError(
+            f"allocation {type(allocation).__name__} gives each layer a number of units by itself, "
+            f"but a layer of structure {type(structure).__name__} has one; use "
+            "allocation=global_ranking"
+        )
     if structure.n_of_m and not allocation.equal_densities:
         raise ValueError(
             f"allocation {type(allocation).__name__} gives layers densities of their own, but "
@@ -96,6 +102,19 @@ def check_n_of_m(n_of_m: NOfM | None, layers: Layers, keep: Counts) -> None:
                 f"keeps {describe(n_of_m)}; leave allocation.min_units, min_density and "
                 "max_share out"
             )
+
+
+def check_some_stay(structure: Structure, counts: Counts) -> None:
+    """Checks that not all units go where each layer may lose all of its own.
+
+    Raises:
+        ValueError: none would stay.
+    """
+    if structure.single_units and not any(counts.values()):
+        raise ValueError(
+            f"all {len(counts)} {structure.noun}s would go, of {', '.join(counts)}; ask for a "
+            "larger density, or for less compression"
+        )
 
 
 def check_counted(subject: str, model_info: ModelInfo, remedy: str) -> None:

@@ -151,6 +151,7 @@ class Pruner:
             return requested.keep
         counts = budgets.counts_for(self.allocation, layers, requested, size)
         part_protocols.check_n_of_m(self.structure.n_of_m, layers, counts)
+        part_protocols.check_some_stay(self.structure, counts)
         return sum(counts.values())
 
     def propose(

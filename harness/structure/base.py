@@ -23,6 +23,7 @@ class Structure(ABC):
     kinds: of the layers whose weights it may prune.
     reads_sample: `units` runs the model on the sample; if not, a call needs no inputs.
     removes: compact cuts its pruned units out; if not, they are only masked.
+    single_units: each set of its units holds one, which may go.
     n_of_m: the groups in which each weight keeps n of m, whatever schedule and allocation say; None
         leaves densities to them.
     """
@@ -32,6 +33,7 @@ class Structure(ABC):
     kinds: ClassVar[tuple[type[nn.Module], ...]] = (nn.Module,)
     reads_sample: ClassVar[bool] = True
     removes: ClassVar[bool] = False
+    single_units: ClassVar[bool] = False
 
     @property
     def n_of_m(self) -> NOfM | None:

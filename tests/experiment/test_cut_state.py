@@ -7,7 +7,7 @@ from harness.distributed import Ranks
 from harness.experiment import prune_stage, runner, state
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
-from harness.pruning.removal.compaction import WHOLE, expand_masks
+from harness.pruning.removal.compaction import WHOLE, Cut, expand_masks
 from harness.vocabulary.tensors import Tensors
 
 RUN = (
@@ -50,5 +50,14 @@ def test_a_cut_model_gets_its_dense_shapes_back_and_ranks_compare_the_cut(tmp_pa
 
 
 def test_a_tensor_without_a_mask_has_one_where_its_entries_are_gone() -> None:
-    masks = expand_masks({}, {"w": (torch.tensor([1]), None)}, {"w": torch.zeros(2, 2)})
+    masks = expand_masks({}, Cut({"w": (torch.tensor([1]), None)}, {}), {"w": torch.zeros(2, 2)})
     assert masks["w"].tolist() == [[False, False], [True, True]]
+
+
+def test_a_parameter_of_a_removed_block_has_a_mask_of_false() -> None:
+    cut = Cut({}, {}, blocks=("a",))
+    dense = {"a.w": torch.zeros(2), "ab.w": torch.zeros(2)}
+    masks = expand_masks({"ab.w": torch.tensor([True, False])}, cut, dense)
+    assert {name: mask.tolist() for name, mask in masks.items()} == {
+        "a.w": [False, False], "ab.w": [True, False],
+    }  # fmt: skip

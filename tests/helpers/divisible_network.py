@@ -23,6 +23,15 @@ class Attention(nn.Module):
         return merged
 
 
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x).relu()
+
+
 def both() -> nn.Sequential:
     """Returns convolutions and linear layers with norms; 4 divides all sizes but kernels."""
     torch.manual_seed(0)
@@ -34,8 +43,10 @@ def both() -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-def of_all_kinds() -> nn.Sequential:
-    """Returns the same with attention, in which every structure finds units."""
+def of_all_kinds(residual: bool = False) -> nn.Sequential:
+    """Returns the same with attention, or a residual block too: every structure finds units."""
     layers = OrderedDict(both().named_children())
     layers["flatten"] = nn.Sequential(OrderedDict(attention=Attention(), flatten=nn.Flatten()))
+    if residual:
+        layers["relu1"] = nn.Sequential(OrderedDict(relu=nn.ReLU(), block=Residual()))
     return nn.Sequential(layers)

@@ -215,3 +215,25 @@ class RmsNormed:
         first, second = nn.RMSNorm(width, eps=0.1), nn.RMSNorm(width)
         layers = (nn.Linear(shape[0], width), first, nn.ReLU(), nn.Linear(width, width), second)
         return nn.Sequential(*layers, nn.Linear(width, classes))
+
+
+class Residual(nn.Module):
+    def __init__(self, width: int, inner: int):
+        super().__init__()
+        self.one, self.norm = nn.Linear(width, inner), nn.BatchNorm1d(inner)
+        self.two = nn.Linear(inner, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.two(self.norm(self.one(x)).relu())
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Has residual blocks of several sizes behind each other, as wide as `hidden` inside."""
+
+    hidden: list[int]
+    batch_norm: bool = True
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        blocks = (Residual(6, inner) for inner in self.hidden)
+        return nn.Sequential(nn.Linear(shape[0], 6), *blocks, nn.Linear(6, classes))

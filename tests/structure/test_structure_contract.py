@@ -14,7 +14,7 @@ from harness.vocabulary.tensors import prunable_weights
 
 @every("structure")
 def test_structure_finds_units_of_prunable_weights_and_leaves_the_model_alone(structure) -> None:
-    model = of_all_kinds().train()
+    model = of_all_kinds(structure.single_units).train()
     model.bn1.eval()
     before = snapshot(model)
     units = structure.units(model, IMAGES)
@@ -36,7 +36,7 @@ def ones(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @every("structure")
 def test_no_entry_of_a_parameter_belongs_to_two_units(structure) -> None:
-    model = of_all_kinds()
+    model = of_all_kinds(structure.single_units)
     for each in structure.units(model, IMAGES).values():
         shape = each.pool(ones(model)).shape
         owners = {name: torch.zeros_like(model.get_parameter(name)) for name in each.masked}
@@ -49,7 +49,7 @@ def test_no_entry_of_a_parameter_belongs_to_two_units(structure) -> None:
 
 @every("structure")
 def test_masks_and_pooling_agree_on_which_unit_is_where(structure) -> None:
-    model = of_all_kinds()
+    model = of_all_kinds(structure.single_units)
     for each in structure.units(model, IMAGES).values():
         shape = each.pool(ones(model)).shape
         for unit in range(min(shape.numel(), 8)):
@@ -66,9 +66,11 @@ def test_layers_without_units_send_nothing_on(structure) -> None:
     """Checks that the outputs no longer depend on the inputs once all units of a layer are gone."""
     if structure.granularity == "weight":
         pytest.skip("single weights leave the bias and the norm of their layer")
-    model = of_all_kinds().eval()
+    if structure.single_units:
+        pytest.skip("a removed block gives its input on")
+    model = of_all_kinds(structure.single_units).eval()
     for each in structure.units(model, IMAGES).values():
-        whole = of_all_kinds().eval()
+        whole = of_all_kinds(structure.single_units).eval()
         nothing = torch.zeros(each.pool(ones(model)).shape, dtype=torch.bool)
         for name, mask in each.masks(nothing).items():
             whole.get_parameter(name).detach().mul_(mask)
@@ -81,7 +83,7 @@ def test_layers_without_units_send_nothing_on(structure) -> None:
 
 @every("structure")
 def test_what_computes_removed_units_does_not_matter(structure) -> None:
-    model = of_all_kinds()
+    model = of_all_kinds(structure.single_units)
     units = structure.units(model, IMAGES)
     if not all(isinstance(each, GroupUnits) for each in units.values()):
         pytest.skip("units inside one weight: its layer goes on giving the rest")

@@ -27,7 +27,7 @@ from harness.experiment.rehearsals.few_samples import (
 )
 from harness.experiment.rehearsals.trials import trials
 from harness.experiment.results.model_files import model_files
-from harness.experiment.state import in_dense_shapes, measure
+from harness.experiment.state import measure
 from harness.groups.units import equal_scores, masks_of
 from harness.metrics.latency import Latency
 from harness.pruning.reader import ModelChanged
@@ -174,8 +174,7 @@ def _recalibrate(rehearsal: Rehearsal) -> None:
 
 def _measure(rehearsal: Rehearsal) -> None:
     context, state = rehearsal.context, rehearsal.state
-    dense = in_dense_shapes(context, state)
-    measured = measure(context, state, dense)
+    measured, _ = measure(context, state)
     unknown = measured["effective_density_unknown"]
     if unknown:
         rehearsal.left_out.append(f"effective_density stays empty: {unknown}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.delivery.compact_folder import CompactModel, describe, write_compact
 from harness.delivery.formats import write_formats
 from harness.experiment.context import RunContext
-from harness.experiment.state import RunState, in_dense_shapes, without_pruned_units
+from harness.experiment.state import RunState, in_dense_shapes, own_masks, without_pruned_units
 from harness.model_state.whole_state import whole_state
 from harness.pruning.removal.compaction import Cut
 from harness.pruning.removal.living import indices_left
@@ -62,8 +62,8 @@ def model_files(
         ValueError: the model without its pruned units computes another function.
         RanksDisagree: another rank removes other entries.
     """
-    splits, (model, masks) = context.workload.splits, in_dense_shapes(context, state)
-    own = {name: masks[name] for name in state.masks.masks}
+    splits, dense = context.workload.splits, in_dense_shapes(context, state)
+    model, own = dense.model, own_masks(context, dense)
     living = indices_left(model, context.units, own)
     exported = ExportedModel(whole_state(model), own, splits.shape, splits.classes, living)
     compact, sample = None, context.workload.sample()
@@ -76,7 +76,7 @@ def model_files(
 
 
 def _smaller(context: RunContext, state: RunState) -> tuple[nn.Module, Cut]:
-    if state.cut.kept_indices:
+    if not state.cut.is_whole:
         return state.cut.without_scales(state.model)
     made = without_pruned_units(context, state)
     return made.model, Cut.of(made)

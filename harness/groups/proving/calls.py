@@ -1,6 +1,6 @@
 """Records what the modules of a network return, and compares another network call by call."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -34,14 +34,19 @@ class Progress:
         self.running.append(name)
 
 
-def record_calls(model: nn.Module, run: Callable[[nn.Module], Any]) -> list[Call]:
-    """Returns the calls of the leaf modules in one pass, and the network's output as the last."""
+def record_calls(
+    model: nn.Module, run: Callable[[nn.Module], Any], blocks: Sequence[str] = ()
+) -> list[Call]:
+    """Returns the calls of the leaf modules in one pass, and the network's output as the last.
+
+    blocks: modules that count as leaves.
+    """
     calls: list[Call] = []
 
     def note(name: str, output: Any) -> None:
         calls.append(Call(name, [t.detach().clone() for t in iter_tensors(output)]))
 
-    with _watched(model, note):
+    with _watched(model, note, blocks=blocks):
         output = run(model)
     note(OUTPUT, output)
     return calls
@@ -91,15 +96,21 @@ def compare_calls(
 
 @contextmanager
 def _watched(
-    model: nn.Module, note: Callable[[str, Any], None], at: Progress | None = None
+    model: nn.Module,
+    note: Callable[[str, Any], None],
+    at: Progress | None = None,
+    blocks: Sequence[str] = (),
 ) -> Iterator[None]:
     """Calls note(name, output) after each call of a leaf; `at` follows calls of all modules."""
     handles = []
     for name, module in model.named_modules():
+        if any(name.startswith(f"{block}.") for block in blocks):
+            continue
         if at is not None:
             handles.append(module.register_forward_pre_hook(_opening(at, name)))
             handles.append(module.register_forward_hook(_closing(at)))
-        if isinstance(module, LAYERS) or not any(True for _ in module.children()):
+        is_leaf = name in blocks or not any(True for _ in module.children())
+        if isinstance(module, LAYERS) or is_leaf:
             handles.append(module.register_forward_hook(_noting(note, name)))
     try:
         yield

@@ -100,6 +100,8 @@ class Pair:
                 tensor.copy_(values[name])
             if name in self.masks:
                 tensor.mul_(self.masks[name].to(tensor.device))
+            if name not in small:
+                continue  # of a block that is removed
             kept = slice_tensor(tensor, self.removed.kept_indices.get(name, ()))
             scale = self.removed.scales.get(name)
             small[name].copy_(kept if scale is None else rescaled(kept, scale))
@@ -139,7 +141,7 @@ class Pair:
     def _pass(self, training: bool) -> tuple[list[Call], Tensors]:
         with preserve_model(self.masked):
             self.masked.train(training)
-            calls = record_calls(self.masked, self._run)
+            calls = record_calls(self.masked, self._run, self.removed.blocks)
             return calls, clone_tensors(dict(self.masked.named_buffers()))
 
     def _compare_buffers(self, calls: int, masked: Tensors) -> float:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.groups.attributes import Attributes, adapt
+from harness.groups.blocks import masked_blocks, without_blocks
 from harness.groups.compact import Compacted, compact_model
 from harness.groups.find import groups_of
 from harness.groups.group import KeptIndices
@@ -34,18 +35,24 @@ class Cut:
         proof: errors of the proof, as plain values; None if nothing was removed.
         scales: weight of an RMSNorm -> the factor by which the norm multiplies its output; its
             weight is that of the dense model.
+        blocks: modules of the dense model in whose place is nn.Identity.
     """
 
     kept_indices: KeptIndices
     attributes: Attributes
     proof: dict[str, Any] | None = None
     scales: Mapping[str, float] = field(default_factory=dict)
+    blocks: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.kept_indices and not self.blocks
 
     @classmethod
     def of(cls, made: Compacted) -> "Cut":
         """Returns how the model that was made differs; its weights are multiplied by the scales."""
         proof = asdict(made.proof) if made.proof else None
-        return cls(made.kept_indices, made.attributes, proof)
+        return cls(made.kept_indices, made.attributes, proof, blocks=made.blocks)
 
     @classmethod
     def to_train(cls, made: Compacted) -> "Cut":
@@ -59,7 +66,8 @@ class Cut:
             for name, dims in state["kept_indices"].items()
         }
         attributes = {name: (old, new) for name, (old, new) in state["attributes"].items()}
-        return cls(kept_indices, attributes, state["proof"], state.get("scales", {}))
+        scales, blocks = state.get("scales", {}), tuple(state.get("blocks", ()))
+        return cls(kept_indices, attributes, state["proof"], scales, blocks)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns plain values, which a checkpoint and a file of tensors hold."""
@@ -69,15 +77,21 @@ class Cut:
         }
         attributes = {name: list(values) for name, values in self.attributes.items()}
         state = {"kept_indices": kept_indices, "attributes": attributes, "proof": self.proof}
-        return {**state, "scales": dict(self.scales)} if self.scales else state
+        more = {"scales": dict(self.scales), "blocks": list(self.blocks)}
+        return state | {name: value for name, value in more.items() if value}
 
-    def masks(self, dense: Tensors) -> Tensors:
-        """Returns masks in the smaller shapes, from masks in dense shapes."""
-        return slice_tensors(dense, self.kept_indices)
+    def slice(self, dense: Tensors) -> Tensors:
+        """Returns tensors or masks in the smaller shapes, without those of removed blocks."""
+        left = {name: t for name, t in dense.items() if not self.removes(name)}
+        return slice_tensors(left, self.kept_indices)
+
+    def removes(self, name: str) -> bool:
+        """Returns True if a parameter or buffer is in a removed block."""
+        return any(name.startswith(f"{block}.") for block in self.blocks)
 
     def apply(self, dense: nn.Module) -> nn.Module:
         """Returns the dense model without what was removed; its values are the kept ones."""
-        smaller = slice_model(dense, self.kept_indices)
+        smaller = slice_model(without_blocks(dense, self.blocks), self.kept_indices)
         adapt(smaller, self.attributes)
         add_scales(smaller, self.scales)
         return smaller
@@ -115,7 +129,9 @@ def without_pruned_units(
         ValueError: the smaller model computes another function; names the module.
         RanksDisagree: another rank removes other entries.
     """
-    made = compact_model(model, masks, groups_of(model, sample), sample, norms)
+    blocks = masked_blocks(model, masks, sample)
+    groups = groups_of(without_blocks(model, blocks), sample)
+    made = compact_model(model, masks, groups, sample, norms, blocks)
     compare(
         {
             f"{name}, {dim}": indices
@@ -164,34 +180,39 @@ def scatter_tensors(values: Tensors, kept_indices: KeptIndices, onto: Tensors) -
     return spread_values
 
 
-def expand_model(dense: nn.Module, model: nn.Module, kept_indices: KeptIndices) -> nn.Module:
+def expand_model(dense: nn.Module, model: nn.Module, cut: Cut) -> nn.Module:
     """Returns the model in dense shapes, with 0 where parameters were removed.
 
     dense: a new model, which is filled and returned.
     """
     with torch.no_grad():
         for name, parameter in dense.named_parameters():
-            if name in kept_indices:
+            if name in cut.kept_indices or cut.removes(name):
                 parameter.zero_()
-    load_into(dense, scatter_tensors(whole_state(model), kept_indices, whole_state(dense)))
+    before = whole_state(dense)
+    gone = {name: value for name, value in before.items() if cut.removes(name)}
+    left = scatter_tensors(whole_state(model), cut.kept_indices, before)
+    load_into(dense, {**left, **gone})
     return dense
 
 
-def expand_masks(masks: Tensors, kept_indices: KeptIndices, dense: Tensors) -> Tensors:
+def expand_masks(masks: Tensors, cut: Cut, dense: Tensors) -> Tensors:
     """Returns masks in dense shapes, of all masked tensors and of all tensors with removed entries.
 
     masks: in the shapes of the smaller model. dense: parameters in dense shapes, by name.
     """
+    kept_indices, removed = cut.kept_indices, [name for name in dense if cut.removes(name)]
     none = {
         name: torch.zeros_like(dense[name], dtype=torch.bool)
-        for name in kept_indices
+        for name in (*kept_indices, *removed)
         if name in dense
     }
     ones = {
         name: none[name].new_ones(()).expand(_sizes(none[name], kept_indices[name]))
         for name in none
+        if name in kept_indices
     }
-    return scatter_tensors({**ones, **masks}, kept_indices, none)
+    return {**none, **scatter_tensors({**ones, **masks}, kept_indices, none)}
 
 
 def _sizes(tensor: Tensor, kept_indices: tuple[Tensor | None, ...]) -> list[int]:

@@ -9,7 +9,7 @@ from harness.structure.shared.grouped import Grouped
 
 @cache
 def removing_structures() -> str:
-    """Returns the structures of the harness whose pruned units can be removed, as text.
+    """Returns the structures of the harness that remove units of groups, as text.
 
     >>> removing_structures()
     'attention_head, ffn, filter, group, neuron or row'
