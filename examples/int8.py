@@ -55,18 +55,21 @@ def accuracy(model: onnxruntime.InferenceSession, split: Split) -> float:
 def milliseconds(
     models: dict[str, onnxruntime.InferenceSession], inputs: Tensor, rounds: int
 ) -> dict[str, list[float]]:
-    """Returns quartiles of one pass; models take turns, so that other load affects all."""
+    """Returns quartiles of one pass on one thread; models take turns.
+
+    It is time of the CPU, which other work of the machine does not lengthen.
+    """
     times: dict[str, list[float]] = {name: [] for name in models}
     for number in range(rounds + 3):
         for name, model in models.items():
-            began = time.perf_counter()
+            began = time.process_time()
             model.run(None, {"input": inputs.numpy()})
             if number >= 3:  # the first passes warm up
-                times[name].append(1000 * (time.perf_counter() - began))
+                times[name].append(1000 * (time.process_time() - began))
     return {name: quantiles(each, n=4) for name, each in times.items()}
 
 
-def measure(run: Path, home: Path, train: Split, test: Split, rounds: int = 200) -> list[str]:
+def measure(run: Path, home: Path, train: Split, test: Split, rounds: int = 100) -> list[str]:
     """Returns the rows of a table: model, size, accuracy, latency at batches of 1 and 64.
 
     home: folder that gets the files.

@@ -19,7 +19,7 @@ import harness
 from harness.groups.attributes import BASE
 from harness.model_state.whole_state import EXTRA, load_in_stored_dtype, whole_state
 from harness.pruning.removal.compaction import Cut
-from harness.system.atomic_files import read_object, write_atomic
+from harness.system.atomic_files import read_object, write_atomic, writing
 from harness.vocabulary.tensors import Tensors, clone_tensors
 
 FORMAT = 1
@@ -79,7 +79,8 @@ def write_compact(folder: Path, compact: CompactModel) -> None:
         CannotWrite: the disk is full, read-only or gone.
     """
     tensors = safetensors.torch.save(clone_tensors(compact.state))
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / STATE, tensors)
     facts = {**compact.facts, "sha256": hashlib.sha256(tensors).hexdigest()}
     lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in facts.items())

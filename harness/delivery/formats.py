@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from harness.delivery.quiet import quiet
 from harness.groups.proving.differences import relative_error
 from harness.groups.proving.pair import call_model
 from harness.run_folder.outcome import EXPORTS
-from harness.system.atomic_files import temporary_name
+from harness.system.atomic_files import write_atomic, writing
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.undisturbed import deepcopy_model
 
@@ -75,23 +76,23 @@ def write_formats(
         ValueError: torch cannot trace the model, a format has no such operator, or a file computes
             another function.
         MissingExtra: a package is missing.
+        CannotWrite: the disk is full, read-only or gone.
     """
     names = check_formats(names)
     copy = deepcopy_model(model).cpu().eval()
     inputs = _resized(example_input, 2)
     program = _trace(copy, inputs)
-    folder.mkdir(parents=True, exist_ok=True)
     written = {}
-    for name in names:
-        path = folder / Path(EXPORTS[name]).name
-        temporary = temporary_name(path).with_suffix(path.suffix)
-        try:
+    with TemporaryDirectory() as home:
+        for name in names:
+            path = folder / Path(EXPORTS[name]).name
+            temporary = Path(home) / path.name
             FORMATS[name].write(program, _names(inputs), temporary)
             _compare(name, copy, inputs, FORMATS[name].read(temporary))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        written[name] = path
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, temporary.read_bytes())
+            written[name] = path
     return written
 
 

@@ -1,4 +1,4 @@
-"""What it takes to read the half of ResNet-50 from its folder, and to export it."""
+"""Measures what it takes to read the half of ResNet-50 from its folder, and to export it."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The example of int8 quantises the smaller model of a run, on a network of a second."""
+"""Tests that the example of int8 quantises the smaller model of a run, on a small network."""
 
 import sys
 

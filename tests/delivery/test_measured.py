@@ -1,4 +1,4 @@
-"""What scripts/benchmark measures of deliveries, on small networks."""
+"""Tests what scripts/benchmark measures of deliveries, on small networks."""
 
 import pytest
 from benchmarks import delivery, sparse
