@@ -13,6 +13,7 @@ from harness.experiment.experiment import Experiment
 from harness.experiment.prune_stage import measure_layer_curves
 from harness.experiment.run import Run
 from harness.experiment.state import RunState
+from harness.groups.units import shown_name
 from harness.model_state.whole_state import load_into
 from harness.pruning.layer_curves import SensitivityCurves, check_grid
 from harness.run_folder.console import Progress
@@ -97,7 +98,8 @@ class Analysis(Run):
             # For a part that draws from the global streams: seeded as before the first pruning.
             torch.manual_seed(derive(context.experiment.seed, "prune", 1))
             curves = measure_layer_curves(context, state, self.grid)
-            lines = to_lines(self._records(context.experiment.seed, curves))
+            shown = {shown_name(name, context.units): each for name, each in curves.items()}
+            lines = to_lines(self._records(context.experiment.seed, shown))
             ranks.on_main(lambda: write_atomic(self.folder / FILE, lines))
         return Outcome("finished", str(self.folder))
 

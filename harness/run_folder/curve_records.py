@@ -38,7 +38,7 @@ class Sensitivity:
     model: str
     data: str
     seed: int
-    layer: str  # name of the weight
+    layer: str  # name of the weight; of a group the first, "stem.weight (and 6 more)"
     density: float  # requested: kept fraction of the layer's units, in (0, 1]
     kept: int  # units
     units: int  # of the layer

@@ -11,6 +11,7 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
+from harness.pruning.pruning_order import check_parts
 from harness.pruning.reader import Calibration
 from harness.saliency.bn_scale import BNScale
 from harness.saliency.fisher import Fisher
@@ -148,6 +149,13 @@ def test_scores_of_groups_are_divided_by_their_mean_or_maximum(normalize, first,
     masks = pruner.propose(model, store, units, size, data).masks
     kept = [int(masks[f"{layer}.bias"].sum()) for layer in (0, 2)]
     assert kept == ([0, 2] if normalize == "none" else [1, 1])
+
+
+def test_columns_in_another_part_of_a_pruning_order_are_not_scored_in_this_one() -> None:
+    model, parts = chain(), ["0", "2", "4"]
+    check_parts(parts, Neuron().units(model, torch.ones(2, 1)))
+    with pytest.raises(ValueError, match="2.weight is pruned with the units of 0.weight, but lies"):
+        check_parts(parts, Neuron(pool_over="members").units(model, torch.ones(2, 1)))
 
 
 def test_pruned_units_have_no_part_in_the_mean() -> None:
