@@ -20,8 +20,7 @@ class UnitSet(ABC):
     scored: names of the parameters whose scores decide: `weights`, or all in `masked`.
     size: parameters of one unit in these weights, with its biases and norm parameters.
     masked: names of all parameters of which a removed unit owns entries.
-    has_rows: a unit consists of rows of the weights, their first dimension, so that a score per row
-        can be pooled.
+    has_rows: a unit consists of rows of the weights, so that scores of rows can be pooled.
     """
 
     weights: tuple[str, ...]
@@ -33,6 +32,10 @@ class UnitSet(ABC):
     @abstractmethod
     def pool(self, scores: Tensors) -> Tensor:
         """Returns one score per unit from those of the elements in `scored`, or of their rows."""
+
+    def add(self, values: Tensors) -> Tensor:
+        """Returns the sum over each unit's entries in `scored`; units of groups alone have it."""
+        raise NotImplementedError
 
     def normalized(self, scores: Tensor) -> Tensor:
         """Returns what scores of several sets are compared by; pruned units have -inf."""
@@ -172,12 +175,18 @@ class GroupUnits(RemovableUnits):
         return entries
 
     def pool(self, scores: Tensors) -> Tensor:
+        return pooled(self._entries(scores), (1,), self.pool_by)
+
+    def add(self, values: Tensors) -> Tensor:
+        return self._entries(values).sum(1)
+
+    def _entries(self, scores: Tensors) -> Tensor:
         parts = []
         for member in self._rows if self.pool_over == "producers" else self._parameters:
             rows = scores[member.name].movedim(member.dim, 0)
             indices = member.indices.to(rows.device)
             parts.append(rows.flatten(1)[indices] if rows.dim() > 1 else rows[indices])
-        return pooled(torch.cat([part.flatten(1) for part in parts], 1), (1,), self.pool_by)
+        return torch.cat([part.flatten(1) for part in parts], 1)  # (units, entries)
 
     def normalized(self, scores: Tensor) -> Tensor:
         return normalized(scores, self.normalize)

@@ -6,7 +6,7 @@ A protocol's own check would not name the config key.
 from collections.abc import Mapping
 
 from harness.allocation.base import Allocation, Layers, ModelInfo
-from harness.groups.units import Units
+from harness.groups.units import GroupUnits, Units, UnitSet
 from harness.metrics.macs import describe_uncounted
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
@@ -164,9 +164,19 @@ def check_scored(saliency: Saliency, units: Units) -> None:
     if saliency.granularity != "unit":
         return
     for weight, each in units.items():
-        if not each.has_rows:
+        if saliency.adds_units:
+            _check_added(name, weight, each)
+        elif not each.has_rows:
             raise ValueError(
                 f"saliency {name} scores the rows of {weight}, but its units are "
                 f"not rows; use structure={removing_structures()}, or a saliency of single "
                 "weights, such as magnitude"
             )
+
+
+def _check_added(name: str, weight: str, units: UnitSet) -> None:
+    if not isinstance(units, GroupUnits):
+        raise ValueError(
+            f"saliency {name} adds up entries of whole units of groups, but units of {weight} are "
+            f"others; use structure={removing_structures()}, or saliency=taylor"
+        )

@@ -95,12 +95,8 @@ class Pruner:
         def size_at(fraction: float) -> int:
             return size({name: round(fraction * layer.units) for name, layer in layers.items()})
 
-        removable = size_at(1.0)
-        total = (
-            removable
-            if unit == "density"
-            else budgets.total_of(model, counts, model_info.total_macs)
-        )
+        removable, whole = size_at(1.0), budgets.total_of(model, counts, model_info.total_macs)
+        total = removable if unit == "density" else whole
         return budgets.SizeModel(unit, total, removable, counts, size_at if removes else None)
 
     def alive_sizes(
@@ -171,7 +167,7 @@ class Pruner:
         weights = scored_parameters(units, model)
         read = Reader(self.saliency, model, data.compare)
         statistics, scores = self._statistics_and_scores(read, model, units, data)
-        layers = layers_of(pooled_scores(units, scores), model, units, model_info, store.masks)
+        layers = layers_of(self._pooled(units, scores), model, units, model_info, store.masks)
         counted = budgets.all_alive(layers) if self.structure.n_of_m else layers
         size = budgets.size_function(requested.counts, counted, model, units, model_info)
         counts = budgets.counts_for(self.allocation, counted, requested, size)
@@ -206,7 +202,7 @@ class Pruner:
         self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
     ) -> Tensors:
         """Returns one score per unit, as `propose` ranks them; pruned units have -inf."""
-        scores = pooled_scores(units, self.scores(model, units, data))
+        scores = self._pooled(units, self.scores(model, units, data))
         layers = layers_of(scores, model, units, NOTHING, store.masks)
         return {name: layer.scores for name, layer in layers.items()}
 
@@ -224,12 +220,17 @@ class Pruner:
         weights = scored_parameters(units, model)
         names = dict(zip(calibration.weight_names, weights, strict=True))
         statistics = read("statistics", calibration)
-        statistics = {names.get(name, name): value for name, value in statistics.items()}
+        if not self.saliency.adds_units:
+            statistics = {names.get(name, name): value for name, value in statistics.items()}
         scores = read("score", weights, statistics)
         with name_non_finite_weights(model):
-            scores = check_scores(self.saliency, scores, list(weights))
+            scored = units if self.saliency.adds_units else weights
+            scores = check_scores(self.saliency, scores, list(scored))
         warn_zero_scores(self.saliency, scores, weights)
         return statistics, scores
+
+    def _pooled(self, units: Units, scores: Tensors) -> Tensors:
+        return scores if self.saliency.adds_units else pooled_scores(units, scores)
 
     def _compensate(
         self, read: Reader, weights: Tensors, masks: Tensors, statistics: Tensors

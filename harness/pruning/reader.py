@@ -1,7 +1,7 @@
 """Calls parts that read a model, and checks that each call leaves it unchanged on every rank."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -10,7 +10,7 @@ from harness.groups.units import Units, companions_of
 from harness.model_state.condition import VALUES, ModelCondition, torch_modes
 from harness.saliency.base import CalibrationData
 from harness.vocabulary.finite import name_non_finite_weights
-from harness.vocabulary.tensors import Batch, Companions, Loss, Mean
+from harness.vocabulary.tensors import Batch, Companions, Loss, Mean, Tensors
 
 Compare = Callable[[dict[str, str], str], None]  # digests by name, what the digests describe
 NAMED = 5  # changes that an error names
@@ -45,7 +45,13 @@ class Calibration:
     def on(self, model: nn.Module, units: Units) -> CalibrationData:
         """Returns the data with which a saliency measures these weights, which are in the part."""
         module, inside = model.get_submodule(self.part), local(units, self.part)
-        return CalibrationData(module, self.batches, self.loss, self.mean, inside)
+
+        def unit_sums(values: Tensors) -> Tensors:
+            whole = {f"{self.part}.{name}".lstrip("."): value for name, value in values.items()}
+            return {name: each.add(whole) for name, each in units.items()}
+
+        data = CalibrationData(module, self.batches, self.loss, self.mean, inside)
+        return replace(data, unit_sums=unit_sums)
 
 
 def local(units: Units, part: str) -> Companions:

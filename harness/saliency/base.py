@@ -27,6 +27,19 @@ Solve = Callable[[Tensors, Counts, Tensors, Tensors | None], tuple[Tensors, Tens
 SolveNOfM = Callable[[NOfM, Tensors, Counts, Tensors, Tensors | None], tuple[Tensors, Tensors]]
 
 
+UnitSums = Callable[[Tensors], Tensors]
+
+
+def row_sums(values: Tensors) -> Tensors:
+    """Returns the sums over the first dimension's rows, by name.
+
+    >>> import torch
+    >>> row_sums({"w": torch.tensor([[1.0, 2.0], [3.0, 4.0]])})["w"].tolist()
+    [3.0, 7.0]
+    """
+    return {name: value.reshape(len(value), -1).sum(1) for name, value in values.items()}
+
+
 @dataclass(frozen=True)
 class CalibrationData:
     """Holds what a saliency may measure: weights of a module, and samples to call it with.
@@ -41,6 +54,8 @@ class CalibrationData:
     units: the weights that the structure prunes, by their names in the module, each with the bias
         and the norm's scale and shift that go with its units; None: units are unknown.
     names: the weights to score; () are those of `units`, or all prunable ones.
+    unit_sums: values in the shapes of the weights to score -> their sums over each unit, by the
+        first name of each set of units; by default sums over rows.
     """
 
     module: nn.Module
@@ -49,6 +64,7 @@ class CalibrationData:
     mean: Mean = local_mean
     units: Companions | None = None
     names: Sequence[str] = ()
+    unit_sums: UnitSums = row_sums
 
     @property
     def weight_names(self) -> tuple[str, ...]:
@@ -84,6 +100,8 @@ class Saliency(ABC):
     granularity: "weight": one score per weight, pooled by the structure; "unit": one per unit.
     any_parameter: it scores single entries of parameters of any kind, biases and norms too; if not,
         weights of layers alone, and `structure.pool_over=members` is refused.
+    adds_units: with granularity "unit": its scores are those of whole units of groups, made by
+        `data.unit_sums`, and the structure pools nothing.
     layer_local: it measures an error or a statistic of each layer by itself, in a scale of the
         layer's own. Its default allocation is uniform, here and by a line
         `override /allocation@_global_.allocation: uniform` in its conf file.
@@ -108,6 +126,7 @@ class Saliency(ABC):
 
     granularity: ClassVar[str] = "weight"
     any_parameter: ClassVar[bool] = False
+    adds_units: ClassVar[bool] = False
     layer_local: ClassVar[bool] = False
     needs_loss: ClassVar[bool] = False
     rounds: ClassVar[int] = 1
@@ -151,6 +170,10 @@ class Saliency(ABC):
     @abstractmethod
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         """Returns one score per weight, in its shape, or one per unit: (weight.shape[0],).
+
+        A unit may have several scores, (weight.shape[0], k), which the structure pools.
+
+        With adds_units the scores have the names and shapes of `data.unit_sums`.
 
         Reads its arguments only. A weight that is exactly 0 counts as pruned.
         """

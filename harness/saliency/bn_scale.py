@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -11,9 +12,10 @@ from harness.vocabulary.tensors import Companions, Tensors, clone_tensors
 
 @dataclass(frozen=True)
 class BNScale(Saliency):
-    """|gamma| of the BatchNorm that a unit alone feeds: (units,) per layer. Needs no data.
+    """|gamma| of the BatchNorms that a unit alone feeds: (units, norms) per layer. Needs no data.
 
-    Of several such norms the one that the structure names first counts: the nearest to the output.
+    Norms behind a sum of layers count with the last of these. The structure pools the scales of all
+    norms of a unit, over all layers that compute it.
 
     Source: Liu et al. 2017, Network Slimming (arXiv:1708.06519). The paper trains with an L1
     penalty on gamma first; on a model trained without one this is the bare scale.
@@ -29,7 +31,7 @@ class BNScale(Saliency):
             ValueError: a layer has no BatchNorm among its companions.
         """
         for name, companions in units.items():
-            _scale(model, name, companions)
+            _scales(model, name, companions)
 
     def statistics(self, data: CalibrationData) -> Tensors:
         """Returns copies of gamma, which are equal on all ranks, so that `data.mean` is not called.
@@ -43,7 +45,7 @@ class BNScale(Saliency):
                 "use a structure such as filter or group"
             )
         scales = {
-            n: _scale(data.module, n, companions) for n, companions in data.selected_units.items()
+            n: _scales(data.module, n, companions) for n, companions in data.selected_units.items()
         }
         return clone_tensors(scales)
 
@@ -51,10 +53,12 @@ class BNScale(Saliency):
         return {name: statistics[name].abs() for name in weights}
 
 
-def _scale(model: nn.Module, name: str, companions: tuple[str, ...]) -> Tensor:
-    for norm in norms_of(model, companions):
-        if isinstance(norm, _BatchNorm):
-            return norm.weight
+def _scales(model: nn.Module, name: str, companions: tuple[str, ...]) -> Tensor:
+    """Returns the scales of a weight's norms: (units,) of one norm, (units, norms) of several."""
+    norms = [norm for norm in norms_of(model, companions) if isinstance(norm, _BatchNorm)]
+    if norms:
+        scales = torch.stack([norm.weight.detach() for norm in norms], 1)
+        return scales.squeeze(1) if len(norms) == 1 else scales
     layer = name.removesuffix(".weight")
     raise ValueError(
         f"bn_scale needs a BatchNorm with a scale that {layer} alone feeds, and there is none; "

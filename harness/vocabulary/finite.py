@@ -40,7 +40,11 @@ def check_scores(saliency: object, scores: Mapping[str, Tensor], names: Sequence
 
 def warn_zero_scores(saliency: object, scores: Tensors, weights: Tensors) -> None:
     """Warns of non-zero weights whose scores are all 0, because they are pruned first."""
-    zero = [name for name, score in scores.items() if not score.any() and weights[name].any()]
+    zero = [
+        name
+        for name, score in scores.items()
+        if not score.any() and name in weights and weights[name].any()
+    ]
     if zero:
         LOG.warning(
             "%s scores all of %s 0, so that they go first: it saw nothing depend on them (no pass "

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from harness.groups.units import companions_of
 from harness.saliency.base import CalibrationData, Saliency
+from harness.saliency.bn_scale import BNScale
 from harness.saliency.gradient import Gradient
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
+from harness.saliency.shared.activations import norms_of
 from harness.saliency.shared.gradient_statistics import mean_gradients
 from harness.saliency.weight_gradient import WeightGradient
 from harness.structure.element import Element
@@ -157,7 +159,10 @@ def test_saliency_gives_every_unit_one_finite_score_twice_the_same(saliency) -> 
     assert scores.keys() == units.keys() and scores
     for name in units:
         shape = model.get_parameter(name).shape
-        assert scores[name].shape == (shape if saliency.granularity == "weight" else shape[:1])
+        # One per row, or one per norm of it.
+        norms = norms_of(model, units[name]) if isinstance(saliency, BNScale) else []
+        rows = (*shape[:1], len(norms)) if len(norms) > 1 else shape[:1]
+        assert scores[name].shape == (shape if saliency.granularity == "weight" else rows)
         assert scores[name].isfinite().all()
         assert not scores[name].requires_grad
         assert torch.equal(scores[name], again[name])

@@ -76,7 +76,9 @@ def test_a_pruned_unit_has_no_effect_and_scores_0(saliency) -> None:
 
 @pytest.mark.parametrize("saliency", UNIT, ids=named)
 def test_single_weights_are_refused_by_name(saliency) -> None:
-    with pytest.raises(ValueError, match=f"{named(saliency)} scores whole units.*structure=filter"):
+    with pytest.raises(
+        ValueError, match=f"{named(saliency)} scores whole units.*; use structure=.*filter"
+    ):
         Pruner(saliency, Element(), Uniform())
 
 
