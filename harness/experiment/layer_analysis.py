@@ -13,7 +13,7 @@ from harness.experiment.experiment import Experiment
 from harness.experiment.prune_stage import measure_layer_curves
 from harness.experiment.run import Run
 from harness.experiment.state import RunState
-from harness.groups.units import shown_name
+from harness.groups.units import Units
 from harness.model_state.whole_state import load_into
 from harness.pruning.layer_curves import SensitivityCurves, check_grid
 from harness.run_folder.console import Progress
@@ -25,6 +25,12 @@ from harness.schedule.shared.gradual import Gradual
 from harness.system.atomic_files import write_atomic
 from harness.training.context import TrainingCurve
 from harness.vocabulary.seeds import derive
+
+
+def shown_name(name: str, units: Units) -> str:
+    """Returns the name with the number of further layers that compute these units, if any do."""
+    more = len(units[name].weights) - 1
+    return f"{name} (and {more} more)" if more else name
 
 
 @dataclass(frozen=True)

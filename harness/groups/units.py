@@ -210,12 +210,6 @@ def weights_of(units: Units) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for each in units.values() for name in each.weights))
 
 
-def shown_name(name: str, units: Units) -> str:
-    """Returns the name with the number of further layers that compute these units, if any do."""
-    more = len(units[name].weights) - 1
-    return f"{name} (and {more} more)" if more else name
-
-
 def scored_parameters(units: Units, model: nn.Module) -> Tensors:
     """Returns the parameters whose scores decide (detached, not copied), by name."""
     names = dict.fromkeys(name for each in units.values() for name in each.scored)

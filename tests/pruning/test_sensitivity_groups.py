@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from harness.allocation.sensitivity import Sensitivity
 from harness.allocation.uniform import Uniform
-from harness.groups.units import masks_of, shown_name
+from harness.experiment.layer_analysis import shown_name
+from harness.groups.units import masks_of
 from harness.pruning.density import layers_of
 from harness.pruning.layer_curves import measure_curves
 from harness.pruning.prunable import make_mask_store
