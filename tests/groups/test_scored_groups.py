@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import component
+from decoder import TOKENS, Decoder
 from simulated import cross_entropy, total
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ from harness.saliency.magnitude import Magnitude
 from harness.saliency.mean_activation import MeanActivation
 from harness.saliency.random import Random
 from harness.saliency.taylor import Taylor
+from harness.saliency.taylor_activation import TaylorActivation
 from harness.saliency.taylor_group import TaylorGroup
 from harness.saliency.taylor_unit import TaylorUnit
 from harness.structure.element import Element
@@ -182,6 +185,35 @@ def test_distances_are_those_of_the_rows_of_each_layer_and_convolution_group() -
     scores = unit_scores(FPGM(), Filter(), model, torch.ones(2, 1, 2, 2))
     # 3 and 3; 0.5 + 2.5 + 6.5, 0.5 + 2 + 6, 2.5 + 2 + 4 and 6.5 + 6 + 4.
     assert scores["0.weight"].tolist() == [(3 + 9.5 + 8.5) / 3, pytest.approx((3 + 8.5 + 16.5) / 3)]
+
+
+ROWS = {
+    "attention_head": {
+        "attention.query": (2, 6),
+        "attention.key": (2, 3),
+        "attention.value": (2, 3),
+    },
+    "ffn": {"ffn.gate": (16, 1), "ffn.up": (16, 1)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("structure", ROWS)
+@pytest.mark.parametrize(
+    "saliency",
+    [FPGM(), HRank(), APoZ(), MeanActivation(), TaylorUnit(), TaylorActivation()],
+    ids=lambda saliency: type(saliency).__name__,
+)
+def test_heads_and_inner_units_pool_the_rows_of_their_layers(saliency, structure) -> None:
+    torch.manual_seed(0)
+    model, part = Decoder().eval(), component("structure", structure)
+    units = part.units(model, TOKENS)
+    pruner = Pruner(saliency, part, GlobalRanking())
+    pruner.check(RequestedSize(1, "units"), model, units)
+    data = Calibration([(TOKENS, torch.zeros(len(TOKENS)))], total, local_mean)
+    rows = pruner.scores(model, units, data)
+    parts = [rows[f"{layer}.weight"].view(shape) for layer, shape in ROWS[structure].items()]
+    (found,) = pruner.unit_scores(model, make_mask_store(model, units), units, data).values()
+    assert torch.allclose(found, torch.cat(parts, 1).mean(1)) and found.isfinite().all()
 
 
 def test_losses_of_single_samples_are_summed_and_not_their_gradients() -> None:
