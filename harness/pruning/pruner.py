@@ -208,9 +208,8 @@ class Pruner:
 
     def scores(self, model: nn.Module, units: Units, data: Calibration) -> Tensors:
         """Returns the saliency's scores, one per weight or per unit; all are finite."""
-        return self._statistics_and_scores(
-            Reader(self.saliency, model, data.compare), model, units, data
-        )[1]
+        read = Reader(self.saliency, model, data.compare)
+        return self._statistics_and_scores(read, model, units, data)[1]
 
     def _statistics_and_scores(
         self, read: Reader, model: nn.Module, units: Units, data: Calibration
