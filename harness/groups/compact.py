@@ -10,8 +10,9 @@ from torch import nn
 from harness.groups.attributes import Attributes, changes_below
 from harness.groups.blocks import without_blocks
 from harness.groups.group import Group, KeptIndices, kept_indices, living_units
-from harness.groups.proof import Proof, prove
-from harness.groups.removal import Norms, Removed, remove, slice_tensor
+from harness.groups.layers.queries import query_scales
+from harness.groups.proof import Proof, first_difference, prove
+from harness.groups.removal import Norms, Removed, multiplied, remove, slice_tensor
 from harness.vocabulary.tensors import Tensors, all_tensors
 
 
@@ -23,7 +24,8 @@ class Compacted:
         model: of the same class, with the same tensor names.
         kept_indices: which entries of the dense tensors are left; a tensor not named is whole.
         attributes: "module.attribute" -> (dense value, value here).
-        scales: weight of an RMSNorm -> the factor by which its kept entries were multiplied.
+        scales: parameter of an RMSNorm or of a layer of queries -> the factor by which its kept
+            entries were multiplied.
         norms: "exact", or "living" if the masked network must take statistics over kept units.
         left_whole: pinned group of which units are masked throughout -> why they stay, as zeros.
         proof: worst relative errors; None if nothing was removed.
@@ -74,10 +76,22 @@ def compact_model(
     if cut or blocks:
         partial = [group for group in free if group.name in kept]
         changes = changes_below(deep, cut, partial, kept)
+        scaled = multiplied(removed, query_scales(deep, partial, kept))
+        if scaled is not removed:
+            either = (removed, scaled), (free, example_input, {})
+            removed = _without_difference(model, masks, *either)
         proof = prove(model, masks, removed, free, example_input, changes)
     scales = dict(removed.scales)
     whole = _left_whole(groups, masks, dict(model.named_parameters()))
     return Compacted(removed.model, cut, removed.attributes, scales, norms, whole, proof, blocks)
+
+
+def _without_difference(
+    model: nn.Module, masks: Tensors, candidates: Sequence[Removed], rest: tuple[Any, ...]
+) -> Removed:
+    """Returns the first of these that computes what the masked model does, else the first."""
+    equal = (r for r in candidates if first_difference(model, masks, r, *rest) is None)
+    return next(equal, candidates[0])
 
 
 def _left_whole(groups: Sequence[Group], masks: Tensors, parameters: Tensors) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Makes a model physically smaller by removing whole units of its groups."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -25,10 +25,12 @@ class Removed:
         model: of the same class, with the same tensor names.
         kept_indices: which entries of the dense tensors are left.
         attributes: "module.attribute" -> (value in the dense model, value here).
-        scales: weight of an RMSNorm -> the factor by which its kept entries were multiplied.
+        scales: parameter of an RMSNorm or of a layer of queries -> the factor by which its kept
+            entries were multiplied.
         kept_units: group name -> (units,) bool, True stays.
         norms: as `remove` was called with.
         blocks: modules for which nn.Identity stands.
+        outputs: layer -> the factor by which its outputs are multiplied.
     """
 
     model: nn.Module
@@ -38,6 +40,7 @@ class Removed:
     kept_units: Mapping[str, Tensor]
     norms: Norms = "exact"
     blocks: tuple[str, ...] = ()
+    outputs: Mapping[str, float] = field(default_factory=dict)
 
 
 def remove(
@@ -74,6 +77,19 @@ def remove(
     attributes |= guess(model, changes_below(model, cut, partial, kept_units))
     adapt(smaller, attributes)
     return Removed(smaller, cut, attributes, scales, kept_units, norms)
+
+
+def multiplied(removed: Removed, scales: Mapping[str, float]) -> Removed:
+    """Returns a copy with parameters of layers multiplied; the same for no scales."""
+
+    def change(name: str, tensor: Tensor) -> Tensor:
+        return rescaled(tensor, scales[name]) if name in scales else tensor.clone()
+
+    if not scales:
+        return removed
+    model = copy_model(removed.model, change)
+    outputs = {name.rpartition(".")[0]: factor for name, factor in scales.items()}
+    return replace(removed, model=model, scales={**removed.scales, **scales}, outputs=outputs)
 
 
 def slice_model(model: nn.Module, cut: KeptIndices) -> nn.Module:

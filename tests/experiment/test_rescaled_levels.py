@@ -67,3 +67,26 @@ def test_a_run_that_was_cut_off_ends_in_the_same_bytes(tmp_path) -> None:
     again = run(tmp_path / "cut", *more)
     for file in ("records.jsonl", "model.safetensors", "compact/model.safetensors"):
         assert (again / file).read_bytes() == (whole / file).read_bytes()
+
+
+def test_dimensions_of_queries_go_at_each_level_as_at_the_end(tmp_path) -> None:
+    text = (
+        "model=char_transformer", "model.width=8", "model.heads=1", "model.depth=1",
+        "data=topics", "data.context=8", "data.train=0.01", "data.validation=0.005",
+        "data.test=0.005", "task=language_modelling", "training.epochs=1", "retraining.epochs=1",
+        "calibration.samples=16", "tracking=none", "structure=group", "schedule=geometric",
+        "schedule.levels=2", "schedule.final=0.4", "allocation=uniform", "allocation.min_units=1",
+        "dtype=float64", "retraining.optimizer.weight_decay=0.1", "rehearse=false",
+    )  # fmt: skip
+    found = []
+    for when in ("levels", "end"):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            folder = f"output_dir={tmp_path / when}"
+            assert run_main(monkeypatch, *text, f"compact={when}", folder) == 0
+        found.append(only_run(tmp_path / when))
+    for one, other in zip(*map(records_of, found), strict=True):
+        assert one.masks == other.masks
+        assert one.loss == pytest.approx(other.loss, rel=1e-9)
+    small, same = (load(folder)[0] for folder in found)
+    assert small.blocks[0].attention.query.out_features == 3
+    assert torch.allclose(small(torch.zeros(1, 8)), same(torch.zeros(1, 8)), rtol=1e-9)

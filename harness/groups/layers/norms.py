@@ -55,11 +55,11 @@ def rescaled(weight: Tensor, factor: float) -> Tensor:
     return (weight.double() * factor).to(weight.dtype)
 
 
-class ScaledNorm:
-    """y = factor x norm(x): a forward hook of an RMSNorm that has lost units.
+class ScaledOutput:
+    """y = factor x layer(x): a forward hook of an RMSNorm or query layer that has lost units.
 
-    The factor is that of its weight, which so keeps the values, the optimizer's state and the decay
-    that it has in the masked network.
+    The factor is that of its parameters, which so keep the values, the optimizer's state and the
+    decay that they have in the masked network.
     """
 
     in_checkpoints = True
@@ -67,22 +67,22 @@ class ScaledNorm:
     def __init__(self, factor: float):
         self.factor = factor
 
-    def __call__(self, norm: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def __call__(self, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return output * self.factor
 
 
 def add_scales(model: nn.Module, scales: Mapping[str, float]) -> None:
-    """Multiplies the outputs of norms by these factors; scales: by name of the norm's weight."""
-    for weight, factor in scales.items():
-        norm = model.get_submodule(weight.rpartition(".")[0])
-        norm.register_forward_hook(ScaledNorm(factor))
+    """Multiplies outputs of layers by these factors; scales: by name of the layer's parameters."""
+    factors = {name.rpartition(".")[0]: factor for name, factor in scales.items()}
+    for layer, factor in factors.items():
+        model.get_submodule(layer).register_forward_hook(ScaledOutput(factor))
 
 
 def remove_scales(model: nn.Module, scales: Iterable[str]) -> None:
     """Removes what `add_scales` added."""
-    for weight in scales:
-        hooks = model.get_submodule(weight.rpartition(".")[0])._forward_hooks
-        for key in [key for key, hook in hooks.items() if isinstance(hook, ScaledNorm)]:
+    for name in scales:
+        hooks = model.get_submodule(name.rpartition(".")[0])._forward_hooks
+        for key in [key for key, hook in hooks.items() if isinstance(hook, ScaledOutput)]:
             del hooks[key]
 
 

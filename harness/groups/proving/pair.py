@@ -115,7 +115,8 @@ class Pair:
         calls, buffers = self.record(training)
         with preserve_model(self.smaller):
             self.smaller.train(training)
-            error = compare_calls(self.smaller, self._run, calls, self.layouts, self.tolerance)
+            known = self.layouts, self.tolerance, self.removed.outputs
+            error = compare_calls(self.smaller, self._run, calls, *known)
             return max(error, self._compare_buffers(len(calls), buffers))
 
     def record(self, training: bool) -> tuple[list[Call], Tensors]:

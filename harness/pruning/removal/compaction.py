@@ -33,8 +33,8 @@ class Cut:
         kept_indices: name of a tensor -> for each dimension the indices that are left.
         attributes: "module.attribute" -> (value in the dense model, value in the smaller one).
         proof: errors of the proof, as plain values; None if nothing was removed.
-        scales: weight of an RMSNorm -> the factor by which the norm multiplies its output; its
-            weight is that of the dense model.
+        scales: parameter of an RMSNorm or of a layer of queries -> the factor by which the layer
+            multiplies its output; the parameter is that of the dense model.
         blocks: modules of the dense model in whose place is nn.Identity.
     """
 
