@@ -78,8 +78,8 @@ def compact_model(
         changes = changes_below(deep, cut, partial, kept)
         scaled = multiplied(removed, query_scales(deep, partial, kept))
         if scaled is not removed:
-            either = (removed, scaled), (free, example_input, {})
-            removed = _without_difference(model, masks, *either)
+            rest = free, example_input
+            removed = _without_difference(model, masks, (removed, scaled), *rest)
         proof = prove(model, masks, removed, free, example_input, changes)
     scales = dict(removed.scales)
     whole = _left_whole(groups, masks, dict(model.named_parameters()))
@@ -87,10 +87,15 @@ def compact_model(
 
 
 def _without_difference(
-    model: nn.Module, masks: Tensors, candidates: Sequence[Removed], rest: tuple[Any, ...]
+    model: nn.Module,
+    masks: Tensors,
+    candidates: Sequence[Removed],
+    groups: Sequence[Group],
+    example_input: Any,
 ) -> Removed:
     """Returns the first of these that computes what the masked model does, else the first."""
-    equal = (r for r in candidates if first_difference(model, masks, r, *rest) is None)
+    rest = groups, example_input, dict[str, Any]()
+    equal = (made for made in candidates if first_difference(model, masks, made, *rest) is None)
     return next(equal, candidates[0])
 
 
