@@ -12,7 +12,7 @@ import torch
 from architectures import ARCHITECTURES, inputs_of
 from conftest import HELPERS, ROOT
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 import harness
 from harness.delivery.compact_folder import describe, write_compact
@@ -139,6 +139,34 @@ def test_an_attribute_of_another_value_is_refused(tmp_path, home) -> None:
     model.layers[1].attention.num_heads = 3
     said = loaded(home / "separate_attention", model)
     assert said.startswith("layers.1.attention.num_heads: 4 in compact.json, 3 in the given")
+
+
+class Block(nn.Module):
+    """Adds to its input what two layers make of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(8, 6), nn.Linear(6, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.two(self.one(x).relu())
+
+
+def deep() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(8, 8), Block(), Block(), nn.Linear(8, 3))
+
+
+def test_a_removed_block_stays_away_with_either_reader(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from read_compact import read_compact
+
+    torch.manual_seed(0)
+    model, inputs = deep(), torch.randn(2, 8)
+    masks = {n: torch.zeros_like(p) for n, p in model.named_parameters() if n.startswith("1.")}
+    small = harness.compact(model, masks, inputs, folder=tmp_path)
+    for loaded_model in (harness.load_compact(tmp_path, deep()), read_compact(tmp_path, deep())):
+        assert type(loaded_model[1]) is nn.Identity and type(loaded_model[2]) is Block
+        assert torch.equal(loaded_model(inputs), small(inputs))
 
 
 Facts = dict[str, Any]
