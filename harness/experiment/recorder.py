@@ -1,28 +1,22 @@
 """Measures a run's state, writes its records, and saves it."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch.optim import Optimizer
 
 from harness.experiment.context import RunContext
+from harness.experiment.results.latency import measure_latency
 from harness.experiment.state import RunState, StageRecord, checkpoint, measure
-from harness.metrics.latency import Latency, Stopwatch
+from harness.metrics.latency import Latency
 from harness.model_state.unsaved import OPTIMIZER
 from harness.run_folder.checkpoints import STAGE, STEP, Checkpoints
-from harness.run_folder.environment import device_name
 from harness.run_folder.records import NO_TRAINING, Identity, Record, Trained, stage_index
 from harness.run_folder.sinks import RunSink
-from harness.system.names import printable
 from harness.training.context import LoopState, OnEpoch, TrainingCurve
 from harness.training.recipe_presets import ResolvedRecipe
 from harness.vocabulary.bitpack import digest
-from harness.vocabulary.tensors import eval_mode
-
-SECONDS_AT_ONCE = 1.0  # of measuring per call; waiting ranks get an answer after each
 
 
 @dataclass(frozen=True)
@@ -124,66 +118,10 @@ class Recorder:
         return LevelSaver(self, level, hooks_state, gradient_hook) if ready else None
 
     def measure_latency(self) -> None:
-        """Measures the forward pass of the model, if the newest record is a result.
-
-        Pruned weights are zeros in dense tensors, so no mask makes the pass faster. A physically
-        smaller model is faster, which whole units allow and single weights do not.
-
-        Rank 0 measures alone. If a measurement fails (a batch beyond the memory), a warning says so
-        and the run continues.
-        """
-        latency, record = self.latency, self.state.found_records[-1]["record"]
-        if (
-            latency is None
-            or latency.batch_size is None
-            or not self._is_result(**_stage_of(record))
-        ):
-            return
-        ranks, checkpointer = self.context.ranks, self.context.checkpointer
-        with (
-            torch.random.fork_rng(devices=[ranks.device] if ranks.device.type == "cuda" else []),
-            eval_mode(self.state.model),
-            torch.no_grad(),
-        ):
-            watch, done, error = self._stopwatch(latency, latency.batch_size), False, ""
-            while not done:
-                done, error = ranks.on_main(lambda: _measure_some(watch))
-                if checkpointer:
-                    checkpointer.raise_if_stopped()
-        ranks.on_main(lambda: self._report_latency(latency, watch, error))
-
-    def _stopwatch(self, latency: Latency, batch: int) -> Stopwatch:
-        train, device = self.context.workload.splits.train, self.context.ranks.device
-        indices = torch.arange(batch, device=device) % len(train)
-
-        def forward() -> None:
-            self.state.model(inputs)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-
-        inputs = next(iter(train.batches([indices])))[0]
-        return Stopwatch(forward, latency.repeats, latency.warm_up)
-
-    def _report_latency(self, latency: Latency, watch: Stopwatch, error: str) -> None:
-        stage = _stage_of(self.state.found_records[-1]["record"])
-        if error:
-            where = "level {level} {stage}".format(**stage)
-            print(
-                f"warning: {where}: latency was not measured: {printable(error)}", file=sys.stderr
-            )
-            return
-        low, median, high = (round(1000 * seconds, 4) for seconds in watch.quartiles())
-        self.sink.log_timing(
-            event="latency",
-            **stage,
-            batch_size=latency.batch_size,
-            milliseconds_median=median,
-            milliseconds_low=low,
-            milliseconds_high=high,
-            device=device_name(self.context.ranks.device),
-            dtype=str(next(self.state.model.parameters()).dtype).removeprefix("torch."),
-            threads=torch.get_num_threads(),
-        )
+        """Measures the forward pass of the model, if the newest record is a result."""
+        latency, stage = self.latency, _stage_of(self.state.found_records[-1]["record"])
+        if latency and latency.batch_size is not None and self._is_result(**stage):
+            measure_latency(self.context, self.state, latency, self.sink, stage)
 
     def _is_result(self, level: int, stage: str) -> bool:
         """True for level 0, and for the last stage of a level that is not intermediate."""
@@ -234,14 +172,6 @@ class LevelSaver:
         name = f"level-{self.level:02d}-epoch-{epoch:05d}-step-{step:06d}"
         saved = checkpoint(context, run, {**state(), "inside": self.hooks_state()})
         context.checkpointer.save(files, name, STEP, saved, run.model)
-
-
-def _measure_some(watch: Stopwatch) -> tuple[bool, str]:
-    """Returns whether the measurement is complete, and why it failed."""
-    try:
-        return watch.run_for(SECONDS_AT_ONCE), ""
-    except Exception as error:  # of the model or the memory: other ranks wait, the run continues
-        return True, (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _stage_of(record: dict[str, Any]) -> dict[str, Any]:

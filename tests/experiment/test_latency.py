@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from command import TINY, only_run, run_main
+from command import TINY, only_run, records_of, run_main
 from conftest import cases
 from forked_ranks import harness_on_ranks
 from sharing import SMALL as SHARED
@@ -137,6 +137,20 @@ def test_each_result_is_measured_once_and_no_record_changes(tmp_path, count) -> 
 def test_the_last_stage_of_a_level_is_its_result(tmp_path, monkeypatch, more, places) -> None:
     assert run_main(monkeypatch, *SMALL, *more, *MEASURED, f"output_dir={tmp_path}") == 0
     assert [(line["level"], line["stage"]) for line in latencies(tmp_path)] == places
+
+
+@cases("when", "never", "end", "levels")
+def test_where_the_run_compacts_the_smaller_network_is_measured(tmp_path, monkeypatch, when):
+    units = ("structure=neuron", "allocation=uniform", "allocation.min_units=1")
+    asked = (*SMALL, "model.hidden=[6,5]", *units, "schedule.final=0.4", f"compact={when}")
+    assert run_main(monkeypatch, *asked, *MEASURED, f"output_dir={tmp_path}") == 0
+
+    dense, pruned = (line["parameters"] for line in latencies(tmp_path))
+    records = records_of(only_run(tmp_path))
+    assert dense == records[0].parameters == 8 * 6 + 6 + 6 * 5 + 5 + 5 * 4 + 4
+    left = 8 * 2 + 2 + 2 * 2 + 2 + 2 * 4 + 4
+    assert records[-1].parameters == left
+    assert pruned == (dense if when == "never" else left)
 
 
 class Watched(nn.Module):
