@@ -15,6 +15,7 @@ from cutting import RUN
 from forked_ranks import forked, harness_on_ranks
 from signalled_program import at_work
 
+from harness.run_folder.outcome import COMPACT
 from harness.system.signals import SIGNALS, finish_on_signals
 
 PROGRAM = HELPERS / "signalled_program.py"
@@ -79,6 +80,26 @@ def test_after_sigkill_the_records_are_those_of_a_run_that_nothing_interrupted(
     assert (folder / "records.jsonl").read_bytes() == whole[ranks]
     event = "resumed" if step > 8 else "restarted"
     assert f'"event": "{event}"' in (folder / "timings.jsonl").read_text()
+
+
+NARROW = (
+    "structure=neuron", "allocation=uniform", "allocation.min_units=1", "schedule.final=0.3",
+    "compact=levels",
+)  # fmt: skip
+
+
+@cases("ranks, step", (1, 19), (2, 14))
+def test_after_sigkill_a_smaller_network_goes_on_to_the_same_bytes(tmp_path, ranks, step) -> None:
+    victim, folders = ranks - 1, [tmp_path / name for name in ("killed", "whole")]
+    killed = statuses(f"{victim}:{step}:SIGKILL", *NARROW, f"output_dir={folders[0]}", ranks=ranks)
+    assert killed[victim] == -signal.SIGKILL
+    for folder in folders:
+        done = on(ranks, *NARROW, f"output_dir={folder}")
+        assert done.returncode == 0, done.stderr
+    one, other = map(only_run, folders)
+    for file in ("records.jsonl", "masks.safetensors", "model.safetensors", *COMPACT):
+        assert (one / file).read_bytes() == (other / file).read_bytes()
+    assert '"event": "resumed"' in (one / "timings.jsonl").read_text()
 
 
 @pytest.mark.parametrize("name", list(SAVED))
