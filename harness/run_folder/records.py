@@ -76,7 +76,9 @@ class Record:
     # "weights, with output layer fc3". A unit of several weights counts by the parameters that it
     # owns: weights, bias and norm.
     density_of: str
-    # What the schedule names; requested_counts says what both count.
+    # What the schedule names, as a density and as a compression. The one that it does not name is
+    # converted, of whole units as if all groups kept equal fractions; `density` and `compression`
+    # are measured. requested_counts says what both count.
     requested_density: float  # in (0, 1]
     requested_compression: float  # parameters of the whole model before / after, >= 1
     density: float  # measured: single weights that are not 0, units with such a weight, in [0, 1]
