@@ -94,9 +94,10 @@ def load_compact(folder: str | Path, model: nn.Module) -> nn.Module:
         model: built as the model that was compacted, in its dense shapes; it does not change
 
     Raises:
-        ValueError: the folder holds no compacted model, it is damaged, or the model is another
-            one; the first tensor or attribute that differs is named.
+        ValueError: the folder holds no compacted model, it is damaged, or the model has no values
+            or is another one; the first tensor or attribute that differs is named.
     """
+    check_usable(model)
     inner = (Path(folder) / COMPACT[0]).parent
     return fill(model, read_compact(inner if inner.is_dir() else Path(folder)))
 

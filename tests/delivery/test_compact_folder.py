@@ -196,3 +196,12 @@ def test_a_folder_without_a_file_is_refused(tmp_path, name) -> None:
     small_mlp(tmp_path)
     (tmp_path / name).unlink()
     assert f"{tmp_path} has no {name}; name the folder compact/" in loaded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [(nn.Linear(4, 3, device="meta"), "has no values, as it is on the meta"), (3, "got int")],
+)
+def test_what_cannot_take_the_stored_values_is_refused(tmp_path, model, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        harness.load_compact(tmp_path, model)
