@@ -16,6 +16,10 @@ class Fisher(Saliency):
     WoodFisher authors' diagonal variant (Singh & Alistarh 2020, arXiv:2004.14340) has w^2 F with
     another constant, which changes no ranking. The square is taken per sample: the square of a
     batch's mean gradient would be another quantity, about 1 / batch size of it.
+
+    A structure pools these scores of single entries. Group Fisher pruning (Liu et al. 2021,
+    arXiv:2108.00708) has one mask per unit, whose gradient is a sum over layers before the square:
+    `taylor_group`.
     """
 
     any_parameter: ClassVar[bool] = True
