@@ -50,7 +50,9 @@ def changes_below(
     """Returns for each module the sizes that changed in it; roles are relative to the module.
 
     Sizes are those of dimensions, of the part of a dimension that one group owns, and numbers of
-    units: of one group, and of all groups that have units in a dimension, if some of them lose one.
+    units: of one group, and of all groups that have a part of a dimension.
+
+    groups: those of the model. kept: group name -> (units,) bool; other groups stay whole.
     """
     found: dict[str, dict[Change, None]] = {}
     first = {id(t): name for name, t in _tensors(model)}
@@ -64,7 +66,7 @@ def changes_below(
             if indices is not None:
                 _note(found, every[name], f"[{dim}]", sizes[name][dim], len(indices))
     for group in groups:
-        left = kept[group.name]
+        left = kept.get(group.name, torch.ones(group.units, dtype=torch.bool))
         for member in group.members:
             known = every.get(member.name, ())
             _note(found, known, f"[{member.dim}]", group.units, int(left.sum()), UNITS)
@@ -182,8 +184,8 @@ def _unit_counts(
     for group in groups:
         for member in group.members:
             units, left = counts.get((member.name, member.dim), (0, 0))
-            both = units + group.units, left + int(kept[group.name].sum())
-            counts[member.name, member.dim] = both
+            own = int(kept[group.name].sum()) if group.name in kept else group.units
+            counts[member.name, member.dim] = units + group.units, left + own
     return counts
 
 

@@ -9,11 +9,13 @@ from torch import nn
 
 from harness.groups.attributes import Attributes, changes_below
 from harness.groups.blocks import without_blocks
-from harness.groups.group import Group, KeptIndices, kept_indices, living_units
+from harness.groups.group import Group, KeptIndices, alive_in, kept_indices, living_units
 from harness.groups.layers.queries import query_scales
 from harness.groups.proof import Proof, first_difference, prove
 from harness.groups.removal import Norms, Removed, multiplied, remove, slice_tensor
 from harness.vocabulary.tensors import Tensors, all_tensors
+
+PART = "heads x head_dim = width, and only one of both is masked"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Compacted:
         scales: parameter of an RMSNorm or of a layer of queries -> the factor by which its kept
             entries were multiplied.
         norms: "exact", or "living" if the masked network must take statistics over kept units.
-        left_whole: pinned group of which units are masked throughout -> why they stay, as zeros.
+        left_whole: group of which masked units stay, as zeros -> why: it is pinned, or only heads,
+            or only their part of a width, are masked.
         proof: worst relative errors; None if nothing was removed.
         blocks: modules in whose place is nn.Identity.
     """
@@ -75,7 +78,7 @@ def compact_model(
     proof = None
     if cut or blocks:
         partial = [group for group in free if group.name in kept]
-        changes = changes_below(deep, cut, partial, kept)
+        changes = changes_below(deep, cut, free, kept)
         scaled = multiplied(removed, query_scales(deep, partial, kept))
         if scaled is not removed:
             rest = free, example_input
@@ -100,9 +103,22 @@ def _without_difference(
 
 
 def _left_whole(groups: Sequence[Group], masks: Tensors, parameters: Tensors) -> dict[str, str]:
-    pinned = {group.name: group for group in groups if group.pinned}
-    units = living_units(list(pinned.values()), masks, parameters)
-    return {name: pinned[name].pinned for name, left in units.items() if not left.all()}
+    units = living_units(groups, masks, parameters)
+    why = {group.name: group.pinned for group in groups if not units[group.name].all()}
+    for group in groups:
+        tied = group.attention == "tied" and not group.pinned and units[group.name].all()
+        if tied and _has_masked_part(group, masks):
+            why[group.name] = PART
+    return {name: reason for name, reason in why.items() if reason}
+
+
+def _has_masked_part(group: Group, masks: Tensors) -> bool:
+    """Returns True if all rows of a unit in one of its layers are masked."""
+    return any(
+        not alive_in(replace(group, members=(member,)), masks).all()
+        for member in group.members
+        if member.role == "output" and member.name in masks
+    )
 
 
 @torch.no_grad()

@@ -74,7 +74,7 @@ def remove(
     remove_living_norms(smaller)
     rescaled = dict(_rescaled_norms(model, cut, partial))
     scales, attributes = _rescale(smaller, rescaled)
-    attributes |= guess(model, changes_below(model, cut, partial, kept_units))
+    attributes |= guess(model, changes_below(model, cut, groups, kept_units))
     adapt(smaller, attributes)
     return Removed(smaller, cut, attributes, scales, kept_units, norms)
 

@@ -127,3 +127,18 @@ def test_samples_without_a_label_that_counts_are_not_chosen() -> None:
     context = replace(ready.context, experiment=replace(ready.context.experiment, task=Seeing()))
     rehearsal.rehearse(context, ready.state.model, None)
     assert seen and not any((labels == -100).any() for labels in seen)
+
+
+@pytest.mark.parametrize("compact", ["end", "levels"])
+def test_a_model_whose_code_does_not_run_smaller_is_refused_with_its_group(compact) -> None:
+    model = Building(lambda net, x: net.two(net.one(x).view(-1, 6).relu()))
+    keys = "structure=neuron", f"compact={compact}", "allocation.min_units=1"
+    said = (
+        f"compact={compact} cannot remove half of the units of group=one: module=two: .*; leave "
+        r"its layers whole with exclude=\[one\], or use compact=never; rehearse=false starts the "
+        "run nonetheless$"
+    )
+    with pytest.raises(ValueError, match=said) as error:
+        rehearse(*keys, model=model)
+    assert "\n" not in str(error.value)
+    rehearse("structure=neuron", model=model)

@@ -7,10 +7,13 @@ import torch
 from attentions import (
     POSITIONS,
     Attention,
+    Biasing,
     Blocks,
+    Cached,
     Concatenated,
     Free,
     Literal,
+    Parted,
     Shared,
     Talking,
     encoder,
@@ -73,13 +76,23 @@ def test_heads_of_torch_s_attention_go_with_their_part_of_the_width() -> None:
         assert (layer.self_attn.embed_dim, layer.self_attn.num_heads) == (8, 2)
 
 
-def test_heads_of_code_that_keeps_their_width_go_alone() -> None:
-    model = Blocks(12, Free(12, 3)).double()
+@pytest.mark.parametrize("kind", [Free, Cached])
+def test_heads_of_code_that_keeps_their_width_go_alone(kind) -> None:
+    model = Blocks(12, kind(12, 3)).double()
     groups = found(model)
     units = {name: (g.units, g.attention) for name, g in groups.items() if not g.pinned}
     assert units == {"stem": (12, ""), "attentions.0.qkv": (3, "head"), "inner.0": (10, "")}
     left = {"stem": [0, 1, 2, 5, 11], "attentions.0.qkv": [1, 2]}
     assert compacted(model, groups, left).model.attentions[0].num_heads == 2
+
+
+def test_heads_that_get_scores_from_around_their_layer_go_alone() -> None:
+    model = Blocks(12, Biasing(12, 3)).double()
+    groups = found(model)
+    assert groups["stem"].units == 12
+    assert {g.units for g in groups.values() if g.attention == "head"} == {3}
+    (name,) = (g.name for g in groups.values() if g.attention == "head")
+    compacted(model, groups, {name: [0, 2], "stem": range(7)})
 
 
 def test_free_and_tied_heads_of_one_stream() -> None:
@@ -118,6 +131,15 @@ def test_queries_and_values_of_one_layer_go_together_where_heads_talk() -> None:
         "stem": 3, "attentions.0.before": 3, "inner.0": 10,
     }  # fmt: skip
     compacted(model, groups, {"stem": [2], "attentions.0.before": [0, 1]})
+
+
+def test_heads_of_several_kinds_are_units_of_several_groups() -> None:
+    model = Blocks(16, Parted(16, 4)).double()
+    groups = found(model)
+    units = {name: (g.units, g.attention) for name, g in groups.items() if not g.pinned}
+    assert units == {"stem": (1, "tied"), "stem#2": (3, "tied"), "inner.0": (10, "")}
+    small = compacted(model, groups, {"stem#2": [0, 2]}).model.attentions[0]
+    assert (small.num_heads, small.splits) == (3, [4, 8])
 
 
 def test_channels_that_go_together_anyway_are_divided_among_the_heads() -> None:
@@ -175,6 +197,18 @@ def test_heads_and_width_that_are_not_joined_are_refused_by_the_proof(monkeypatc
     groups = found(model)
     with pytest.raises(ValueError, match="module=attentions.0"):
         compacted(model, groups, {"stem": range(8), "attentions.0.qkv": [0]})
+
+
+@pytest.mark.parametrize("names", [["self_attn.in_proj_weight", "self_attn.in_proj_bias"], ["0"]])
+def test_masks_of_heads_or_of_width_alone_remove_nothing_and_say_why(names) -> None:
+    model = encoder().double()
+    groups = tuple(groups_of(model, POSITIONS))
+    kept = {"0": torch.tensor([True, False, True])}
+    masks = group_masks(groups, kept, dict(model.named_parameters()))
+    some = {name: mask for name, mask in masks.items() if any(part in name for part in names)}
+    made = compact_model(model, some, groups, POSITIONS, "living")
+    assert made.proof is None
+    assert made.left_whole == {"0": "heads x head_dim = width, and only one of both is masked"}
 
 
 def test_attention_without_heads_to_remove_costs_no_other_pass(monkeypatch) -> None:

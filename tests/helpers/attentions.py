@@ -1,5 +1,7 @@
 """Small networks whose attention computes its sizes in the ways that published code does."""
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,11 @@ class Attention(nn.Module):
         sizes = batch, length, 3, self.num_heads, self.head_dim(width)
         q, k, v = self.qkv(x).reshape(*sizes).permute(2, 0, 3, 1, 4)
         weights = self.weigh(q @ k.mT + self.table.permute(2, 0, 1))
-        return self.proj((weights @ v).transpose(1, 2).reshape(batch, length, -1))
+        made = weights @ v + self.beside(v)
+        return self.proj(made.transpose(1, 2).reshape(batch, length, -1))
+
+    def beside(self, values: Tensor) -> Tensor:
+        return torch.zeros_like(values)
 
     def head_dim(self, width: int) -> int:
         return width // self.num_heads
@@ -38,6 +44,21 @@ class Free(Attention):
 
     def head_dim(self, width: int) -> int:
         return self.own
+
+
+class Cached(Free):
+    """Adds to its input what a cache holds, and adds the sum to the cache."""
+
+    def forward(self, x: Tensor, cache: "Cache | None" = None) -> Tensor:
+        return super().forward(x if cache is None else cache.added(x))
+
+
+class Cache:
+    total: Tensor | float = 0.0
+
+    def added(self, x: Tensor) -> Tensor:
+        self.total = x + self.total
+        return self.total
 
 
 class Literal(Attention):
@@ -58,6 +79,40 @@ class Talking(Attention):
     def weigh(self, scores: Tensor) -> Tensor:
         weights = self.before(scores.permute(0, 2, 3, 1)).softmax(-2)
         return self.after(weights).permute(0, 3, 1, 2)
+
+
+class Parted(Attention):
+    """Sends one head through a layer, and the others through another one, as CoaT."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        self.splits = [width // heads, width - width // heads]
+        self.parts = nn.ModuleList(nn.Conv1d(size, size, 3, 1, 1, 1, size) for size in self.splits)
+
+    def beside(self, values: Tensor) -> Tensor:
+        parts = values.mT.flatten(1, 2).split(self.splits, 1)
+        made = torch.cat([part(each) for part, each in zip(self.parts, parts, strict=True)], 1)
+        return made.view(values.mT.shape).mT
+
+
+class Biased(Free):
+    """Gets the scores of its heads' positions from the module around it, as MPNet."""
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        self.bias = bias
+        return super().forward(x)
+
+    def weigh(self, scores: Tensor) -> Tensor:
+        return (scores + self.bias).softmax(-1)
+
+
+class Biasing(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.inner, self.places = Biased(width, heads), nn.Embedding(5, heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x, self.places(torch.arange(x.shape[1])).mT[:, None])
 
 
 class Shared(nn.Module):
@@ -94,7 +149,8 @@ class Blocks(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for norm, attention in zip(self.norms, self.attentions, strict=True):
-            x = x + attention(norm(x))
+            given = (norm(x), Cache()) if isinstance(attention, Cached) else (norm(x),)
+            x = x + attention(*given)
             x = x + self.inner(x)
         return self.head(x.mean(1))
 
@@ -119,3 +175,17 @@ def encoder() -> nn.Module:
         nn.TransformerEncoderLayer(12, 3, 10, dropout=0.2, batch_first=True) for _ in range(2)
     ]
     return nn.Sequential(nn.Linear(7, 12), *layers, nn.Linear(12, 3))
+
+
+@dataclass(frozen=True)
+class Tied:
+    """Classifies inputs of one dimension, each number a position, by torch's own attention."""
+
+    hidden: list[int] = field(default_factory=lambda: [12])
+    batch_norm: bool = False
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        (width,) = self.hidden
+        layer = nn.TransformerEncoderLayer(width, 3, 10, dropout=0.0, batch_first=True)
+        positions = nn.Unflatten(1, (shape[0], 1)), nn.Linear(1, width)
+        return nn.Sequential(*positions, layer, nn.Flatten(), nn.Linear(shape[0] * width, classes))

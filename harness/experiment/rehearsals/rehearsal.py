@@ -25,15 +25,15 @@ from harness.experiment.rehearsals.few_samples import (
     on_one_rank,
     undisturbed,
 )
+from harness.experiment.rehearsals.smaller import every_other_unit, remove_half
 from harness.experiment.rehearsals.trials import trials
 from harness.experiment.results.model_files import model_files
 from harness.experiment.state import measure
-from harness.groups.units import equal_scores, masks_of
 from harness.metrics.latency import Latency
 from harness.pruning.reader import ModelChanged
 from harness.run_folder.export import load_exported, to_bytes
 from harness.system.errors import NotFinite
-from harness.vocabulary.tensors import Tensors, eval_mode
+from harness.vocabulary.tensors import eval_mode
 from harness.vocabulary.undisturbed import deepcopy_model
 
 Act = Callable[[], None]
@@ -108,6 +108,7 @@ def _begin(
 
 def _acts(rehearsal: Rehearsal) -> Iterator[tuple[str, Act]]:
     """Yields the acts in the order of a run, each with the key of the part that it is about."""
+    yield "compact", partial(remove_half, rehearsal)
     yield "saliency", partial(_prune, rehearsal)
     yield "recalibration", partial(_recalibrate, rehearsal)
     for trial in trials(rehearsal):
@@ -148,17 +149,8 @@ def _prune(rehearsal: Rehearsal) -> None:
             return
     if reason:
         rehearsal.leave_out("saliency", reason)
-    rehearsal.state.masks.shrink_to(_every_other_unit(context, rehearsal.state.model))
+    rehearsal.state.masks.shrink_to(every_other_unit(context.units, rehearsal.state.model))
     rehearsal.state.masks.apply_to(rehearsal.state.model)
-
-
-def _every_other_unit(context: RunContext, model: nn.Module) -> Tensors:
-    """Returns masks without scores: of each weight, every other unit stays."""
-    kept = {
-        name: (torch.arange(units.numel(), device=units.device) % 2 == 0).view(units.shape)
-        for name, units in equal_scores(context.units, model).items()
-    }
-    return masks_of(context.units, kept, {})
 
 
 def _recalibrate(rehearsal: Rehearsal) -> None:

@@ -80,7 +80,7 @@ def _candidates(model: nn.Module, groups: Sequence[Group]) -> Iterator[Candidate
             named = {group.name: group for group, _ in parts}
             rows = tuple(_rows(named.values()))
             widths = tuple(_widths(rows, size, tensors))
-            owner = _owner(model, read, widths)
+            owner = _owner(model, read, rows, widths)
             if count > 1 and widths and owner is not None:
                 beside = tuple(dict.fromkeys(_beside(named, owned)))
                 yield Candidate(owner, read, count, rows, widths, tuple(named), beside)
@@ -125,13 +125,25 @@ def _beside(
                     yield other.name
 
 
-def _owner(model: nn.Module, read: Dimension, widths: Iterable[Dimension]) -> str | None:
-    """Returns the innermost module that reads the heads and has a layer that makes them."""
+def _owner(
+    model: nn.Module, read: Dimension, rows: Iterable[Dimension], widths: Iterable[Dimension]
+) -> str | None:
+    """Returns the innermost module that reads the heads and holds all that makes them.
+
+    What other modules of its class hold may lie outside: blocks that share some of their layers.
+    """
     tensors = dict(model.named_parameters())
+    layers, made = (
+        [id(tensors[each.name]) for each in dimensions if each.name in tensors]
+        for dimensions in (widths, rows)
+    )
     path = read.name
     while path:
         path = path.rpartition(".")[0]
-        inside = {id(p) for p in model.get_submodule(path).parameters()}
-        if any(id(tensors[width.name]) in inside for width in widths):
-            return path
+        module = model.get_submodule(path)
+        inside = {id(p) for p in module.parameters()}
+        if not inside.isdisjoint(layers):
+            alike = (m for m in model.modules() if type(m) is type(module))
+            if {id(p) for m in alike for p in m.parameters()}.issuperset(made):
+                return path
     return None

@@ -26,7 +26,8 @@ def inputs_of(
 ) -> dict[str, dict[str, Any]]:
     """Returns the keyword arguments of the first call of each of these modules, in eval mode.
 
-    Modules that are not called, or with arguments that have no names, are left out.
+    Modules that are not called, or with arguments that have no names, are left out. Arguments of
+    other classes than tensors and plain values are None: a cache would change at each call.
     """
     found: dict[str, dict[str, Any]] = {}
     handles = [
@@ -54,8 +55,7 @@ def difference_without(
     cut = kept_indices(groups, kept, all_tensors(model))
     masks = group_masks(groups, kept, dict(model.named_parameters()))
     removed = remove(model, cut, groups, kept, "living")
-    partial = [group for group in groups if group.name in kept]
-    changes = changes_below(model, cut, partial, kept)
+    changes = changes_below(model, cut, groups, kept)
     return first_difference(model, masks, removed, groups, example_input, changes)
 
 
@@ -64,7 +64,7 @@ def runs_without_heads(
 ) -> bool | None:
     """Returns True if the module computes the same with masked as without heads, width whole.
 
-    None if it cannot be told: the module does not run by itself.
+    None if the module does not run by itself, which says nothing.
 
     heads: groups of the heads, whose members are named as in the module.
     call: keyword arguments of the module.
@@ -108,9 +108,16 @@ def _few(group: Group, parts: int) -> Tensor:
 def _noting(found: dict[str, dict[str, Any]], path: str) -> Any:
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if path not in found and (named := _named_arguments(module, args, kwargs)) is not None:
-            found[path] = map_tensors(named, lambda t: t.detach().clone())
+            plain = {name: value if _is_plain(value) else None for name, value in named.items()}
+            found[path] = map_tensors(plain, lambda t: t.detach().clone())
 
     return note
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, Tensor | int | float | str | torch.dtype)
 
 
 def _named_arguments(

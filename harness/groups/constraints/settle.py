@@ -63,18 +63,28 @@ def _tied(
 
     Modules of one class and of the same sizes are tried once.
     """
-    calls = inputs_of(model, [c.owner for c in candidates], example_input) if candidates else {}
-    tried: dict[Any, bool | None] = {}
-    for candidate in candidates:
-        module = model.get_submodule(candidate.owner)
-        heads = [in_module(model, candidate.owner, g) for g in groups if g.name in candidate.groups]
-        sizes = tuple((name, tuple(p.shape)) for name, p in module.named_parameters())
-        places = tuple((group.units, *(m.name for m in group.members)) for group in heads)
-        key = type(module), sizes, places
-        if key not in tried and candidate.owner in calls:
-            tried[key] = runs_without_heads(module, heads, calls[candidate.owner])
-        if tried.get(key) is False:
+    heads = [
+        tuple(in_module(model, c.owner, group) for group in groups if group.name in c.groups)
+        for c in candidates
+    ]
+    keys = [_key(model, *each) for each in zip(candidates, heads, strict=True)]
+    first = {key: at for at, key in reversed(list(enumerate(keys)))}
+    owners = {key: candidates[at].owner for key, at in first.items()}
+    calls = inputs_of(model, tuple(owners.values()), example_input) if owners else {}
+    runs = {
+        key: runs_without_heads(model.get_submodule(owner), heads[first[key]], calls[owner])
+        for key, owner in owners.items()
+        if owner in calls
+    }
+    for candidate, key in zip(candidates, keys, strict=True):
+        if runs.get(key) is False:
             yield candidate
+
+
+def _key(model: nn.Module, candidate: Candidate, heads: Sequence[Group]) -> Any:
+    module = model.get_submodule(candidate.owner)
+    sizes = tuple((name, tuple(p.shape)) for name, p in module.named_parameters())
+    return type(module), sizes, tuple((g.units, *(m.name for m in g.members)) for g in heads)
 
 
 def _joined(
