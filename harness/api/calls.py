@@ -206,7 +206,7 @@ def prune(
     if wide is not model:
         copy_into(model, {name: wide.get_parameter(name).detach() for name in store.masks})
         follow_masks(model, units, store)
-    if end > 0:
+    if end > 0 and not pruner.structure.single_units:
         _warn_of_empty(store.masks, [name for name in units if (counts or {}).get(name) != 0])
     return dict(store.masks)
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
 from harness.experiment.context import RunContext
@@ -86,10 +87,12 @@ class Analysis(Run):
 
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """Measures the curves unless they are complete; see Run.execute."""
+        single = experiment.pruner.structure.single_units
         # A size that the run could not reach must not stop an analysis, which requests none.
         changes: dict[str, Any] = {
             "schedule": OneShot(final=1.0),
-            "allocation": Uniform(),
+            # One that goes with any structure: none of its numbers is used.
+            "allocation": GlobalRanking() if single else Uniform(),
             "prune_at": "after_training" if experiment.starts_trained else "init",
             "gradual": Gradual(),
             "compact": "never",

@@ -13,6 +13,7 @@ from torch import nn
 from whole_runs import SMALL, whole_run
 
 from harness import load
+from harness.run_folder.curve_records import read
 from harness.training.loop import Loop
 
 RUN = (
@@ -75,6 +76,14 @@ def test_blocks_start_retraining_from_rewound_weights(tmp_path) -> None:
     blocks = whole.levels.state.cut.blocks
     assert blocks and not any(name.startswith(blocks) for name in whole.starts[2][1])
     assert whole.record(2, "finetuned").layers[f"{blocks[0]}.one.weight"] == 0
+
+
+def test_each_block_is_pruned_alone_for_its_curve(tmp_path, monkeypatch) -> None:
+    grid = ("sensitivity.grid=[0.5]", "compact=end", "rehearse=false", f"output_dir={tmp_path}")
+    assert run_main(monkeypatch, *RUN, *grid, command="sensitivity") == 0
+    (file,) = tmp_path.glob("single/sensitivity/*/sensitivity.jsonl")
+    kept = {(line.layer.partition(" ")[0], line.density): line.kept for line in read(file)}
+    assert len(kept) == 8 and kept["3.one.weight", 1.0] == 1 and kept["3.one.weight", 0.5] == 0
 
 
 @pytest.mark.parametrize(

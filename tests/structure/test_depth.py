@@ -1,5 +1,7 @@
 """Tests residual blocks: which are found, and that the network without them is the masked one."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import component
@@ -15,6 +17,7 @@ from harness.models.lenet_5 import LeNet5
 from harness.models.resnet_20 import ResNet20
 from harness.structure.depth import Depth
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TEXT, PICTURES = torch.arange(12).view(2, 6), torch.randn(2, 3, 8, 8)
 
 
@@ -127,6 +130,21 @@ def test_the_network_without_blocks_is_the_masked_one_and_has_its_sizes(build, i
     assert parameters_of(model, units).left(counts) == sum(p.numel() for p in small.parameters())
     size = macs_of(model, units, dense.weights, dense.activations)
     assert size.left(counts) == count_macs(small, inputs[:1]).dense
+
+
+def test_a_folder_of_a_network_without_blocks_is_read_with_and_without_the_harness(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from read_compact import read_compact
+
+    model = resnet().eval()
+    masks = harness.prune(model, 0.5, structure="depth", example_input=PICTURES)
+    gone = {name.rpartition(".conv1")[0] for name, mask in masks.items() if not mask.any()} - {""}
+    small = harness.compact(model, masks, PICTURES, folder=tmp_path)
+    for read in (harness.load_compact(tmp_path, resnet()), read_compact(tmp_path, resnet())):
+        assert gone and all(type(read.get_submodule(name)) is nn.Identity for name in gone)
+        assert torch.equal(read.eval()(PICTURES), small.eval()(PICTURES))
 
 
 def test_blocks_and_units_of_groups_go_together() -> None:
