@@ -19,7 +19,7 @@ NO_GPU = "not measured: no GPU of compute capability 8.0 or more"
 def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
     """Returns dense / CSR of an MLP 784-1024-1024-1024-10 at batch 64, and dense over itself.
 
-    Masks are random and the same share of every layer. Outputs were compared by harness.sparse.
+    Masks are random; each layer loses the same fraction. Outputs were compared by harness.sparse.
     """
     passes, rounds = (QUICK_PASSES if quick else PASSES), repeats or REPEATS
     for zeros in ZEROS:

@@ -153,12 +153,19 @@ def gradual(start_from: str = "init", **steps: int) -> dict[str, Any]:
 
 
 def test_seeds_and_lengths_make_no_other_rehearsal_and_all_else_does() -> None:
-    def name(code: str = "", latency: int | None = None, lr: float = 0.1, **changes: Any) -> str:
+    def name(
+        code: str = "",
+        latency: int | None = None,
+        export: tuple[str, ...] = (),
+        lr: float = 0.1,
+        **changes: Any,
+    ) -> str:
         recipe = {"epochs": 3, "optimizer": {"lr": lr}}
         config = {"seed": 0, "training": recipe, "retraining": recipe, "data_sha256": "0"}
         config |= {"gradual": gradual(), "dense_checkpoints": []}
         config |= {"schedule": {"_target_": "one", "final": 0.5}} | changes
-        return rehearsal_hash(config, {"batch_size": latency}, code, {})
+        values = {"latency": {"batch_size": latency}, "export": export}
+        return rehearsal_hash(config, values, code, {})
 
     longer = {"epochs": 9, "optimizer": {"lr": 0.1}}
     schedule = {"_target_": "one", "final": 0.1}
@@ -169,5 +176,6 @@ def test_seeds_and_lengths_make_no_other_rehearsal_and_all_else_does() -> None:
     assert name(gradual=gradual("trained")) != name()  # there is a dense training to rehearse
     assert len({*drawn, name()}) == 2
     others = [name("other"), name(latency=1), name(lr=0.2), name(data_sha256="1"), name(task="x")]
+    others.append(name(export=("onnx",)))
     none = {"epochs": 0, "optimizer": {"lr": 0.1}}
-    assert len({name(), *others, name(schedule={"_target_": "two"}), name(training=none)}) == 8
+    assert len({name(), *others, name(schedule={"_target_": "two"}), name(training=none)}) == 9
