@@ -46,7 +46,7 @@ def residual_blocks(model: nn.Module, example_input: Any) -> tuple[Block, ...]:
     if found:
         other = deepcopy_model(model)
         with torch.no_grad():
-            for name, value in {**random_values(model)}.items():
+            for name, value in random_values(model).items():
                 _tensor(other, name).copy_(value)
         found &= _returning(other, random_inputs(example_input))
     inner = [name for name in found if not any(o.startswith(f"{name}.") for o in found)]

@@ -62,10 +62,10 @@ class WatchedSubject(Workload):
     seconds: list[float] = field(default_factory=list)
 
     def measure(
-        self, model: nn.Module, dense: DenseShaped, macs: Macs, scope: Scope
+        self, model: nn.Module, dense: DenseShaped, macs: Macs, scope: Scope, activations: int
     ) -> dict[str, object]:
         since = time.process_time()
-        result = super().measure(model, dense, macs, scope)
+        result = super().measure(model, dense, macs, scope, activations)
         self.seconds.append(time.process_time() - since)
         return result
 
