@@ -193,5 +193,7 @@ def test_a_density_in_multiply_accumulates_is_of_what_may_go_too() -> None:
 
 @every("structure")
 def test_a_density_of_1_prunes_nothing(structure) -> None:
-    masks = harness.prune(of_all_kinds(), 1.0, structure=structure, example_input=IMAGES)
+    masks = harness.prune(
+        of_all_kinds(residual=True), 1.0, structure=structure, example_input=IMAGES
+    )
     assert all(bool(mask.all()) for mask in masks.values())
