@@ -12,6 +12,7 @@ from harness.allocation.base import Layers, ModelInfo, Unreachable
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.isomorphic import Isomorphic
 from harness.allocation.uniform import Uniform
+from harness.groups.group import topology
 from harness.groups.units import equal_scores
 from harness.pruning.budget import RequestedSize
 from harness.pruning.density import layers_of
@@ -129,6 +130,36 @@ def test_inner_widths_of_all_blocks_are_one_class_and_the_stream_is_another() ->
         classes.setdefault(each.topology, []).append(name)
     assert ["in1.weight", "in2.weight"] in classes.values()
     assert ["conv.weight"] in classes.values()
+
+
+class Swapped(nn.Module):
+    """Has the layers of two blocks registered in another order each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in1, self.norm1 = nn.Linear(1, 6), nn.BatchNorm1d(6)
+        self.norm2, self.in2 = nn.BatchNorm1d(3), nn.Linear(1, 3)
+        self.out1, self.out2 = nn.Linear(6, 2), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = self.norm1(self.in1(x)), self.norm2(self.in2(x))
+        return self.out1(one.relu()) + self.out2(two.relu())  # type: ignore[no-any-return]
+
+
+def test_the_order_of_registration_makes_no_other_class() -> None:
+    found = read(Swapped(), Group(), info=ModelInfo())
+    assert found["in1.weight"].topology == found["in2.weight"].topology
+
+
+def test_classes_of_heads_single_weights_and_blocks() -> None:
+    members = read(chain(), Group())["0.weight"], chain()
+    group = Group().units(members[1], torch.ones(2, 1))["0.weight"].group
+    assert topology(group, members[1]) == members[0].topology
+    assert topology(replace(group, attention="head"), members[1]) != members[0].topology
+    model = nn.Sequential(nn.Conv1d(1, 2, 1), nn.Flatten(), nn.Linear(4, 2), nn.Linear(2, 1))
+    single = Element().units(model, torch.ones(2, 1, 2))
+    classes = [each.topology(model) for each in single.values()]
+    assert classes[0] != classes[1] == classes[2]
 
 
 def test_classes_keep_equal_fractions_and_compete_inside() -> None:

@@ -8,6 +8,7 @@ from simulated import cross_entropy
 from torch import Tensor, nn
 
 from harness.allocation.global_ranking import GlobalRanking
+from harness.groups.pooling import normalized
 from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
@@ -149,6 +150,11 @@ def test_scores_of_groups_are_divided_by_their_mean_or_maximum(normalize, first,
     masks = pruner.propose(model, store, units, size, data).masks
     kept = [int(masks[f"{layer}.bias"].sum()) for layer in (0, 2)]
     assert kept == ([0, 2] if normalize == "none" else [1, 1])
+
+
+@pytest.mark.parametrize("by", ["none", "mean", "max"])
+def test_scores_that_are_all_0_stay(by) -> None:
+    assert normalized(torch.tensor([0.0, -torch.inf, 0.0]), by).tolist() == [0.0, -torch.inf, 0.0]
 
 
 def test_columns_in_another_part_of_a_pruning_order_are_not_scored_in_this_one() -> None:

@@ -82,8 +82,67 @@ def test_queries_are_multiplied_where_the_scale_follows_their_width(model, facto
     assert torch.equal(made.model.k.weight, model.k.weight[::3])
 
 
-def test_queries_and_keys_of_one_layer_are_refused_by_the_proof() -> None:
-    model = Fused().eval()
+def test_values_are_not_multiplied_with_the_queries() -> None:
+    model, inputs = Attention().double().eval(), INPUTS.double()
+    units = Group().units(model, inputs)
+    kept = {name: torch.arange(each.count) % 2 == 0 for name, each in units.items()}
+    assert set(kept) == {"q.weight", "v.weight"}
+    masks = masks_of(units, kept, {})
+    made = compact_with_proof(model, masks, inputs)
+    assert set(made.scales) == {"q.weight", "q.bias"} and made.model.v.out_features == 3
+
+
+class WithValues(Fixed):
+    """Has queries and values in one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.v = nn.Linear(6, 8 + 5), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        made, k = self.q(x), self.k(x)
+        q, v = made.split([k.shape[-1], made.shape[-1] - k.shape[-1]], -1)
+        return self.o(self.weighted(q, k, v))  # type: ignore[no-any-return]
+
+
+class Normed(Attention):
+    """Normalises its queries by a layer that is registered before theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = self._modules
+        self._modules = {"norm": nn.BatchNorm1d(8), **layers}
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.norm(self.q(x).mT).mT
+        return self.o(self.weighted(q, self.k(x), self.v(x)))  # type: ignore[no-any-return]
+
+
+class Both(nn.Module):
+    """Adds what two layers of attention give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fixed, self.other = WithValues(), Attention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fixed(x) + self.other(x)  # type: ignore[no-any-return]
+
+
+def test_a_layer_of_queries_and_values_is_multiplied_for_no_other() -> None:
+    model, inputs = Both().double().eval(), INPUTS.double()
+    units = Group().units(model, inputs)
+    kept = {
+        name: torch.arange(each.count) % (2 if ".q." in name else 1) == 0
+        for name, each in units.items()
+    }
+    made = compact_with_proof(model, masks_of(units, kept, {}), inputs)
+    assert set(made.scales) == {"other.q.weight", "other.q.bias"}
+
+
+@pytest.mark.parametrize("kind", [Fused, Normed])
+def test_queries_of_which_no_layer_can_be_multiplied_are_refused_by_the_proof(kind) -> None:
+    model = kind().eval()
     masks = third(model, INPUTS)
     with pytest.raises(ValueError, match="module=o: its output without the removed units differs"):
         harness.compact(model, masks, INPUTS)

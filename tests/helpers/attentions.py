@@ -53,12 +53,27 @@ class Cached(Free):
         return super().forward(x if cache is None else cache.added(x))
 
 
+class Required(Cached):
+    """Does not run without a cache."""
+
+    def forward(self, x: Tensor, cache: "Cache | None" = None) -> Tensor:
+        assert cache is not None
+        return super().forward(x, cache)
+
+
 class Cache:
     total: Tensor | float = 0.0
 
     def added(self, x: Tensor) -> Tensor:
         self.total = x + self.total
         return self.total
+
+
+class Alone(Free):
+    """Keeps the width of a head only where one head is left."""
+
+    def head_dim(self, width: int) -> int:
+        return self.own if self.num_heads == 1 else width // self.num_heads
 
 
 class Literal(Attention):

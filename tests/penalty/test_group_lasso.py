@@ -113,6 +113,28 @@ def test_the_gradient_is_that_of_the_formula(form) -> None:
         torch.testing.assert_close(parameter.grad, gradient)
 
 
+def test_all_columns_that_read_a_unit_are_its_own() -> None:
+    model = nn.Sequential(nn.Conv1d(1, 2, 1), nn.Flatten(), nn.Linear(4, 1)).double()
+    values = {"0.weight": [1.0, 2.0], "0.bias": [0.0, 0.0], "2.weight": [0.0, 1.0, 2.0, 0.0]}
+    filled(model, values)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    units = Group().units(model, INPUTS.view(1, 1, 2))
+    GroupLasso(strength=1, form="lasso").make_gradient_hook(model, units, {})(0)
+    one, two = math.sqrt(4 / 2), math.sqrt(4 / 8)  # squares 1 + 1 and 4 + 4 of 4 entries each
+    assert gradients(model)["0.weight"] == pytest.approx([one, 2 * two])
+    assert gradients(model)["2.weight"] == pytest.approx([0.0, one, 2 * two, 0.0])
+
+
+def test_squares_of_half_precision_are_added_in_float32() -> None:
+    model = filled(chain(2), {"0.weight": [300.0, 400.0]}).half()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    units = Group().units(model, INPUTS.half())
+    GroupLasso(strength=1, form="lasso").make_gradient_hook(model, units, {})(0)
+    assert gradients(model)["0.weight"] == pytest.approx([math.sqrt(3)] * 2, rel=1e-3)
+
+
 def test_excluded_groups_are_spared() -> None:
     model = filled(chain(2, 2), {"0.weight": [1.0, 2.0], "1.bias": [3.0, 4.0]})
     units = {name: each for name, each in units_of(model).items() if name != "1.weight"}

@@ -8,7 +8,7 @@ from conftest import component
 from torch import Tensor, nn
 
 import harness
-from harness.groups.blocks import residual_blocks
+from harness.groups.blocks import masked_blocks, residual_blocks, without_blocks
 from harness.groups.network_size import macs_of, parameters_of
 from harness.groups.units import masks_of
 from harness.metrics.macs import count_macs
@@ -44,6 +44,24 @@ class Behind(Branch):
 class Dropped(Branch):
     def forward(self, x: Tensor) -> Tensor:
         return self.drop(x + self.branch(x))  # type: ignore[no-any-return]
+
+
+class OnlyTraining(Branch):
+    """Gives its input back in train mode alone, when its parameters are 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.branch(x) + (x if self.training else 0)
+
+
+class Twice(nn.Module):
+    """Calls a module with positive numbers, then with negative ones, then with positive ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Behind(4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(self.block(-self.block(x.relu())))  # type: ignore[no-any-return]
 
 
 class Scaled(Branch):
@@ -85,6 +103,7 @@ def transformer() -> nn.Module:
         ([Branch(4, 6), Scaled(4, 3), Dropped(4, 3), Branch(4, 4)], ["1", "4"]),
         ([nn.Sequential(Branch(4, 6), Branch(4, 6))], ["1.0", "1.1"]),
         ([nn.Conv2d(4, 4, 1), nn.Identity(), Branch(4, 5)], ["3"]),
+        ([OnlyTraining(4, 6), Twice()], []),
     ],
 )
 def test_a_block_gives_its_input_back_where_its_parameters_are_0(blocks, found) -> None:
@@ -101,6 +120,9 @@ def test_blocks_that_a_network_cannot_do_without_stay() -> None:
     assert why["1.block"] == "the model fails without it ('Identity' object has no attribute 'one')"
     assert why["1.other"] == "" and "is used outside as 3.two.weight" in why["2"]
     assert list(Depth().units(model, PICTURES)) == ["1.other.one.weight"]
+    masks = {n: torch.zeros_like(p, dtype=torch.bool) for n, p in model[1].named_parameters("1")}
+    assert masked_blocks(model, masks, PICTURES) == ("1.other",)
+    assert not without_blocks(model.eval(), ["1.other"])[1].other.training
 
 
 def test_blocks_of_shipped_models() -> None:

@@ -39,7 +39,9 @@ def _one_side(model: nn.Module, group: Group) -> list[Member]:
     read = any(member.role == "input" for member in group.members)
     if group.attention != "width" or read or len(set(layers)) < 2:
         return []
+    if not isinstance(model.get_submodule(layers[0]), nn.Linear):
+        return []
     own = [m for m, layer in zip(group.members, layers, strict=True) if layer == layers[0]]
     sizes = [model.get_parameter(member.name).shape[member.dim] for member in own]
     whole = all(m.indices.numel() == size for m, size in zip(own, sizes, strict=True))
-    return own if whole and isinstance(model.get_submodule(layers[0]), nn.Linear) else []
+    return own if whole else []

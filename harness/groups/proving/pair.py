@@ -20,7 +20,10 @@ from harness.vocabulary.tensors import Tensors, all_tensors, clone_tensors
 from harness.vocabulary.undisturbed import preserve_model, uncompiled
 
 # What a model raises that is called with other inputs than it expects.
-REFUSALS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError)
+REFUSALS = (
+    RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError,
+    ArithmeticError,
+)  # fmt: skip
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
