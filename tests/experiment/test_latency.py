@@ -1,4 +1,4 @@
-"""Measured latency: the stopwatch, and what a run notes with it."""
+"""Measured latency: what a run notes of it."""
 
 import json
 from dataclasses import replace
@@ -21,45 +21,7 @@ from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
-from harness.metrics.latency import Latency, Stopwatch
-
-
-class Clock:
-    """Each step takes what it says."""
-
-    def __init__(self, *seconds: float) -> None:
-        self.now, self.steps = 0.0, iter(seconds)
-
-    def __call__(self) -> float:
-        return self.now
-
-    def step(self) -> None:
-        self.now += next(self.steps)
-
-
-def test_the_first_steps_warm_up_and_the_others_are_timed() -> None:
-    clock = Clock(9, 9, 1, 2, 3, 4, 5)
-    watch = Stopwatch(clock.step, repeats=5, warm_up=2, clock=clock)
-    assert watch.run_for(1000)
-    assert watch.seconds == [1, 2, 3, 4, 5]
-    assert watch.quartiles() == (2, 3, 4)
-
-
-def test_a_sitting_ends_after_its_time_and_the_next_one_goes_on() -> None:
-    clock = Clock(9, 1, 1, 1, 1)
-    watch = Stopwatch(clock.step, repeats=4, warm_up=1, clock=clock)
-    sittings = []
-    while not watch.run_for(2):
-        sittings.append(list(watch.seconds))
-    assert sittings == [[], [1, 1]]
-    assert watch.seconds == [1, 1, 1, 1]
-
-
-def test_one_step_is_its_own_quartiles() -> None:
-    clock = Clock(3)
-    watch = Stopwatch(clock.step, repeats=1, clock=clock)
-    assert watch.run_for(0)
-    assert watch.quartiles() == (3, 3, 3)
+from harness.metrics.latency import Latency
 
 
 @cases(

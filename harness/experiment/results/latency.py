@@ -8,7 +8,8 @@ from torch import nn
 
 from harness.experiment.context import RunContext
 from harness.experiment.state import RunState, without_pruned_units
-from harness.metrics.latency import Latency, Stopwatch
+from harness.metrics.latency import Latency
+from harness.metrics.stopwatch import Stopwatch, quartiles
 from harness.run_folder.environment import device_name
 from harness.run_folder.sinks import RunSink
 from harness.system.names import printable
@@ -66,7 +67,7 @@ def _stopwatch(context: RunContext, model: nn.Module, latency: Latency) -> Stopw
             torch.cuda.synchronize(device)
 
     inputs = next(iter(train.batches([indices])))[0]
-    return Stopwatch(forward, latency.repeats, latency.warm_up)
+    return Stopwatch({"model": forward}, latency.repeats, latency.warm_up)
 
 
 def _measure_some(watch: Stopwatch) -> tuple[bool, str]:
@@ -93,5 +94,5 @@ def _conditions(context: RunContext, model: nn.Module, latency: Latency) -> dict
 
 
 def _milliseconds(watch: Stopwatch) -> dict[str, float]:
-    low, median, high = (round(1000 * seconds, 4) for seconds in watch.quartiles())
+    low, median, high = (round(1000 * seconds, 4) for seconds in quartiles(watch.seconds["model"]))
     return {"milliseconds_median": median, "milliseconds_low": low, "milliseconds_high": high}
