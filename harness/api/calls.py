@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,7 +22,7 @@ from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import PruningProgress
 from harness.pruning.removal.living import follow_masks, norms_restored_after_errors
 from harness.pruning.rounds import Rounds
-from harness.run_folder.export import has_compact, load_exported, read_exported
+from harness.run_folder.export import check_pruned, has_compact, load_exported, read_exported
 from harness.run_folder.outcome import COMPACT, CONFIG
 from harness.run_folder.records import no_weight_left
 from harness.saliency.base import Saliency
@@ -62,7 +61,8 @@ def load(
     if not dense and has_compact(folder):
         compact = read_compact((folder / COMPACT[0]).parent)
         model, masks = fill(model, compact), compact.cut.slice(exported.masks)
-        exported = replace(exported, state=compact.state, masks=masks, living_norms={})
+        check_pruned(model, masks)
+        return model.eval(), masks
     load_exported(model, exported)
     return model.eval(), exported.masks
 

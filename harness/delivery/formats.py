@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from harness.delivery import onnx_file, torch_export_file
+from harness.delivery.compared import differences, outputs_of
 from harness.delivery.quiet import quiet
-from harness.groups.proving.differences import relative_error
-from harness.groups.proving.pair import call_model
 from harness.run_folder.outcome import EXPORTS
 from harness.system.atomic_files import write_atomic, writing
-from harness.vocabulary.nested import iter_tensors
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.undisturbed import deepcopy_model
 
 FormatName = Literal["onnx", "torch_export"]
@@ -106,34 +105,28 @@ def _trace(model: nn.Module, inputs: Any) -> ExportedProgram:
     except Exception as error:  # whatever the code of a model raises while it is traced
         raise ValueError(
             f"export: torch.export cannot trace {type(model).__name__} with a batch of any size "
-            f"({first_line(error)}); change its forward, or leave export empty"
+            f"({type(error).__name__}: {first_line(error)}); change its forward, or leave export "
+            "empty"
         ) from error
 
 
 def _compare(name: str, model: nn.Module, inputs: Any, run: Run) -> None:
     for size in (1, 2, 3):
         batch = _resized(inputs, size)
-        with torch.no_grad():
-            expected = list(iter_tensors(call_model(model, batch)))
+        expected = outputs_of(model, batch)
         try:
             found = run(batch)
         except Exception as error:  # a runtime may raise anything
             raise ValueError(
-                f"export={name}: its file fails with a batch of {size} ({first_line(error)})"
+                f"export={name}: its file fails with a batch of {size} "
+                f"({type(error).__name__}: {first_line(error)})"
             ) from error
-        pairs = zip(found, expected, strict=True)
-        worst = max((relative_error(one.double(), two.double()) for one, two in pairs), default=0)
+        worst = max(differences(found, expected), default=0)
         if not worst <= TOLERANCE:
             raise ValueError(
                 f"export={name}: its outputs differ from the model's by {worst:.0e} x their "
                 f"maximum with a batch of {size}; at most {TOLERANCE:.0e} is rounding"
             )
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message that is not empty, with the error's kind."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def _resized(inputs: Any, size: int) -> Any:

@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 
 from harness.delivery.quiet import quiet
 from harness.extras import check_extra
+from harness.vocabulary.given.errors import first_line
 
 OPERATOR = re.compile(r"OpOverload\(op='([\w.]+)'|No ONNX function found for .*?(aten[\w.:]+)")
 
@@ -41,7 +42,7 @@ def write(program: ExportedProgram, names: list[str], path: Path) -> None:
             )  # fmt: skip
     except Exception as error:  # its own kinds are not public
         found = OPERATOR.search(str(error))
-        which = f"the operator {found[1] or found[2]}" if found else str(error).splitlines()[0]
+        which = f"the operator {found[1] or found[2]}" if found else first_line(error)
         raise ValueError(
             f"export=onnx: ONNX cannot express {which}; replace it in the model, or use "
             "export=[torch_export]"

@@ -6,9 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from harness.groups.proving.differences import relative_error
-from harness.groups.proving.pair import call_model
-from harness.vocabulary.nested import iter_tensors
+from harness.delivery.compared import differences, outputs_of
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.tensors import Tensors
 from harness.vocabulary.undisturbed import deepcopy_model
 
@@ -122,20 +121,17 @@ def _converted(name: str, layer: Any, layout: Layout) -> nn.Module:
     return layer  # type: ignore[no-any-return]
 
 
-@torch.no_grad()
 def _compare(sparse: nn.Module, masked: nn.Module, example_input: Any, layout: Layout) -> None:
-    expected = list(iter_tensors(call_model(masked, example_input)))
+    expected = outputs_of(masked, example_input)
     try:
-        found = list(iter_tensors(call_model(sparse, example_input)))
+        found = outputs_of(sparse, example_input)
     except (RuntimeError, AttributeError, TypeError) as error:  # of a layout or a weight
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"layout={layout}: {type(masked).__name__} fails with sparse weights ({line}); use "
-            "another dtype or layout"
+            f"layout={layout}: {type(masked).__name__} fails with sparse weights "
+            f"({first_line(error)}); use another dtype or layout"
         ) from error
-    for one, two in zip(found, expected, strict=True):
-        worst = relative_error(one.double(), two.double())
-        if not worst <= TOLERANCE.get(two.dtype, HALF):
+    for worst, output in zip(differences(found, expected), expected, strict=True):
+        if not worst <= TOLERANCE.get(output.dtype, HALF):
             raise ValueError(
                 f"layout={layout}: outputs differ from those of the masked model by {worst:.0e} x "
                 "their maximum; the model reads weights in another way than its linear layers do"

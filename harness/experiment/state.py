@@ -10,6 +10,7 @@ from harness.experiment.context import RunContext
 from harness.experiment.workload import DenseShaped
 from harness.groups.compact import Compacted
 from harness.groups.network_size import products_left
+from harness.groups.units import RemovableUnits
 from harness.model_state.whole_state import load_into, whole_state
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
@@ -159,17 +160,22 @@ def macs_left(context: RunContext, state: RunState) -> int:
 def measure(context: RunContext, state: RunState) -> tuple[dict[str, object], Tensors]:
     """Returns the model's size and accuracy, by the record's field names, and its dense masks."""
     dense = in_dense_shapes(context, state)
-    left = activations_left(context, dense.masks)
+    weights = {name: p.detach() for name, p in dense.model.named_parameters()}
+    left = activations_left(context, weights)
     sizes = context.macs, context.scope, left
     return context.workload.measure(state.model, dense, *sizes), own_masks(context, dense)
 
 
-def activations_left(context: RunContext, masks: Tensors) -> int:
+def activations_left(context: RunContext, left: Tensors) -> int:
     """Returns the multiply-accumulates of products of two activations that are left.
 
-    masks: in dense shapes.
+    left: masks, or the weights themselves, in dense shapes.
     """
-    kept = {name: int(each.alive(masks).sum()) for name, each in context.units.items()}
+    kept = {
+        name: int(each.alive(left).sum())
+        for name, each in context.units.items()
+        if isinstance(each, RemovableUnits)
+    }
     return products_left(context.units, kept, context.macs.activations)
 
 

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from harness.groups.proving.pair import REFUSALS, call_model
 from harness.groups.proving.values import random_inputs, random_values
 from harness.groups.tracing.traceable import traceable, writable
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.nested import map_tensors
 from harness.vocabulary.tensors import Tensors, fixed_mode
 from harness.vocabulary.undisturbed import deepcopy_model
@@ -162,8 +163,7 @@ def _fails_without(model: nn.Module, names: list[str], example_input: Any) -> st
         with traceable(smaller), fixed_mode(smaller, False), torch.no_grad():
             call_model(smaller, map_tensors(example_input, writable))
     except REFUSALS as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        return f"the model fails without it ({line})"
+        return f"the model fails without it ({first_line(error)})"
     return ""
 
 

@@ -4,7 +4,7 @@ import inspect
 import io
 import logging
 import warnings
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, cached_property, partial
 from types import FunctionType, GeneratorType, MethodType, ModuleType
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from harness.model_state.class_code import is_own, named_globals
+from harness.model_state.class_code import is_own, named_globals, slot_names
 from harness.model_state.contents import CONTAINERS, ITEM, Contents, ordered
 from harness.vocabulary.tensors import has_extra_state
 
@@ -230,7 +230,7 @@ def _of_class(kind: type) -> Iterator[tuple[str, object]]:
 def _members(owner: object) -> dict[str, Any]:
     """Returns attributes, also of slots, but none that is computed from other attributes."""
     kind: Any = type(owner)
-    members = {key: getattr(owner, key) for key in _slots(kind) if hasattr(owner, key)}
+    members = {key: getattr(owner, key) for key in slot_names(kind) if hasattr(owner, key)}
     members |= getattr(owner, "__dict__", {})
     registered = owner._parameters if isinstance(owner, nn.Module) else {}
     hidden = OF_TORCH if isinstance(owner, nn.Module) else frozenset[str]()
@@ -243,10 +243,3 @@ def _members(owner: object) -> dict[str, Any]:
         and not isinstance(getattr(kind, key, None), cached_property)
         and not any(key + end in registered for end in ORIGINALS)
     }
-
-
-@cache
-def _slots(kind: Hashable) -> list[str]:
-    declared = [vars(base).get("__slots__", ()) for base in getattr(kind, "__mro__", ())]
-    names = [name for slots in declared for name in ([slots] if isinstance(slots, str) else slots)]
-    return [name for name in names if name not in ("__dict__", "__weakref__")]

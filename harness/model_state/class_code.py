@@ -111,3 +111,11 @@ def _within(code: CodeType | None) -> Iterator[CodeType]:
         yield code
         for inner in code.co_consts:
             yield from _within(inner)
+
+
+@cache
+def slot_names(kind: Hashable) -> list[str]:
+    """Returns the names that a class and its bases declare in __slots__."""
+    declared = [vars(base).get("__slots__", ()) for base in getattr(kind, "__mro__", ())]
+    names = [name for slots in declared for name in ([slots] if isinstance(slots, str) else slots)]
+    return [name for name in names if name not in ("__dict__", "__weakref__")]

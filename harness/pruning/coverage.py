@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from harness.groups.units import RemovableUnits, Units, weights_of
 from harness.pruning.graph.graph import Graph, graph_of
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.tensors import TABLES, preserve_parameters, prunable_layers
 
 LOG = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ def _used_in_training(model: nn.Module, sample: Tensor) -> tuple[set[str], str |
             with preserve_parameters(model):
                 graph = graph_of(model, inputs, training=True)
         except Exception as error:  # a user's forward may raise anything
-            failure = failure or f"{type(error).__name__}: {error}".splitlines()[0]
+            failure = failure or f"{type(error).__name__}: {first_line(error)}"
         else:
             return set(graph.order), None
     return set(), failure

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.run_folder import records
 from harness.run_folder.identity import Config
-from harness.system.json_schema import JsonSchema, parse_json, replace_non_finite
+from harness.system.json_schema import JsonSchema, parse_json, refuse_constant, replace_non_finite
 
 FILE = "sensitivity.jsonl"
 SCHEMA = 1
@@ -66,7 +66,7 @@ def read(path: Path) -> list[Sensitivity]:
 
 def _parse(where: str, line: str) -> Sensitivity:
     try:
-        row: Any = parse_json(line, parse_constant=records.refuse_constant)
+        row: Any = parse_json(line, parse_constant=refuse_constant)
     except ValueError as error:
         raise ValueError(f"{where} is not JSON ({error}); redo the analysis") from error
     records.check_schema(where, row, SCHEMA)

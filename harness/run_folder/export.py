@@ -115,12 +115,21 @@ def load_exported(model: nn.Module, exported: ExportedModel) -> None:
         ValueError: state or masks belong to another model.
     """
     load_in_stored_dtype(model, exported.state)
-    check_masks(model, exported.masks)
-    for name, mask in exported.masks.items():
+    check_pruned(model, exported.masks)
+    add_living_norms(model, exported.living_norms)
+
+
+def check_pruned(model: nn.Module, masks: Tensors) -> None:
+    """Checks that masks are of this model, whose weights are 0 where they prune.
+
+    Raises:
+        ValueError: a mask belongs to another model, or a weight is not 0 there.
+    """
+    check_masks(model, masks)
+    for name, mask in masks.items():
         alive = int(model.get_parameter(name).detach()[~mask].count_nonzero())
         if alive:
             raise ValueError(
                 f"{name} has {alive} weights that are not 0 where its mask prunes them; "
                 f"{MODEL} and {MASKS} are of different models; run again with rerun=always"
             )
-    add_living_norms(model, exported.living_norms)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.system.json_schema import JsonSchema, parse_json, replace_non_finite
+from harness.system.json_schema import JsonSchema, parse_json, refuse_constant, replace_non_finite
 
 # The schema of a line; CHANGELOG.md says what a new one changes.
 SCHEMA = 1
@@ -242,11 +242,6 @@ def check_schema(where: str, row: Any, known: int) -> None:
         )
     if type(schema) is not int or schema != known:
         raise ValueError(f"{where}: schema={schema}, but {reader} schema={known}; redo the run")
-
-
-def refuse_constant(word: str) -> None:
-    """Raises ValueError; json calls it for NaN and Infinity."""
-    raise ValueError(f"{word} is no number")
 
 
 _TYPED = JsonSchema(Record, FRACTIONS)

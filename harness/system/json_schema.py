@@ -22,6 +22,11 @@ def parse_json(text: str | bytes, parse_constant: Callable[[str], Any] | None = 
         raise ValueError("it is nested too deeply") from None
 
 
+def refuse_constant(word: str) -> None:
+    """Raises ValueError; json calls it for NaN and Infinity."""
+    raise ValueError(f"{word} is no number")
+
+
 def replace_non_finite(value: Any) -> Any:
     """Returns the value with None for each number that is not finite, which JSON cannot hold.
 

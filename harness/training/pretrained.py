@@ -17,6 +17,7 @@ from harness.model_state.unwrapped import unwrap
 from harness.model_state.usable import check_usable
 from harness.model_state.whole_state import EXTRA, load_into, whole_state
 from harness.vocabulary.finite import is_finite
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.tensors import Tensors
 
 LOG = logging.getLogger(__name__)
@@ -188,5 +189,5 @@ def _reason(error: Exception) -> str:
             "model.state_dict() alone with torch.save"
         )
     if isinstance(error, ValueError | OSError | RuntimeError | safetensors.SafetensorError):
-        return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+        return first_line(error)
     return "it holds no state dict of tensors"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.tensors import preserve_buffers
 
@@ -59,6 +60,6 @@ def deepcopy_model(model: nn.Module, replaced: Mapping[int, Tensor] | None = Non
         return copy.deepcopy(model, {**memo, **(replaced or {})})
     except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"{type(model).__name__} cannot be copied ({str(error).splitlines()[0]}); let its "
+            f"{type(model).__name__} cannot be copied ({first_line(error)}); let its "
             "modules keep nothing of a forward pass, or detach it"
         ) from error

@@ -77,3 +77,15 @@ def test_passes_over_operators_run_a_compiled_model_as_it_is_written(caplog) -> 
     assert frames == [] and not caplog.records
     model(inputs)
     assert len(frames) == 1
+
+
+class Uncopied:
+    def __deepcopy__(self, memo: object) -> None:
+        raise TypeError
+
+
+def test_a_copy_that_fails_without_a_message_is_refused_by_the_kind_of_error() -> None:
+    model = nn.Linear(1, 1)
+    model.held = Uncopied()
+    with pytest.raises(ValueError, match=r"Linear cannot be copied \(TypeError\)"):
+        deepcopy_model(model)

@@ -18,6 +18,7 @@ from harness.task.shared.sums import FEW, TRIES, Totals, check_sums
 from harness.training.batching import micro_batches
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.given.batches import explain_input_errors
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.tensors import eval_mode
 from harness.vocabulary.undisturbed import preserve_model
 
@@ -70,10 +71,9 @@ def _outputs(model: nn.Module, inputs: Tensor) -> Any:
             f for f in frames if f.filename != __file__ and "torch" not in Path(f.filename).parts
         ]
         place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
-        text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"{type(model).__name__} fails on the data's inputs {tuple(inputs.shape)} "
-            f"{inputs.dtype}: {text}{place}; let build make a "
+            f"{inputs.dtype}: {first_line(error)}{place}; let build make a "
             "model for the shape that it is given"
         ) from error
 

@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from harness.groups.layers.sizes import LAYERS
 from harness.groups.proving.differences import Difference, Layouts
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.nested import iter_tensors
 
 OUTPUT = "the network's output"
@@ -91,9 +92,10 @@ def compare_calls(
         except Difference:
             raise
         except Exception as error:
-            line = (str(error).splitlines() or [type(error).__name__])[0]
             where = at.running[-1] if at.running else ""
-            raise Difference((at.equal, at.begun), where, float("inf"), line) from error
+            raise Difference(
+                (at.equal, at.begun), where, float("inf"), first_line(error)
+            ) from error
     check(OUTPUT, output)
     return at.worst
 

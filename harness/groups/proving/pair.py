@@ -15,6 +15,7 @@ from harness.groups.proving.differences import Difference, Layouts, relative_err
 from harness.groups.proving.draws import RandomOff
 from harness.groups.proving.values import random_inputs, random_values, widened
 from harness.groups.removal import Removed, copy_model, slice_tensor
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.nested import map_tensors
 from harness.vocabulary.tensors import Tensors, all_tensors, clone_tensors
 from harness.vocabulary.undisturbed import preserve_model, uncompiled
@@ -39,7 +40,7 @@ def open_pair(
     Raises:
         ValueError: the model cannot be called with the example input.
     """
-    problem: Exception | None = None
+    problem = Exception()
     for dtype in TOLERANCES:
         try:
             pair = _make_pair(model, masks, removed, groups, example_input, dtype)
@@ -55,12 +56,11 @@ def open_pair(
     raise ValueError(refused_input(model, problem))
 
 
-def refused_input(model: nn.Module, error: Exception | None, mode: str = "eval") -> str:
+def refused_input(model: nn.Module, error: Exception, mode: str = "eval") -> str:
     """Returns the message for an example input with which a model fails."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
     return (
-        f"example_input: {type(model).__name__} fails with it in {mode} mode ({line}); give a "
-        "batch of at least two inputs as in training"
+        f"example_input: {type(model).__name__} fails with it in {mode} mode "
+        f"({first_line(error)}); give a batch of at least two inputs as in training"
     )
 
 

@@ -132,17 +132,20 @@ def without_pruned_units(
     blocks = masked_blocks(model, masks, sample)
     groups = groups_of(without_blocks(model, blocks), sample)
     made = compact_model(model, masks, groups, sample, norms, blocks)
-    compare(
-        {
-            f"{name}, {dim}": indices
-            for name, dims in made.kept_indices.items()
-            for dim, indices in enumerate(dims)
-            if indices is not None
-        },
-        "the kept indices of the model",
-    )
+    compare(_removed_of(made), "what is removed of the model")
     _log(model, made)
     return made
+
+
+def _removed_of(made: Compacted) -> Tensors:
+    """Returns the kept indices of each dimension, and a number for each removed block."""
+    indices = {
+        f"{name}, {dim}": left
+        for name, dims in made.kept_indices.items()
+        for dim, left in enumerate(dims)
+        if left is not None
+    }
+    return indices | {f"the block {name}": torch.zeros(1) for name in made.blocks}
 
 
 def _log(model: nn.Module, made: Compacted) -> None:

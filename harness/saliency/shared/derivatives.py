@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.tensors import Tensors
 
 
@@ -33,7 +34,7 @@ def gradients_of(
         if "checkpoint" not in str(error).lower():
             raise
         raise ValueError(
-            f"a checkpoint in the forward refuses autograd.grad ({str(error).splitlines()[0]})"
+            f"a checkpoint in the forward refuses autograd.grad ({first_line(error)})"
             "; use torch.utils.checkpoint there with use_reentrant=False, or call the part itself"
         ) from error
     return dict(zip(parameters, gradients, strict=True))

@@ -15,6 +15,7 @@ from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.finite import is_finite
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.recomputation import differentiable_checkpoints
 from harness.vocabulary.tensors import Tensors, eval_mode, prunable_layers
 from harness.vocabulary.undisturbed import deepcopy_model
@@ -74,7 +75,7 @@ def explain_dtype_errors(model: nn.Module, whole: nn.Module) -> Iterator[None]:
             raise
         raise ValueError(
             f"{type(model).__name__} holds half precision, so a copy of it in float32 is scored, "
-            f"and its forward casts to another dtype ({str(error).splitlines()[0]}); cast to the "
+            f"and its forward casts to another dtype ({first_line(error)}); cast to the "
             "dtype of the weights there (x.to(self.weight.dtype)), or give model.float()"
         ) from error
 
