@@ -49,11 +49,17 @@ def write(program: ExportedProgram, names: list[str], path: Path) -> None:
         ) from error
 
 
-def read(path: Path) -> Callable[[Any], list[Tensor]]:
+def read(path: Path, threads: int = 0) -> Callable[[Any], list[Tensor]]:
+    """Returns a function that runs a file on the CPU.
+
+    threads: intra-op threads; 0: as many as onnxruntime chooses.
+    """
     check()
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 
     def run(inputs: Any) -> list[Tensor]:

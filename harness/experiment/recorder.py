@@ -118,9 +118,9 @@ class Recorder:
         return LevelSaver(self, level, hooks_state, gradient_hook) if ready else None
 
     def measure_latency(self) -> None:
-        """Measures the forward pass of the model, if the newest record is a result."""
+        """Measures the speed of the model, if the newest record is a result."""
         latency, stage = self.latency, _stage_of(self.state.found_records[-1]["record"])
-        if latency and latency.batch_size is not None and self._is_result(**stage):
+        if latency and latency.batch_sizes and self._is_result(**stage):
             measure_latency(self.context, self.state, latency, self.sink, stage)
 
     def _is_result(self, level: int, stage: str) -> bool:

@@ -1,10 +1,12 @@
 """Runs passes through a model without changing it, and copies models."""
 
 import copy
+import random
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,18 @@ def uncompiled() -> Iterator[None]:
         return
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+@contextmanager
+def preserve_random_streams(device: torch.device) -> Iterator[None]:
+    """Restores the random streams of Python, NumPy and torch, and of this device, afterwards."""
+    streams, numpy_state = random.getstate(), numpy.random.get_state()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(streams)
+        numpy.random.set_state(numpy_state)
 
 
 @contextmanager

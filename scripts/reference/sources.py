@@ -5,7 +5,7 @@ import copy
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import get_args, get_origin
+from typing import Annotated, get_args, get_origin
 
 from harness.launch.config.declarations import (
     annotations,
@@ -52,7 +52,8 @@ def fields_of(target: str) -> dict[str, Field]:
 def _kind(annotation: ast.expr, hint: object) -> str:
     if choices_of(hint):
         return "text or null" if matches(None, hint) else "text"
-    if get_origin(hint) in LISTS and choices_of(get_args(hint)[0]):
+    listed = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if get_origin(listed) in LISTS and choices_of(get_args(listed)[0]):
         return "list of text"
     return spoken(ast.unparse(_Bare().visit(copy.deepcopy(annotation))))
 

@@ -44,7 +44,7 @@ def test_names_of_files_in_the_code_are_on_the_page() -> None:
 @cases("command", "run", "sensitivity")
 def test_files_that_a_run_leaves_are_on_the_page(command, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    given = (*TINY, "training.epochs=1", "tracking=tensorboard", "latency.batch_size=4")
+    given = (*TINY, "training.epochs=1", "tracking=tensorboard", "latency.batch_sizes=[4]")
     assert run_main(monkeypatch, *given, command=command) == 0
     assert [file.name for file in tmp_path.iterdir()] == ["runs"]
     assert len(list(tmp_path.rglob("*"))) > 10 and unnamed(tmp_path / "runs") == []

@@ -1,10 +1,13 @@
 """Measured latency: what a run notes of it."""
 
 import json
+import random
+import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy
 import pytest
 import torch
 from command import TINY, only_run, records_of, run_main
@@ -16,19 +19,26 @@ from silent import ME, Silent
 from torch import Tensor, nn
 from whole_runs import SMALL, TWO_LEVELS
 
+from harness import extras
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.metrics.latency import Latency
+from harness.system.hardware import cpu_model
+from harness.system.signals import Stopped
 
 
 @cases(
     "wrong, said",
-    ({"batch_size": 0}, "batch_size must be a whole number in [1, 65536] or null, got 0"),
-    ({"batch_size": "64"}, "batch_size must be a whole number in [1, 65536] or null, got '64'"),
-    ({"batch_size": True}, "batch_size must be a whole number in [1, 65536] or null, got True"),
+    ({"batch_sizes": 1}, "batch_sizes must be a list of whole numbers in [1, 65536], got 1"),
+    ({"batch_sizes": [0]}, "batch_sizes must be a list of whole numbers in [1, 65536], got [0]"),
+    ({"batch_sizes": [True]}, "batch_sizes must be a list of whole numbers in [1, 65536], got [T"),
+    ({"runtimes": []}, "runtimes must be a list of one of eager, compile, onnxruntime, not empty"),
+    ({"runtimes": ["jit"]}, "runtimes must be a list of one of eager, compile, onnxruntime, not"),
+    ({"dtypes": ["int8"]}, "dtypes must be a list of one of float64, float32, bfloat16, float16,"),
+    ({"threads": [0]}, "threads must be a list of whole numbers in [1, 1024], got [0]"),
     ({"repeats": 0}, "repeats must be a whole number in [1, 1000000], got 0"),
     ({"repeats": None}, "repeats must be a whole number in [1, 1000000], got None"),
     ({"warm_up": -1}, "warm_up must be a whole number in [0, 1000000], got -1"),
@@ -37,16 +47,37 @@ from harness.metrics.latency import Latency
 def test_wrong_values_are_refused_by_name(wrong, said) -> None:
     with pytest.raises(ValueError) as refused:
         Latency(**wrong)
-    assert str(refused.value) == said
+    assert str(refused.value).startswith(said)
 
 
-def test_a_wrong_value_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys) -> None:
-    assert run_main(monkeypatch, *TINY, f"output_dir={tmp_path}/runs", "latency.batch_size=0") == 2
-    assert (
-        "latency.batch_size must be a whole number in [1, 65536] or null, got 0"
-        in capsys.readouterr().err
-    )
+@cases("wrong", "batch_sizes=[0]", "runtimes=[jit]", "dtypes=[int8]")
+def test_a_wrong_value_is_refused_before_anything_is_written(
+    wrong, tmp_path, monkeypatch, capsys
+) -> None:
+    assert run_main(monkeypatch, *TINY, f"output_dir={tmp_path}/runs", f"latency.{wrong}") == 2
+    assert f"latency.{wrong.partition('=')[0]} must be a list of " in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_onnxruntime_that_is_missing_is_refused_with_the_command_that_brings_it(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if "onnx" in name else name)
+    asked = ("latency.batch_sizes=[1]", "latency.runtimes=[eager,onnxruntime]")
+    assert run_main(monkeypatch, *TINY, f"output_dir={tmp_path}/runs", *asked) == 2
+    said = "latency.runtimes=[onnxruntime] needs onnx, onnxruntime, onnxscript: pip install "
+    assert said + "'pruning-harness[export]'" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    Latency(runtimes=("onnxruntime",))  # nothing is measured
+
+
+def test_every_combination_is_measured_once_in_the_runs_own_dtype_and_threads_if_none_is_named():
+    own = Latency(batch_sizes=(1, 64, 1)).conditions("float32", 4)
+    assert [*own] == [("eager", 1, "float32", 4), ("eager", 64, "float32", 4)]
+    asked = Latency((8,), ("eager", "compile"), ("bfloat16",), (1, 2)).conditions("float32", 4)
+    assert [*asked] == [
+        (runtime, 8, "bfloat16", threads) for runtime in ("eager", "compile") for threads in (1, 2)
+    ]
 
 
 def timings(runs: Path) -> list[dict[str, Any]]:
@@ -59,12 +90,13 @@ def latencies(runs: Path) -> list[dict[str, Any]]:
 
 
 GEOMETRIC = ("schedule=geometric", "schedule.levels=2", "model.batch_norm=true")
-MEASURED = ("latency.batch_size=32", "latency.repeats=3")
+MEASURED = ("latency.batch_sizes=[32]", "latency.repeats=3")
 
 
 @cases("count", 1, 2)
 def test_each_result_is_measured_once_and_no_record_changes(tmp_path, count) -> None:
-    for name, more in (("plain", ()), ("measured", MEASURED)):
+    several = ("latency.batch_sizes=[1,32]", "latency.threads=[3]", "latency.repeats=3")
+    for name, more in (("plain", ()), ("measured", several)):
         asked = (*TINY, *GEOMETRIC, *more, "data.train=516", f"output_dir={tmp_path / name}")
         done = harness_on_ranks(count, *asked)
         assert done.returncode == 0, done.stderr
@@ -74,13 +106,16 @@ def test_each_result_is_measured_once_and_no_record_changes(tmp_path, count) -> 
     assert (one / "records.jsonl").read_bytes() == (other / "records.jsonl").read_bytes()
     assert latencies(tmp_path / "plain") == []
     found = latencies(tmp_path / "measured")
-    places = [(line["level"], line["stage"]) for line in found]
-    assert places == [(0, "dense"), (1, "finetuned"), (2, "finetuned")]
+    places = [(line["level"], line["stage"], line["batch_size"]) for line in found]
+    stages = ((0, "dense"), (1, "finetuned"), (2, "finetuned"))
+    assert places == [(*stage, size) for stage in stages for size in (1, 32)]
     for line in found:
-        low, median, high = (line[f"milliseconds_{name}"] for name in ("low", "median", "high"))
-        assert 0 < low <= median <= high
-        assert (line["batch_size"], line["dtype"], line["threads"]) == (32, "float32", 1)
-        assert line["device"].startswith("cpu ") and line["world_size"] == count
+        for what in ("milliseconds", "dense_milliseconds", "speedup"):
+            low, median, high = (line[f"{what}_{name}"] for name in ("low", "median", "high"))
+            assert 0 < low <= median <= high
+        assert (line["runtime"], line["dtype"], line["threads"]) == ("eager", "float32", 3)
+        assert line["device"] == f"cpu {cpu_model()}" and line["torch"] == torch.__version__
+        assert line["world_size"] == count
 
 
 @cases(
@@ -107,25 +142,34 @@ def test_where_the_run_compacts_the_smaller_network_is_measured(tmp_path, monkey
     asked = (*SMALL, "model.hidden=[6,5]", *units, "schedule.final=0.4", f"compact={when}")
     assert run_main(monkeypatch, *asked, *MEASURED, f"output_dir={tmp_path}") == 0
 
-    dense, pruned = (line["parameters"] for line in latencies(tmp_path))
+    first, last = latencies(tmp_path)
     records = records_of(only_run(tmp_path))
-    assert dense == records[0].parameters == 8 * 6 + 6 + 6 * 5 + 5 + 5 * 4 + 4
-    left = 8 * 2 + 2 + 2 * 2 + 2 + 2 * 4 + 4
-    assert records[-1].parameters == left
-    assert pruned == (dense if when == "never" else left)
+    dense, left = 8 * 6 + 6 + 6 * 5 + 5 + 5 * 4 + 4, 8 * 2 + 2 + 2 * 2 + 2 + 2 * 4 + 4
+    assert (records[0].parameters, records[-1].parameters) == (dense, left)
+    measured = dense if when == "never" else left
+    assert [line["parameters"] for line in (first, last)] == [dense, measured]
+    assert [line["dense_parameters"] for line in (first, last)] == [dense, dense]
+    assert (last["dense_file_bytes"], last["file_bytes"]) == (4 * dense, 4 * measured)
+    # At 32 samples of 8 numbers the first layer and its ReLU are the widest.
+    width = 6 if when == "never" else 2
+    assert last["dense_peak_bytes"] == 4 * (dense + 32 * 8 + 2 * 32 * 6)
+    assert last["peak_bytes"] == 4 * (measured + 32 * 8 + 2 * 32 * max(width, 3))
 
 
 class Watched(nn.Module):
-    """Notes in which state the forward passes find it."""
+    """Notes in which state the forward passes find it, and draws from all random streams."""
+
+    seen: ClassVar[list[tuple[int, bool, bool]]] = []
 
     def __init__(self, inner: nn.Module):
         super().__init__()
-        self.inner, self.seen = inner, list[tuple[int, bool, bool]]()
+        self.inner = inner
 
     def forward(self, inputs: Tensor) -> Tensor:
-        torch.randn(3)
+        torch.randn(3), numpy.random.rand(), random.random()
         self.seen.append((len(inputs), self.training, torch.is_grad_enabled()))
-        return self.inner(inputs)
+        self.last = self.inner(inputs)
+        return self.last
 
 
 @pytest.fixture(name="recorder")
@@ -137,31 +181,80 @@ def fixture_recorder(tmp_path) -> Recorder:
     return recorder
 
 
+def measured(recorder: Recorder, latency: Latency) -> list[dict[str, Any]]:
+    """Returns the events of this run's last record."""
+    events: list[dict[str, Any]] = []
+    recorder.sink.log_timing = lambda **facts: events.append(facts)  # type: ignore[method-assign]
+    replace(recorder, latency=latency).measure_latency()
+    return events
+
+
 def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(recorder) -> None:
-    notes: list[dict[str, Any]] = []
-    recorder.sink.log_timing = lambda **facts: notes.append(facts)  # type: ignore[method-assign]
-    more_than_there_are = Latency(batch_size=64, repeats=3, warm_up=2)
     network = recorder.state.model = Watched(recorder.state.model)
+    network.seen.clear()
     network.train()
-    streams = torch.get_rng_state()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    masks = {name: mask.clone() for name, mask in recorder.state.masks.masks.items()}
+    streams = torch.get_rng_state(), str(numpy.random.get_state()), random.getstate()
+    threads = torch.get_num_threads()
 
-    replace(recorder, latency=more_than_there_are).measure_latency()
+    more_than_there_are = Latency((64,), threads=(threads + 1,), repeats=3, warm_up=2)
+    events = measured(recorder, more_than_there_are)
 
-    assert network.seen == [(64, False, False)] * 5
-    assert network.training and network.inner.training
-    assert torch.get_rng_state().equal(streams)
-    assert [note["batch_size"] for note in notes] == [64]
+    # The first pass, the one for memory, and the rounds.
+    assert network.seen == [(64, False, False)] * (1 + 1 + 5)
+    assert network.training and network.inner.training and not hasattr(network, "last")
+    assert all(before[name].equal(tensor) for name, tensor in network.state_dict().items())
+    assert all(masks[name].equal(mask) for name, mask in recorder.state.masks.masks.items())
+    assert torch.get_rng_state().equal(streams[0])
+    assert (str(numpy.random.get_state()), random.getstate()) == streams[1:]
+    assert torch.get_num_threads() == threads
+    assert [event["batch_size"] for event in events] == [64]
 
 
-def test_what_cannot_be_measured_is_told_and_the_run_goes_on(recorder, capsys) -> None:
-    class Full(nn.Module):
+def test_what_cannot_be_measured_is_named_and_all_else_is_measured(recorder, capsys) -> None:
+    class Picky(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
-            raise torch.OutOfMemoryError("out of memory\nand so on")
+            if inputs.dtype is torch.float16:
+                raise RuntimeError('"relu" not implemented for Half\nand so on')
+            if len(inputs) > 4:
+                raise torch.OutOfMemoryError("out of memory\nand so on")
+            return inputs
 
-    recorder.state.model = Full()
-    replace(recorder, latency=Latency(batch_size=4)).measure_latency()
-    said = "warning: level 1 finetuned: latency was not measured: out of memory\n"
-    assert capsys.readouterr().err == said
+    recorder.state.model = Picky()
+    asked = Latency((4, 5), dtypes=("float32", "float16"), repeats=1)
+    events = measured(recorder, asked)
+
+    warnings = capsys.readouterr().err.splitlines()
+    assert [event.get("not_measured") for event in events] == [
+        None,
+        "out of memory",
+        *2 * ['"relu" not implemented for Half'],
+    ]
+    how = f"float32, threads {torch.get_num_threads()}"
+    assert warnings[0] == (
+        f"warning: level 1 finetuned: latency (eager, batch 5, {how}) was not measured: "
+        "out of memory"
+    )
+    assert len(warnings) == 3
+    assert "speedup_median" in events[0] and "speedup_median" not in events[1]
+    assert events[1]["device"] == events[0]["device"]
+
+
+def test_a_stop_signal_ends_the_measuring_between_two_slices(recorder) -> None:
+    class Stopping:
+        asked = 0
+
+        def raise_if_stopped(self) -> None:
+            self.asked += 1
+            if self.asked == 2:
+                raise Stopped(signal.SIGTERM)
+
+    threads = torch.get_num_threads()
+    stopped: Any = replace(recorder, context=replace(recorder.context, checkpointer=Stopping()))
+    with pytest.raises(Stopped):
+        measured(stopped, Latency((4,), threads=(threads + 1,), repeats=10**6))
+    assert torch.get_num_threads() == threads
 
 
 def test_a_run_that_loads_stages_measures_the_last_of_them(tmp_path) -> None:

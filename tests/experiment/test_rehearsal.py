@@ -109,7 +109,7 @@ def test_a_forward_pass_that_cannot_be_timed_stops_no_run(caplog) -> None:
     caplog.set_level(logging.INFO)
     for size, told in ((4, 0), (65, 1)):
         caplog.clear()
-        rehearse(model=Building(forward), latency=Latency(batch_size=size))
+        rehearse(model=Building(forward), latency=Latency(batch_sizes=(size,)))
         assert len([r for r in caplog.records if "latency (too large)" in r.getMessage()]) == told
 
 

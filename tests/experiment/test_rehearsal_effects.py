@@ -49,7 +49,7 @@ def test_model_parts_data_and_random_streams_stay_as_they_were() -> None:
     before, seen, at = clone_tensors(all_tensors(model)), list(task.seen), streams()
     inputs = splits.train.inputs.clone()
 
-    rehearsal.rehearse(ready.context, model, Latency(batch_size=3))
+    rehearsal.rehearse(ready.context, model, Latency(batch_sizes=(3,)))
 
     assert all(torch.equal(value, before[name]) for name, value in all_tensors(model).items())
     assert model.training and all(p.grad is None and p.requires_grad for p in model.parameters())
@@ -155,7 +155,7 @@ def gradual(start_from: str = "init", **steps: int) -> dict[str, Any]:
 def test_seeds_and_lengths_make_no_other_rehearsal_and_all_else_does() -> None:
     def name(
         code: str = "",
-        latency: int | None = None,
+        latency: tuple[int, ...] = (),
         export: tuple[str, ...] = (),
         lr: float = 0.1,
         **changes: Any,
@@ -164,7 +164,7 @@ def test_seeds_and_lengths_make_no_other_rehearsal_and_all_else_does() -> None:
         config = {"seed": 0, "training": recipe, "retraining": recipe, "data_sha256": "0"}
         config |= {"gradual": gradual(), "dense_checkpoints": []}
         config |= {"schedule": {"_target_": "one", "final": 0.5}} | changes
-        values = {"latency": {"batch_size": latency}, "export": export}
+        values = {"latency": {"batch_sizes": latency}, "export": export}
         return rehearsal_hash(config, values, code, {})
 
     longer = {"epochs": 9, "optimizer": {"lr": 0.1}}
@@ -175,7 +175,13 @@ def test_seeds_and_lengths_make_no_other_rehearsal_and_all_else_does() -> None:
     assert {name(gradual=each) for each in steps} == {name(), name(dense_checkpoints=[3])}
     assert name(gradual=gradual("trained")) != name()  # there is a dense training to rehearse
     assert len({*drawn, name()}) == 2
-    others = [name("other"), name(latency=1), name(lr=0.2), name(data_sha256="1"), name(task="x")]
+    others = [
+        name("other"),
+        name(latency=(1,)),
+        name(lr=0.2),
+        name(data_sha256="1"),
+        name(task="x"),
+    ]
     others.append(name(export=("onnx",)))
     none = {"epochs": 0, "optimizer": {"lr": 0.1}}
     assert len({name(), *others, name(schedule={"_target_": "two"}), name(training=none)}) == 9

@@ -25,6 +25,7 @@ JOBS = (
     *("launch/test_workers.py", "launch/test_local.py", "launch/test_search.py"),
     *("distributed/test_flips.py", "distributed/test_two_hosts.py", "system/test_signals.py"),
     "experiment/test_shared_stages_at_once.py",
+    "delivery/test_runtimes.py::test_a_compiler_that_is_there_compiles",
     "cli/test_commands.py::test_torchrun_starts_the_script_on_two_ranks",
     "cli/test_sweep.py::test_a_signal_stops_a_sweep_and_the_same_command_goes_on[15-75]",
     "distributed/test_ranks.py::test_torchrun_gives_the_masks_of_one_process",

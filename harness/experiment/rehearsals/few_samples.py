@@ -2,14 +2,12 @@
 
 import copy
 import logging
-import random
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +26,7 @@ from harness.pruning.removal.living import follow_masks
 from harness.system.names import printable
 from harness.task.base import Task, sample_weights
 from harness.vocabulary.tensors import Batch
-from harness.vocabulary.undisturbed import deepcopy_model
+from harness.vocabulary.undisturbed import deepcopy_model, preserve_random_streams
 
 FEW = 2
 # What the machine does, and may not do again; such an error refuses nothing.
@@ -128,18 +126,13 @@ def new_state(context: RunContext, original: nn.Module) -> RunState:
 @contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
     """Restores random streams after the context; log messages and warnings inside are dropped."""
-    streams, numpy_state, disabled = random.getstate(), numpy.random.get_state(), logging.root
-    level = disabled.manager.disable
+    level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
-    devices = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with preserve_random_streams(device), warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logging.disable(level)
-        random.setstate(streams)
-        numpy.random.set_state(numpy_state)
 
 
 def line_of(error: BaseException | str) -> str:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from torch import nn
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from harness.delivery.formats import write_formats
+from harness.delivery.runtimes import make_ready
 from harness.experiment import prune_stage
 from harness.experiment.context import RunContext
 from harness.experiment.rehearsals.few_samples import (
@@ -33,7 +35,6 @@ from harness.metrics.latency import Latency
 from harness.pruning.reader import ModelChanged
 from harness.run_folder.export import load_exported, to_bytes
 from harness.system.errors import NotFinite
-from harness.vocabulary.tensors import eval_mode
 from harness.vocabulary.undisturbed import deepcopy_model
 
 Act = Callable[[], None]
@@ -173,14 +174,16 @@ def _measure(rehearsal: Rehearsal) -> None:
 
 
 def _time(rehearsal: Rehearsal) -> None:
-    """Runs the forward pass that is timed; where it fails, the run continues without it."""
+    """Runs the forward passes that are timed; where one fails, the run continues without it."""
     latency, train = rehearsal.latency, rehearsal.context.workload.splits.train
-    if latency is None or latency.batch_size is None:
+    if latency is None:
         return
-    indices = torch.arange(latency.batch_size) % len(train)
-    with eval_mode(rehearsal.state.model), torch.no_grad():
+    dtypes = [getattr(torch, name) for name in latency.dtypes]
+    for size, dtype in product(latency.batch_sizes, dtypes or [rehearsal.context.workload.dtype]):
+        inputs = next(iter(train.batches([torch.arange(size) % len(train)])))[0]
         try:
-            rehearsal.state.model(next(iter(train.batches([indices])))[0])
+            with torch.no_grad():
+                make_ready("eager", rehearsal.state.model, inputs, dtype, threads=1)
         except Exception as error:
             rehearsal.leave_out("latency", error)
 

@@ -1,53 +1,77 @@
-"""Measures the forward pass of the model that a run has come to."""
+"""Measures the speed of the model that a run has come to, beside that of the dense model."""
 
 import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import torch
 from torch import nn
 
+from harness.experiment.config import DTYPES
 from harness.experiment.context import RunContext
+from harness.experiment.results.timed_pair import Measurement, Models, timed_pair
 from harness.experiment.state import RunState, without_pruned_units
 from harness.metrics.latency import Latency
-from harness.metrics.stopwatch import Stopwatch, quartiles
-from harness.run_folder.environment import device_name
 from harness.run_folder.sinks import RunSink
 from harness.system.names import printable
-from harness.vocabulary.tensors import eval_mode
-
-SECONDS_AT_ONCE = 1.0  # of measuring per call; waiting ranks get an answer after each
+from harness.vocabulary.undisturbed import preserve_random_streams
 
 
 def measure_latency(
     context: RunContext, state: RunState, latency: Latency, sink: RunSink, stage: dict[str, Any]
 ) -> None:
-    """Measures the forward pass of the model; all ranks call it, and rank 0 measures alone.
+    """Measures forward passes of the dense model and of the one that is left, in turns.
 
-    Where the run compacts, the model is the one without pruned units. Else pruned weights are zeros
-    in dense tensors, so that no mask makes the pass faster.
+    All ranks call it, and rank 0 measures alone; the others get an answer after each slice. Where
+    the run compacts, the model that is left is the one without pruned units. Else pruned weights
+    are zeros in dense tensors, so that no mask makes the pass faster. Copies run: the run's model,
+    masks and random streams stay as they are.
 
-    If a measurement fails (a batch beyond the memory), a warning says so and the run continues.
+    What cannot be measured is named in a warning and in the event, and the run continues.
 
     Args:
-        latency: its batch_size is not None.
-        stage: level and stage of the record, which the event repeats.
+        latency: its batch_sizes are not empty.
+        stage: level and stage of the record, which the events repeat.
     """
-    ranks, checkpointer, model = context.ranks, context.checkpointer, _smallest(context, state)
+    ranks, checkpointer, left = context.ranks, context.checkpointer, _smallest(context, state)
+
+    def log(event: Measurement) -> None:
+        if "not_measured" in event:
+            _warn(stage, event)
+        sink.log_timing(event="latency", **stage, **event)
+
     with (
-        torch.random.fork_rng(devices=[ranks.device] if ranks.device.type == "cuda" else []),
-        eval_mode(model),
+        preserve_random_streams(ranks.device),
         torch.no_grad(),
+        closing(_slices(context, left, latency)) as slices,
     ):
-        watch, done, error = _stopwatch(context, model, latency), False, ""
-        while not done:
-            done, error = ranks.on_main(lambda: _measure_some(watch))
+        while ranks.on_main(lambda: _advance(slices, log)):
             if checkpointer:
                 checkpointer.raise_if_stopped()
-    if error:
-        ranks.on_main(lambda: _warn(stage, error))
-    else:
-        event = {**stage, **_conditions(context, model, latency)}
-        ranks.on_main(lambda: sink.log_timing(event="latency", **event, **_milliseconds(watch)))
+
+
+def _advance(slices: Iterator[Measurement | None], log: Callable[[Measurement], None]) -> bool:
+    """Runs one slice, and logs what it brought; False if there was none."""
+    for event in slices:
+        if event is not None:
+            log(event)
+        return True
+    return False
+
+
+def _slices(
+    context: RunContext, left: nn.Module, latency: Latency
+) -> Generator[Measurement | None]:
+    """Yields the event of each combination, and None after each slice before it."""
+    workload, device = context.workload, context.ranks.device
+    own = next(name for name, dtype in DTYPES.items() if dtype is workload.dtype)
+    # Shapes and dtype decide the time of a pass, so that untrained weights do.
+    models = Models(workload.initial_model(), left)
+    for conditions in latency.conditions(own, torch.get_num_threads()):
+        size = torch.arange(conditions.batch_size, device=device) % len(workload.splits.train)
+        inputs = next(iter(workload.splits.train.batches([size])))[0]
+        yield from timed_pair(models, inputs, conditions, latency)
 
 
 def _smallest(context: RunContext, state: RunState) -> nn.Module:
@@ -57,42 +81,8 @@ def _smallest(context: RunContext, state: RunState) -> nn.Module:
     return state.model
 
 
-def _stopwatch(context: RunContext, model: nn.Module, latency: Latency) -> Stopwatch:
-    train, device = context.workload.splits.train, context.ranks.device
-    indices = torch.arange(latency.batch_size or 1, device=device) % len(train)
-
-    def forward() -> None:
-        model(inputs)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    inputs = next(iter(train.batches([indices])))[0]
-    return Stopwatch({"model": forward}, latency.repeats, latency.warm_up)
-
-
-def _measure_some(watch: Stopwatch) -> tuple[bool, str]:
-    """Returns whether the measurement is complete, and why it failed."""
-    try:
-        return watch.run_for(SECONDS_AT_ONCE), ""
-    except Exception as error:  # of the model or the memory: other ranks wait, the run continues
-        return True, (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _warn(stage: dict[str, Any], error: str) -> None:
+def _warn(stage: dict[str, Any], event: Measurement) -> None:
     where = "level {level} {stage}".format(**stage)
-    print(f"warning: {where}: latency was not measured: {printable(error)}", file=sys.stderr)
-
-
-def _conditions(context: RunContext, model: nn.Module, latency: Latency) -> dict[str, Any]:
-    return {
-        "batch_size": latency.batch_size,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "device": device_name(context.ranks.device),
-        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _milliseconds(watch: Stopwatch) -> dict[str, float]:
-    low, median, high = (round(1000 * seconds, 4) for seconds in quartiles(watch.seconds["model"]))
-    return {"milliseconds_median": median, "milliseconds_low": low, "milliseconds_high": high}
+    how = "{runtime}, batch {batch_size}, {dtype}, threads {threads}".format(**event)
+    reason = printable(event["not_measured"])
+    print(f"warning: {where}: latency ({how}) was not measured: {reason}", file=sys.stderr)

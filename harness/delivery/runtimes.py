@@ -1,0 +1,110 @@
+"""Makes models ready for one pass after the other in a runtime: eager, compile or onnxruntime."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from harness.delivery import onnx_file
+from harness.delivery.formats import write_formats
+from harness.delivery.quiet import quiet
+from harness.metrics.peak_memory import peak_bytes
+from harness.model_state.whole_state import whole_state
+from harness.vocabulary.undisturbed import deepcopy_model
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Holds what a measurement needs of one model.
+
+    Args:
+        run: one pass; returns when all is done that it started, on a GPU too.
+        model: the copy that runs, in eval mode.
+        file_bytes: of its tensors in a file, or of the file that the runtime reads.
+        peak: measures the most memory that a pass needs at once, in bytes; None where nothing can
+            measure it.
+    """
+
+    run: Callable[[], object]
+    model: nn.Module
+    file_bytes: int
+    peak: Callable[[], int] | None
+
+
+def make_ready(
+    runtime: str, model: nn.Module, inputs: Tensor, dtype: torch.dtype, threads: int
+) -> Ready:
+    """Returns a copy of the model, ready to run these inputs under torch.no_grad.
+
+    Its first pass was run. The given model does not change.
+
+    Args:
+        runtime: "eager", "compile" or "onnxruntime".
+        model: on the device of the inputs.
+        inputs: in the dtype of the run.
+        dtype: of the copy and its inputs; whole numbers stay as they are.
+        threads: intra-op threads of onnxruntime. torch's are those in force.
+
+    Raises:
+        ValueError: the runtime cannot run the model so, or not on this device.
+        Exception: what torch or the runtime raises.
+    """
+    copy = deepcopy_model(model).to(dtype).eval()
+    inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+    if runtime == "onnxruntime":
+        return _onnx(copy, inputs, dtype, threads)
+    return _eager(copy, inputs) if runtime == "eager" else _compiled(copy, inputs)
+
+
+def _eager(model: nn.Module, inputs: Tensor) -> Ready:
+    run = _synchronised(model, inputs)
+    run()
+    return Ready(run, model, _file_bytes(model), _peak(model, inputs, run))
+
+
+def _compiled(model: nn.Module, inputs: Tensor) -> Ready:
+    """Returns the model compiled for the shape of the inputs, in this process alone."""
+    with quiet():
+        import torch._inductor.config as options
+
+        run = _synchronised(torch.compile(model, dynamic=False), inputs)
+        with options.patch(compile_threads=1):
+            run()
+    on_gpu = inputs.device.type == "cuda"
+    return Ready(run, model, _file_bytes(model), _peak(model, inputs, run) if on_gpu else None)
+
+
+def _onnx(model: nn.Module, inputs: Tensor, dtype: torch.dtype, threads: int) -> Ready:
+    if inputs.device.type != "cpu":
+        raise ValueError("onnxruntime is measured on the CPU only; use device=cpu")
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError("onnxruntime is measured in float32 and float64 only")
+    with TemporaryDirectory() as folder:
+        try:
+            path = write_formats(model, inputs[:2], Path(folder), ["onnx"])["onnx"]
+        except ValueError as error:  # without the advice, which is about the key export
+            raise ValueError(str(error).partition(";")[0]) from error
+        size, run = path.stat().st_size, onnx_file.read(path, threads)
+    run(inputs)
+    return Ready(lambda: run(inputs), model, size, None)
+
+
+def _synchronised(model: Callable[[Tensor], object], inputs: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        model(inputs)
+        if inputs.device.type == "cuda":
+            torch.cuda.synchronize(inputs.device)
+
+    return run
+
+
+def _file_bytes(model: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in whole_state(model).values())
+
+
+def _peak(model: nn.Module, inputs: Tensor, run: Callable[[], None]) -> Callable[[], int]:
+    given = [*model.parameters(), *model.buffers(), inputs]
+    return lambda: peak_bytes(run, inputs.device, given)

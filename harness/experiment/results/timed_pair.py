@@ -1,0 +1,112 @@
+"""Measures the passes of two models in turns under one set of conditions, in slices."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from harness.delivery.runtimes import Ready, make_ready
+from harness.metrics.latency import Conditions, Latency
+from harness.metrics.stopwatch import Stopwatch, quartiles, ratios
+from harness.run_folder.environment import device_name
+from harness.system.hardware import cpu_model
+from harness.vocabulary.given.errors import first_line
+
+SECONDS_AT_ONCE = 1.0  # of measuring per slice
+Measurement = dict[str, Any]
+
+
+class Models(NamedTuple):
+    """Holds the model in its dense shapes, and the one that is left."""
+
+    dense: nn.Module
+    left: nn.Module
+
+
+def timed_pair(
+    models: Models, inputs: Tensor, conditions: Conditions, latency: Latency
+) -> Iterator[Measurement | None]:
+    """Yields the measurements as one event at the end, and None after each slice before it.
+
+    The event says `not_measured` and the reason if something fails. The number of threads and
+    torch's compiler are afterwards as before.
+    """
+    facts = _facts(models, inputs.device, conditions)
+    with _threads(conditions.threads), _compiler_reset(conditions.runtime):
+        try:
+            for event in _measured(models, inputs, conditions, latency):
+                yield event if event is None else {**facts, **event}
+        except Exception as error:  # of the model, the runtime or the memory
+            yield {**facts, "not_measured": first_line(error)}
+
+
+def _measured(
+    models: Models, inputs: Tensor, conditions: Conditions, latency: Latency
+) -> Iterator[Measurement | None]:
+    runtime, dtype = conditions.runtime, getattr(torch, conditions.dtype)
+    sides: dict[str, Ready] = {}
+    for name, model in models._asdict().items():
+        sides[name] = make_ready(runtime, model, inputs, dtype, conditions.threads)
+        yield None
+    peaks = {}
+    for name, ready in sides.items():
+        peaks[name] = ready.peak() if ready.peak else None
+        yield None
+    steps = {name: ready.run for name, ready in sides.items()}
+    watch = Stopwatch(steps, latency.repeats, latency.warm_up)
+    while not watch.run_for(SECONDS_AT_ONCE):
+        yield None
+    yield {
+        **_quartiles("milliseconds", [1000 * each for each in watch.seconds["left"]]),
+        **_quartiles("dense_milliseconds", [1000 * each for each in watch.seconds["dense"]]),
+        **_quartiles("speedup", ratios(watch.seconds["dense"], watch.seconds["left"])),
+        "peak_bytes": peaks["left"],
+        "dense_peak_bytes": peaks["dense"],
+        "file_bytes": sides["left"].file_bytes,
+        "dense_file_bytes": sides["dense"].file_bytes,
+    }
+
+
+def _quartiles(name: str, values: list[float]) -> dict[str, float]:
+    low, median, high = (round(value, 4) for value in quartiles(values))
+    return {f"{name}_median": median, f"{name}_low": low, f"{name}_high": high}
+
+
+def _facts(models: Models, device: torch.device, conditions: Conditions) -> Measurement:
+    versions = {"torch": str(torch.__version__)}
+    if conditions.runtime == "onnxruntime":
+        versions["onnxruntime"] = version("onnxruntime")
+    return {
+        **conditions._asdict(),
+        "device": f"cpu {cpu_model()}" if device.type == "cpu" else device_name(device),
+        **versions,
+        "parameters": _parameters(models.left),
+        "dense_parameters": _parameters(models.dense),
+    }
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _compiler_reset(runtime: str) -> Iterator[None]:
+    """Forgets compiled code afterwards: beyond eight versions of one it runs uncompiled."""
+    try:
+        yield
+    finally:
+        if runtime == "compile":
+            torch.compiler.reset()
