@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Context, Decimal
 from fnmatch import fnmatchcase
 from fractions import Fraction
@@ -35,6 +35,7 @@ class Layer:
     # What the network that is left loses with one more unit, in the layers that read it too.
     parameters_removed: int = 0
     macs_removed: int = 0
+    multiple: int = 1  # the number of units that stay is a multiple of it, or all
     topology: tuple[object, ...] = ()  # equal for sets whose units lie in equal kinds of layers
     layer_count: int = 0  # prunable layers of the model
     first: bool = False  # it reads nothing but the model's input; there may be several
@@ -57,6 +58,11 @@ class Layer:
 
 
 Layers = dict[str, Layer]
+
+
+def all_alive(layers: Layers) -> Layers:
+    """Returns the layers as if nothing was pruned: n of m leave each layer the same density."""
+    return {name: replace(layer, alive=layer.units) for name, layer in layers.items()}
 
 
 @dataclass(frozen=True)

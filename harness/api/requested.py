@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from harness.allocation.base import ModelInfo
-from harness.groups.units import Units
+from harness.groups.units import RemovableUnits, Units, UnitSet
 from harness.pruning.budget import RequestedSize
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
@@ -34,7 +34,7 @@ def requested_size(
         raise ValueError(f"give one of density and keep, got density={density} and keep={keep}")
     if density is None:
         alive = pruner.alive_sizes(model, store, units, model_info, "units")
-        return sum(alive.values()), _total(keep, alive), "units"
+        return sum(alive.values()), _total(keep, alive, units), "units"
     check_size("density", density, "density")
     size_model = pruner.size_model("density", model, units, model_info)
     end, counts = size_model.to_kept_fraction(density) * size_model.removable, size_model.counts
@@ -53,13 +53,14 @@ def _density_of(n_of_m: NOfM, density: float | None, keep: int | Mapping[str, in
     return 1.0 if density == 1 else n_of_m.density
 
 
-def _total(keep: int | Mapping[str, int] | None, alive: Counts) -> int:
+def _total(keep: int | Mapping[str, int] | None, alive: Counts, units: Units) -> int:
     if isinstance(keep, Mapping):
         unknown = sorted(set(keep) - set(alive))
         if unknown:
             raise ValueError(f"keep names {unknown[0]!r}; there are: {', '.join(alive)}")
         for name, count in keep.items():
             _check_count(f"keep[{name!r}]", count, alive[name])
+            _check_multiple(f"keep[{name!r}]", count, units[name])
         keep = sum({**alive, **keep}.values())
     keep = whole_counts({"keep": keep})["keep"]
     _check_count("keep", keep, sum(alive.values()))
@@ -84,4 +85,15 @@ def _check_count(key: str, count: int, alive: int) -> None:
     if not 0 <= count <= alive:
         raise ValueError(
             f"{key} must be a whole number in [0, {alive}], the number of live units, got {count}"
+        )
+
+
+def _check_multiple(key: str, count: int, units: UnitSet) -> None:
+    if not isinstance(units, RemovableUnits) or count in (0, units.count):
+        return
+    if count % units.multiple:
+        below = count // units.multiple * units.multiple
+        raise ValueError(
+            f"{key}={count} is no multiple of {units.multiple} units, as structure.round_to asks; "
+            f"choose {below} or {min(below + units.multiple, units.count)}"
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import gcd, lcm
 from typing import Literal
 
 import torch
@@ -53,6 +54,11 @@ class Factor:
     per_unit: float
     total: int
 
+    @property
+    def name(self) -> str:
+        """Returns the product's name, beside those of parameters."""
+        return f"product {self.product}"
+
 
 @dataclass(frozen=True)
 class Group:
@@ -88,6 +94,19 @@ def topology(group: Group, model: nn.Module) -> tuple[object, ...]:
         module = type(model.get_submodule(owner)).__name__
         kinds.append((module, tensor, member.dim, member.role))
     return group.attention, *sorted(kinds)
+
+
+def units_at_once(rows: Iterable[Member], round_to: int) -> int:
+    """Returns the least number of units that own a multiple of `round_to` rows in each tensor.
+
+    A unit that owns 24 rows of one, as an attention head may, takes part in twos for 16.
+
+    rows: the members that compute the units, several of a tensor if its rows lie apart.
+    """
+    owned: dict[str, int] = {}
+    for member in rows:
+        owned[member.name] = owned.get(member.name, 0) + member.indices.shape[1]
+    return lcm(*(round_to // gcd(round_to, each) for each in owned.values()))
 
 
 def kept_indices(

@@ -6,7 +6,7 @@ from math import prod
 
 from torch import nn
 
-from harness.groups.units import RemovableUnits, Units, product_name
+from harness.groups.units import RemovableUnits, Units
 from harness.vocabulary.tensors import Counts
 
 
@@ -85,7 +85,7 @@ def _counter(
         for place, taken in each.cuts.items():
             cuts.setdefault(place, []).append((name, taken))
     every = (factor for each in removable.values() for factor in each.factors)
-    factors = {product_name(factor): factor for factor in every} if other else {}
+    factors = {factor.name: factor for factor in every} if other else {}
     # The trace may have run more samples than the count.
     counted = {name: other / factor.total for name, factor in factors.items()}
     whole = other - sum(uses * prod(factors[name].sizes) for name, uses in counted.items())

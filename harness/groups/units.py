@@ -4,11 +4,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from harness.groups.group import Factor, Group, Member, alive_in, member_masks, topology
+from harness.groups.group import (
+    Factor,
+    Group,
+    Member,
+    alive_in,
+    member_masks,
+    topology,
+    units_at_once,
+)
 from harness.groups.pooling import Normalize, Pooling, PoolOver, normalized, pooled
 from harness.vocabulary.tensors import Companions, Tensors
 
@@ -21,6 +30,7 @@ class UnitSet(ABC):
     size: parameters of one unit in these weights, with its biases and norm parameters.
     masked: names of all parameters of which a removed unit owns entries.
     has_rows: a unit consists of rows of the weights, so that scores of rows can be pooled.
+    multiple: how many units stay is a multiple of it, or all.
     """
 
     weights: tuple[str, ...]
@@ -28,6 +38,7 @@ class UnitSet(ABC):
     size: int
     masked: tuple[str, ...]
     has_rows: bool
+    multiple: int = 1
 
     @abstractmethod
     def pool(self, scores: Tensors) -> Tensor:
@@ -84,11 +95,6 @@ class RemovableUnits(UnitSet):
         """Returns the products of two activations that shrink with the units."""
 
 
-def product_name(factor: Factor) -> str:
-    """Returns the name of a product of two activations, beside those of parameters."""
-    return f"product {factor.product}"
-
-
 Units = dict[str, UnitSet]  # name, that of the first of its weights -> units that are pruned
 
 
@@ -103,6 +109,7 @@ class GroupUnits(RemovableUnits):
         shapes: of all parameters of the model, by name.
         pool_over: the rows of `weights`, or what a unit owns in all parameters.
         normalize: what a group's scores are divided by before groups are compared.
+        round_to: divides the rows that stay of each weight, unless all stay; None divides any.
     """
 
     group: Group
@@ -111,6 +118,7 @@ class GroupUnits(RemovableUnits):
     shapes: Mapping[str, tuple[int, ...]]
     pool_over: PoolOver = "producers"
     normalize: Normalize = "none"
+    round_to: int | None = None
 
     @property
     def count(self) -> int:  # type: ignore[override]
@@ -124,6 +132,10 @@ class GroupUnits(RemovableUnits):
     def has_rows(self) -> bool:  # type: ignore[override]
         # The units of a transposed convolution are its columns.
         return all(member.dim == 0 for member in self._rows)
+
+    @cached_property
+    def multiple(self) -> int:  # type: ignore[override]
+        return units_at_once(self._rows, self.round_to or 1)
 
     @cached_property
     def size(self) -> int:  # type: ignore[override]
@@ -150,7 +162,7 @@ class GroupUnits(RemovableUnits):
     def cuts(self) -> Mapping[tuple[str, int], float]:
         taken: dict[tuple[str, int], float] = {}
         parts = [((m.name, m.dim), float(m.indices.shape[1])) for m in self._parameters]
-        parts += [((product_name(f), f.dim), f.per_unit) for f in self.factors]
+        parts += [((f.name, f.dim), f.per_unit) for f in self.factors]
         for place, each in parts:
             taken[place] = taken.get(place, 0) + each
         return taken
@@ -169,10 +181,7 @@ class GroupUnits(RemovableUnits):
 
     def _size_in(self, member: Member) -> int:
         shape, slices = self.shapes[member.name], member.indices.shape[1]
-        entries = 1
-        for dim, size in enumerate(shape):
-            entries *= slices if dim == member.dim else size
-        return entries
+        return prod(slices if dim == member.dim else size for dim, size in enumerate(shape))
 
     def pool(self, scores: Tensors) -> Tensor:
         return pooled(self._entries(scores), (1,), self.pool_by)
@@ -225,16 +234,6 @@ def equal_scores(units: Units, model: nn.Module) -> Tensors:
     """Returns equal scores, one per unit, by name in `units`."""
     parameters = scored_parameters(units, model)
     return pooled_scores(units, {name: torch.ones_like(p) for name, p in parameters.items()})
-
-
-def companions_of(units: Units) -> Companions:
-    """Returns for each parameter that is scored those that go with its rows."""
-    found: dict[str, tuple[str, ...]] = {}
-    for each in units.values():
-        for name in each.scored:
-            vectors = each.companions.get(name, ())
-            found[name] = tuple(dict.fromkeys((*found.get(name, ()), *vectors)))
-    return found
 
 
 def masks_of(units: Units, kept: Tensors, in_force: Tensors) -> Tensors:

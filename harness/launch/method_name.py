@@ -67,8 +67,9 @@ def method_name(
     A method that the command line names must have the components of the config. Otherwise the
     method in conf/method/ with these components is taken (of several, the one with the fewest
     extras), or the names of the components. In brackets follow the extras, an own class of
-    pruning_order, which weights a method at initialisation scores, norms over the units left, and
-    the matched control. A `method.label` that the user sets is the label as it stands.
+    pruning_order, which weights a method at initialisation scores, norms over the units left, what
+    widths are rounded to, and the matched control. A `method.label` that the user sets is the label
+    as it stands.
 
     Args:
         choices: group -> chosen file; "None", Hydra's None as text, without a choice
@@ -90,8 +91,10 @@ def method_name(
         else []
     )
     living = ["living norms"] if value_at(config, "structure.norms") == "living" else []
+    round_to = value_at(config, "structure.round_to")
+    rounded = [f"round to {round_to}"] if round_to else []
     control = [] if config["control"] == "none" else [config["control"]]
-    extras = method.extras(actual), _own_part_names(config), scored, living, control
+    extras = method.extras(actual), _own_part_names(config), scored, living, rounded, control
     for words in filter(None, extras):
         name, label = "-".join([name, *words]).replace(" ", "_"), f"{label} ({', '.join(words)})"
     return name, _own_label(actual, files) or label

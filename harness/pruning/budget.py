@@ -1,13 +1,14 @@
 """Counts parameters or multiply-accumulates, and finds units per layer for a requested size."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from functools import partial
 
 from torch import nn
 
 from harness.allocation.base import Allocation, Layer, Layers, ModelInfo, Unreachable
+from harness.allocation.shared import rounding
 from harness.groups.network_size import macs_of, parameters_of
 from harness.groups.units import Units
 from harness.schedule.base import round_fractions
@@ -192,6 +193,7 @@ def counts_for(
     units, and the number with the nearest size is chosen; of two equally near sizes the smaller.
     Bisection finds that number where one unit more always has a larger size (Allocation.nested).
     For other rules bisection finds a crossing, and all numbers within SPAN of it are tried too.
+    Counts are rounded to the layers' multiples before they are compared.
 
     size: of numbers of units per set; by default each set's number times its unit's cost.
 
@@ -204,15 +206,18 @@ def counts_for(
     costs = {cost(layer, requested.counts) for layer in additive}
     if costs == {0}:
         raise ValueError(_nothing_to_remove(requested.counts))
-    if len(costs) == 1:
+    if len(costs) == 1 and not rounding.has_multiples(layers):
         unit_cost = costs.pop()
         nearest = -(-(2 * requested.keep - unit_cost) // (2 * unit_cost))  # the smaller on a tie
         return allocation.allocate(layers, min(nearest, alive))
 
-    def off_by(keep: int) -> int:
-        return size(allocation.allocate(layers, keep)) - requested.keep
-
     least = least_units(allocation, layers, requested, size)
+    unrounded = partial(counts_for, allocation, requested=requested, size=size)
+    rounded = rounding.rounded_rule(allocation, layers, unrounded)
+
+    def off_by(keep: int) -> int:
+        return size(rounded(keep)) - requested.keep
+
     low, high = least, alive
     while high - low > 1:
         middle = (low + high) // 2
@@ -220,28 +225,23 @@ def counts_for(
     if not allocation.nested:
         low, high = max(least, low - SPAN), min(alive, high + SPAN)
     offs = {keep: off_by(keep) for keep in range(low, high + 1)}
-    return allocation.allocate(layers, min(offs, key=lambda keep: (abs(offs[keep]), offs[keep])))
-
-
-def all_alive(layers: Layers) -> Layers:
-    """Returns the layers as if nothing was pruned: n of m leave each layer the same density."""
-    return {name: replace(layer, alive=layer.units) for name, layer in layers.items()}
+    return rounded(min(offs, key=lambda keep: (abs(offs[keep]), offs[keep])))
 
 
 def least_units(
     allocation: Allocation, layers: Layers, requested: RequestedSize, size: Size
 ) -> int:
-    """Returns the smallest number of units that can be kept.
+    """Returns the smallest number of units that the allocation can keep.
 
     Raises:
-        Unreachable: the size of these units exceeds the requested size.
+        Unreachable: the size of these units, rounded up, exceeds the requested size.
     """
-    units = allocation.floors(layers)
-    least = size(units)
+    least = size(rounding.rounded_floors(allocation, layers))
     if least > requested.keep:
         whole = size({name: layer.units for name, layer in layers.items()})
-        raise Unreachable(requested.keep, least, whole, allocation.floor_keys, requested.counts)
-    return sum(units.values())
+        keys = rounding.floor_keys_of(allocation, layers)
+        raise Unreachable(requested.keep, least, whole, keys, requested.counts)
+    return sum(allocation.floors(layers).values())
 
 
 def _nothing_to_remove(counts: str) -> str:

@@ -61,6 +61,7 @@ def layers_of(
             weight=weight,
             curve=model_info.curves.get(name),
             topology=each.topology(model),
+            multiple=each.multiple,
         )
     return _with_costs(layers, model, units, model_info)
 

@@ -86,6 +86,24 @@ def check_fit(saliency: Saliency, structure: Structure, allocation: Allocation) 
         )
 
 
+def check_counts(structure: Structure, layers: Layers, counts: Counts, less: bool) -> None:
+    """Checks the units that an allocation keeps, before any training.
+
+    less: the request is for less than all units.
+
+    Raises:
+        ValueError: the structure forbids these numbers, or rounds them to all units.
+    """
+    check_n_of_m(structure.n_of_m, layers, counts)
+    check_some_stay(structure, counts)
+    rounded = any(layer.multiple > 1 for layer in layers.values())
+    if less and rounded and all(counts[n] == layer.units for n, layer in layers.items()):
+        raise ValueError(
+            "structure.round_to leaves nothing to prune at the requested size: the nearest one is "
+            "that of all units; ask for a smaller model, or round to a smaller number"
+        )
+
+
 def check_n_of_m(n_of_m: NOfM | None, layers: Layers, keep: Counts) -> None:
     """Checks that the counts are those of n of m in each layer, or of no pruning.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from harness.allocation.base import Allocation, ModelInfo
+from harness.allocation.base import Allocation, ModelInfo, all_alive
 from harness.groups.units import (
     RemovableUnits,
     Units,
@@ -146,8 +146,8 @@ class Pruner:
         if self.allocation.needs_curves:
             return requested.keep
         counts = budgets.counts_for(self.allocation, layers, requested, size)
-        part_protocols.check_n_of_m(self.structure.n_of_m, layers, counts)
-        part_protocols.check_some_stay(self.structure, counts)
+        less = requested.keep < size({name: layer.units for name, layer in layers.items()})
+        part_protocols.check_counts(self.structure, layers, counts, less and not part)
         return sum(counts.values())
 
     def propose(
@@ -168,7 +168,7 @@ class Pruner:
         read = Reader(self.saliency, model, data.compare)
         statistics, scores = self._statistics_and_scores(read, model, units, data)
         layers = layers_of(self._pooled(units, scores), model, units, model_info, store.masks)
-        counted = budgets.all_alive(layers) if self.structure.n_of_m else layers
+        counted = all_alive(layers) if self.structure.n_of_m else layers
         size = budgets.size_function(requested.counts, counted, model, units, model_info)
         counts = budgets.counts_for(self.allocation, counted, requested, size)
         if solve := self._solve:

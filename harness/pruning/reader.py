@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from harness.groups.units import Units, companions_of
+from harness.groups.units import Units
 from harness.model_state.condition import VALUES, ModelCondition, torch_modes
 from harness.saliency.base import CalibrationData
 from harness.vocabulary.finite import name_non_finite_weights
@@ -106,3 +106,13 @@ class Reader:
                 "changes"
             )
         return result
+
+
+def companions_of(units: Units) -> Companions:
+    """Returns for each parameter that is scored those that go with its rows."""
+    found: dict[str, tuple[str, ...]] = {}
+    for each in units.values():
+        for name in each.scored:
+            vectors = each.companions.get(name, ())
+            found[name] = tuple(dict.fromkeys((*found.get(name, ()), *vectors)))
+    return found

@@ -26,6 +26,7 @@ ADDED: dict[str, Any] = {
     "allocation.max_share": 1.0,
     "allocation.per": "unit",
     "structure.norms": "exact",
+    "structure.round_to": None,
 }
 DENSE = (
     "seed", "model", "data", "data_sha256", "task", "training", "dtype", "gradient_dtype",

@@ -11,7 +11,7 @@ from harness.groups.blocks import Block, residual_blocks
 from harness.groups.group import Factor
 from harness.groups.pooling import Pooling, pooled
 from harness.groups.tracing.dispatch import follow
-from harness.groups.units import RemovableUnits, Units, product_name
+from harness.groups.units import RemovableUnits, Units
 from harness.structure.base import Structure
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import PRUNABLE, Companions, Tensors, prunable_layers
@@ -122,7 +122,7 @@ class BlockUnits(RemovableUnits):
     def cuts(self) -> Mapping[tuple[str, int], float]:
         """Returns all indices of the first dimension of each tensor and product: none is left."""
         taken = {(name, 0): float(next(iter(shape), 1)) for name, shape in self.shapes.items()}
-        return taken | {(product_name(f), 0): f.per_unit for f in self.factors}
+        return taken | {(f.name, 0): f.per_unit for f in self.factors}
 
     def pool(self, scores: Tensors) -> Tensor:
         every = torch.cat([scores[name].flatten() for name in self.weights])

@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from harness.groups.units import companions_of
+from harness.pruning.reader import companions_of
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
 from harness.vocabulary.tensors import Batch, Companions

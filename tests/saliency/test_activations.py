@@ -6,7 +6,7 @@ from simulated import total
 from torch import Tensor, nn
 from units_by_hand import IMAGES, POINTS, batch, filled, kernel, line, measured, same
 
-from harness.groups.units import companions_of
+from harness.pruning.reader import companions_of
 from harness.saliency.apoz import APoZ
 from harness.saliency.base import CalibrationData
 from harness.saliency.hrank import HRank

@@ -7,7 +7,7 @@ from simulated import cross_entropy
 from torch import nn
 from unit_network import IMAGES, named, network, units_of
 
-from harness.groups.units import companions_of
+from harness.pruning.reader import companions_of
 from harness.saliency.base import CalibrationData
 from harness.saliency.bn_scale import BNScale
 from harness.structure.filter import Filter

@@ -11,7 +11,7 @@ from probes import Net, batches, inputs, line
 from simulated import cross_entropy, total
 from torch import Tensor, nn
 
-from harness.groups.units import companions_of
+from harness.pruning.reader import companions_of
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.bn_scale import BNScale
 from harness.saliency.gradient import Gradient

@@ -3,7 +3,7 @@
 import logging
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
@@ -15,7 +15,7 @@ from harness.groups.pooling import Normalize, Pooling, PoolOver
 from harness.groups.removal import Norms
 from harness.groups.tracing.dispatch import OUTPUT
 from harness.groups.tracing.traceable import check_followable
-from harness.groups.units import GroupUnits, Units
+from harness.groups.units import GroupUnits, Units, UnitSet
 from harness.structure.base import Structure
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import prunable_layers
@@ -50,16 +50,22 @@ class Grouped(Structure):
 
     norms: "living" lets groups under a LayerNorm, or a GroupNorm of one group, lose units too: from
     the pruning on the norm takes its statistics over the units left. "exact" keeps them whole.
+    round_to: the channels that stay of a group are a multiple of it, or all of them. Channels are
+    the rows that its units own in a layer that computes them: those of all heads, of queries, keys
+    and values apart or fused, and of all groups of a convolution together. Heads of 24 rows stay in
+    twos for 16. A layer that reads several groups behind each other reads a multiple too. A group
+    of which the allocation leaves anything keeps some. None rounds nothing.
     key: `structure=` of this structure; "" is the noun.
 
     Raises:
-        ValueError: pool_by, pool_over, normalize or norms is unknown.
+        ValueError: a field is out of range; when used, round_to leaves nothing to prune.
     """
 
     pool_by: Pooling = "mean"
     pool_over: PoolOver = "producers"
     normalize: Normalize = "none"
     norms: Norms = "exact"
+    round_to: Annotated[int, "a whole number >= 1; write e.g. 16"] | None = None
 
     granularity: ClassVar[str] = "unit"
     removes: ClassVar[bool] = True
@@ -95,7 +101,7 @@ class Grouped(Structure):
             else:
                 key = _unused(weights[0], units)
                 pooling = self.pool_by, shapes, self.pool_over, self.normalize
-                units[key] = GroupUnits(group, weights, *pooling)
+                units[key] = GroupUnits(group, weights, *pooling, self.round_to)
         for why, names in left_whole.items():
             if why == OUTPUT and len(names) == 1:
                 continue  # every model has a last layer
@@ -103,6 +109,20 @@ class Grouped(Structure):
         if not units:
             raise ValueError(self._nothing_to_prune(layers, left_whole))
         return units
+
+    def check(self, model: nn.Module, units: Units) -> None:
+        whole = [name for name, each in units.items() if is_all_or_none(each)]
+        if len(whole) == len(units):
+            raise ValueError(
+                f"structure.round_to={self.round_to} leaves nothing to prune: all or none of the "
+                f"units of {whole[0].removesuffix('.weight')} would stay, as of every other group; "
+                "choose a smaller number"
+            )
+        if whole:
+            names = ", ".join(name.removesuffix(".weight") for name in whole)
+            LOG.info(
+                "%s: with round_to=%s all or none stay of %s", self._chosen, self.round_to, names
+            )
 
     def _shown(self, group: Group, weights: tuple[str, ...], layers: Layers) -> str:
         """Returns the group's name, or that of its first layer of the structure's kinds."""
@@ -142,6 +162,11 @@ class Grouped(Structure):
             return f"{self._chosen} has nothing to prune: {why}; use structure=element"
         why, names = next(iter(whole.items()))
         return f"{self._chosen} has nothing to prune; of {names[0]}: {why}; use structure=element"
+
+
+def is_all_or_none(units: UnitSet) -> bool:
+    """Returns True where rounding leaves no number of units but all and none."""
+    return isinstance(units, GroupUnits) and 1 < units.multiple >= units.count
 
 
 def _weights(group: Group, layers: Layers) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Implements what allocations and the search for their counts share."""
