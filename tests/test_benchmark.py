@@ -78,6 +78,20 @@ def test_a_network_that_is_cut_is_timed_beside_the_whole_one_and_itself(part, ta
     assert all(f["median"] > 0 for f in figures)
 
 
+def test_networks_with_rounded_widths_are_timed_beside_the_dense_one(tmp_path) -> None:
+    content, _ = measured("structured", tmp_path / "structured.json", repeats=1)
+    name, found = "structured: ResNet-18", {f["name"]: f for f in content["figures"]}
+    for round_to, target in (("null", None), (8, 0.8), (16, 0.85)):
+        figure = found[f"{name}, 2x, round_to {round_to}"]
+        assert figure["at_least"] == target
+        dense, left = (times[0] for times in figure["seconds"].values())
+        texts = [n["text"] for n in content["notes"] if n["name"] == figure["name"]]
+        macs = float(texts[0].rpartition("/ ")[2])
+        assert macs == pytest.approx(2, rel=0.1)
+        assert figure["median"] == pytest.approx(dense / left / macs, rel=0.01)
+    assert f"{name}, dense / itself" in found
+
+
 def test_a_comparison_of_replicas_is_measured_beside_itself(tmp_path) -> None:
     content, table = measured("replicas", tmp_path / "replicas.json", repeats=1)
     names = ["", " / itself (noise)", " / SHA-256"]

@@ -112,7 +112,7 @@ class SlowPass:
 
     @property
     def why(self) -> str | None:
-        """Returns the reason and the way out in one line; None where the ratio is at least 0.7."""
+        """Returns the reason and a remedy in one line; None where the ratio is at least 0.7."""
         if self.is_near:
             return None
         ratio = self.measured / self.theoretical
@@ -125,7 +125,7 @@ class SlowPass:
         if not named:
             return f"{words}no layer stands out; measure again on an idle machine"
         causes = ", ".join(f"{each.share:.0%} {self._words(each)}" for each in named)
-        return f"{words}its time goes {causes}; {self._way_out(named[0].cause)}"
+        return f"{words}its time goes {causes}; {self._remedy(named[0].cause)}"
 
     def _words(self, each: Share) -> str:
         largest = f"(most in {each.largest or 'the model itself'})"
@@ -136,14 +136,14 @@ class SlowPass:
             "elementwise": f"into norms, activations and pooling {largest}",
             "outside": f"into operators outside of layers {largest}",
             "odd": f"into widths that are no multiple of {self.vector_width}: {widths} {largest}",
-            "per call": f"into calls, whatever their batch (now {self.batch_size}) {largest}",
+            "per call": f"into what calls cost whatever the batch, now {self.batch_size} {largest}",
             "narrow": f"into narrower layers with fewer products a second {largest}",
         }[each.cause]
 
     def _odd(self, layer: LayerTime, cause: Cause) -> Iterator[int]:
         yield from layer.odd if cause == layer.cause == "odd" else ()
 
-    def _way_out(self, cause: Cause) -> str:
+    def _remedy(self, cause: Cause) -> str:
         return {
             "whole": "prune these too (exclude fewer layers, or structure=group)",
             "elementwise": "fuse them (latency.runtimes=[compile]), or remove whole blocks "

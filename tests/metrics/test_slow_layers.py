@@ -58,14 +58,14 @@ INPUTS = torch.randn(4, 3, 6, 6)
 
 
 def macs(module: nn.Module, inputs: Tensor, out: Tensor) -> float:
-    """One second for each multiply-accumulate."""
+    """Takes one second for each multiply-accumulate."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         return module.weight.numel() * out[:, :1].numel()
     return 0.0
 
 
 def packed(module: nn.Module, inputs: Tensor, out: Tensor) -> float:
-    """Widths are computed in whole packs."""
+    """Computes widths in whole packs."""
     if not isinstance(module, nn.Conv2d):
         return macs(module, inputs, out)
     rows, columns = (ceil(n / PACK) * PACK for n in module.weight.shape[:2])
@@ -73,7 +73,7 @@ def packed(module: nn.Module, inputs: Tensor, out: Tensor) -> float:
 
 
 def with_elementwise(module: nn.Module, inputs: Tensor, out: Tensor) -> float:
-    """A norm or activation takes a hundred times as long for each number."""
+    """Takes thousands of seconds for each number of a norm or an activation."""
     return macs(module, inputs, out) or (9_000.0 * out.numel() if out.dim() == 4 else 0.0)
 
 
@@ -112,7 +112,7 @@ def test_a_network_whose_time_falls_with_its_products_needs_no_reason() -> None:
 
 
 @cases(
-    "cost, keep, cause, way_out",
+    "cost, keep, cause, remedy",
     (
         packed,
         ODD,
@@ -125,14 +125,14 @@ def test_a_network_whose_time_falls_with_its_products_needs_no_reason() -> None:
         "into norms, activations and pooling (most in 1)",
         "latency.runtimes=[compile]",
     ),
-    (with_calls, HALF, "into calls, whatever their batch (now 4)", "use a larger batch"),
+    (with_calls, HALF, "into what calls cost whatever the batch, now 4", "use a larger batch"),
     ids=["odd widths", "elementwise", "per call"],
 )
-def test_a_network_made_slow_on_purpose_is_told_by_its_cause(cost, keep, cause, way_out) -> None:
+def test_a_network_made_slow_on_purpose_is_told_by_its_cause(cost, keep, cause, remedy) -> None:
     line = why(cost, keep)
     assert line and "\n" not in line
     assert line.index("into ") == line.index(cause)  # the first that is named
-    assert way_out in line
+    assert remedy in line
 
 
 def test_layers_that_did_not_shrink_are_named_with_the_largest() -> None:
@@ -169,9 +169,9 @@ def test_each_second_has_one_cause_and_shares_are_of_the_smaller_model() -> None
     }
     assert slow.why == (
         "0.50 of the theoretical speed-up of 3: its time goes 30% into widths that are no multiple "
-        "of 4: 5 (most in b), 20% into calls, whatever their batch (now 1) (most in a), 20% into "
-        "layers that did not shrink (most in a), 10% into norms, activations and pooling (most in "
-        "n), 10% into operators outside of layers (most in the model itself); use "
+        "of 4: 5 (most in b), 20% into what calls cost whatever the batch, now 1 (most in a), 20% "
+        "into layers that did not shrink (most in a), 10% into norms, activations and pooling "
+        "(most in n), 10% into operators outside of layers (most in the model itself); use "
         "structure.round_to=4"
     )
 

@@ -68,7 +68,7 @@ def test_channels_of_a_grouped_convolution_count_together() -> None:
 
 
 class Attention(nn.Module):
-    """Attends with 6 heads of 4."""
+    """Computes attention of 6 heads of 4."""
 
     def __init__(self) -> None:
         super().__init__()
