@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Options that are given alone, and those of figures for print.
 _ALONE = ("compare", "claims")
-_OF_PAPER = ("width", "panels", "methods", "font")
+_OF_PAPER = ("width", "panels", "methods", "font", "latency")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -117,6 +117,7 @@ def _paper(options: argparse.Namespace) -> "Paper":
         tuple(texts["methods"]) if "methods" in given else None,
         parse_font(given["font"]) if "font" in given else Paper.font,
         tuple(words),
+        given.get("latency"),
     )
 
 
@@ -187,7 +188,9 @@ def _add_paper(parser: Parser) -> None:
         "--width", metavar="WIDTH", help="width of each figure, with its unit: 5.5in, 14cm, 397pt"
     )
     of_print.add_argument(
-        "--panels", metavar="NAMES", help="panels: compression, speedup, latency, cost"
+        "--panels",
+        metavar="NAMES",
+        help="panels: compression, speedup, measured_speedup, latency, cost",
     )
     of_print.add_argument(
         "--methods",
@@ -196,6 +199,12 @@ def _add_paper(parser: Parser) -> None:
         default=[],
         help="methods to show in figures, tables and page, in this order, with commas between; "
         "average ranks, corrections and CSV files are of all methods",
+    )
+    of_print.add_argument(
+        "--latency",
+        metavar="CONDITIONS",
+        help='measured speed under these conditions: "batch 1, eager" (default: those of most '
+        "results)",
     )
     of_print.add_argument(
         "--font", metavar="POINTS", help="size of all type in figures, 7 or more (default: 9)"

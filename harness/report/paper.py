@@ -8,7 +8,7 @@ from dataclasses import dataclass
 UNITS = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}
 WIDTHS = (2.0, 40.0)  # inches
 FONTS = (7.0, 16.0)  # points; smaller type is not read in print
-PANELS = ("compression", "speedup", "latency", "cost")
+PANELS = ("compression", "speedup", "measured_speedup", "latency", "cost")
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Paper:
         methods: Labels of the methods that are shown, in this order; None: all.
         font: Size of all type in points.
         words: The options that the user gave, for the command of the page.
+        latency: Conditions of the measured speed that is shown; None: those of most results.
     """
 
     width: float | None = None
@@ -28,6 +29,7 @@ class Paper:
     methods: tuple[str, ...] | None = None
     font: float = 9.0
     words: tuple[str, ...] = ()
+    latency: str | None = None
 
     @property
     def em(self) -> float:

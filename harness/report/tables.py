@@ -14,11 +14,17 @@ from harness.report.console import plain_console, to_csv
 from harness.report.read import cost, layer_curves
 from harness.report.read.survey import Section, Survey
 from harness.report.significance import paired
-from harness.report.significance.summary import by_compression, cell, perplexity
+from harness.report.significance.summary import (
+    by_compression,
+    cell,
+    measured_speedup,
+    perplexity,
+)
 from harness.system.names import printable
 
 CellText = Callable[["pd.Series[float]"], str]
 PERPLEXITY = "test perplexity, exp(loss), lower is better"
+SPEED = "measured speed-up, dense / left: median of passes (quartiles)"
 _METHOD = "Method"
 _LONGEST_LABEL = 40
 _GAP = 2
@@ -37,6 +43,10 @@ def print_tables(survey: Survey) -> None:
             console.print(f"{PERPLEXITY}: {by}")
             console.print("\n".join(dense_lines(section, perplexity)) + "\n")
             _print(console, matrix(section, perplexity))
+        if section.has_speed:
+            console.print(f"{SPEED}: {section.measured_where}", soft_wrap=True)
+            console.print("\n".join(dense_lines(section, measured_speedup)) + "\n")
+            _print(console, matrix(section, measured_speedup))
         if not section.paired.empty:
             console.print(paired.title(str(survey.against)))
             _print(console, paired.matrix(section.paired))

@@ -161,10 +161,13 @@ LATENCY = {
     "device": "cpu x86_64",
     "batch_size": 32,
     "dtype": "float32",
+    "runtime": "eager",
+    "threads": 1,
+    "torch": "2.14.1",
 }
 
 
-@pytest.mark.parametrize("lacks", ["", "device", "batch_size", "dtype"])
+@pytest.mark.parametrize("lacks", ["", "device", "batch_size", "dtype", "torch"])
 def test_a_latency_needs_its_device_batch_and_precision(lacks, tmp_path) -> None:
     write(tmp_path)
     line = json.dumps({name: value for name, value in LATENCY.items() if name != lacks})

@@ -1,20 +1,17 @@
-"""Tests what the report finds beside the records: masks, latencies, and how runs were made."""
+"""Tests what the report finds beside the records: masks, and how runs were made."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import safetensors.numpy
-from report_page import Page
-from survey_records import dense, make, write_run
+from survey_records import make, write_run
 
 from harness.report import report
 from harness.report.page.run_details import details
 from harness.report.read.load import load
 from harness.report.read.overlap import overlaps
-from harness.report.read.survey import Survey
 
 
 def masked(folder: Path, masks: dict[str, list[int]], **changes: Any) -> None:
@@ -89,42 +86,6 @@ def test_records_alone_have_no_overlap_and_no_note(tmp_path) -> None:
     assert survey.overlap.empty and not [note for note in survey.notes if "mask" in note]
     report(tmp_path)
     assert "Overlap of masks" not in (tmp_path / "report" / "report.html").read_text()
-
-
-def timed(folder: Path, *events: dict[str, Any], **changes: Any) -> None:
-    write_run(folder, dense(**changes), make(**changes))
-    lines = [json.dumps({"event": "latency", **event}) + "\n" for event in events]
-    (folder / "timings.jsonl").write_text("".join(lines) + '{"event": "latency", "le')
-
-
-CPU = {"device": "cpu", "batch_size": 64, "dtype": "float32", "threads": 1}
-
-
-def latency(survey: Survey) -> list[float]:
-    pruned = survey.summary[survey.summary["level"] > 0]
-    return list(pruned["latency_ms_mean"])
-
-
-def test_measured_latency_is_the_newest_of_each_level_and_an_axis_of_the_page(tmp_path) -> None:
-    at_1 = {"level": 1, **CPU}
-    events = [{**at_1, "milliseconds_median": 9.0}, {**at_1, "milliseconds_median": 2.0}]
-    timed(tmp_path / "0", *events)
-    timed(tmp_path / "1", {**at_1, "milliseconds_median": 4.0}, seed=1)
-
-    assert latency(load(tmp_path)) == [3.0]
-    report(tmp_path)
-    page = Page(tmp_path / "report" / "report.html")
-    assert page.data["sections"]["section-0"]["rows"]["points"][0]["latency"] == 3.0
-    assert "latency" in page.data["sections"]["section-0"]["charts"]
-
-
-def test_latencies_of_several_devices_are_not_averaged(tmp_path) -> None:
-    timed(tmp_path / "0", {"level": 1, **CPU, "milliseconds_median": 2.0})
-    timed(tmp_path / "1", {"level": 1, **CPU, "batch_size": 1, "milliseconds_median": 4.0}, seed=1)
-    survey = load(tmp_path)
-    assert pd.isna(latency(survey)).all()
-    (note,) = [note for note in survey.notes if "latencies" in note]
-    assert "batch_size 1, dtype float32" in note and "batch_size 64" in note
 
 
 def made(runs: Path, name: str, **hashed_config: Any) -> None:

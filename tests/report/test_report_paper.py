@@ -189,8 +189,12 @@ def test_tables_and_page_show_what_is_chosen_and_statistics_are_of_all(
     (["--width", "1e3mm"], "write a width"),
     (["--width", "99in"], "write a width"),
     (["--width", ""], "--width : write a width"),
-    (["--panels", "foo"], "no such panel; use compression, speedup, latency, cost"),
+    (["--panels", "foo"], "no such panel; use compression, speedup, measured_speedup, latency, c"),
     (["--panels", "compression,"], "--panels : there is no such panel"),
+    (
+        ["--latency", "batch 1"],
+        "--latency 'batch 1': no result was measured so; set latency.batch_",
+    ),
     (["--panels", "latency"], "--panels latency: no result has measured it; use compression, sp"),
     (["--font", "99"], "--font 99: write a size from 7 to 16 points"),
     (["--font", "6.9"], "--font 6.9: write a size from 7"),

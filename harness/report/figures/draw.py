@@ -81,7 +81,7 @@ def _accuracy(section: Section, styles: Styles, paper: Paper, out: Path) -> list
         _draw(panel, section, axis, styles, ACCURACY)
         _published(panel, section, axis)
         _scale(drawn, panel, axis, lines.reached(axis, section.pruned, section.published))
-        drawn.label(axis.title, ACCURACY.title, panel)
+        drawn.label(plain(axis.full_title), ACCURACY.title, panel)
     return drawn.save(path)
 
 
@@ -92,7 +92,7 @@ def _axes(section: Section, paper: Paper) -> list[lines.Axis]:
 
 def _published(panel: Axes, section: Section, axis: lines.Axis) -> None:
     """Draws published results as hollow markers; published.csv lists them."""
-    if not axis.ratio or section.published.empty:
+    if not axis.published or section.published.empty:
         return
     for label, look in line_styles(section.published_labels()).items():
         rows = section.published[section.published["label"] == label]
@@ -121,8 +121,8 @@ def _change(section: Section, styles: Styles, paper: Paper, out: Path) -> list[P
     for panel, axis in zip(drawn.panels, axes, strict=True):
         panel.axhline(0, color=lines.DENSE_COLOUR, linewidth=1)
         _draw(panel, section, axis, styles, CHANGE)
-        _scale(drawn, panel, axis, section.pruned[axis.column])
-        drawn.label(axis.title, CHANGE.title, panel)
+        _scale(drawn, panel, axis, lines.reached(axis, section.pruned, section.published[:0]))
+        drawn.label(plain(axis.full_title), CHANGE.title, panel)
     return drawn.save(path)
 
 
@@ -144,6 +144,7 @@ def _draw(
             line["x"],
             line["y"],
             yerr=line["error"],
+            xerr=line[["less", "more"]].to_numpy().T if axis.ends else None,
             label=plain(label),
             color=look.colour,
             marker=look.marker[0],

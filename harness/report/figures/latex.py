@@ -25,12 +25,16 @@ _ESCAPED = {
 
 
 class TableMeasure(NamedTuple):
-    """Describes a measure of a table: its columns, their factor, which mean is best, its name."""
+    """Describes a measure of a table: its columns, their factor, which mean is best, its name.
+
+    spread: what stands beside a mean: ends of an interval where the measure has them.
+    """
 
     column: str
     factor: int
     best: Literal["min", "max"]
     name: str
+    spread: str = r"mean $\pm$ standard deviation over seeds"
 
     def is_best(self, pruned: pd.DataFrame) -> "pd.Series[bool]":
         """Returns True for rows of a summary whose mean is the best of their compression."""
@@ -42,12 +46,18 @@ TOP1 = TableMeasure("top1_fraction", 100, "max", r"Top-1 accuracy in \%")
 PERPLEXITY = TableMeasure("perplexity", 1, "min", r"Test perplexity, $\exp(\mathrm{loss})$,")
 
 
+SPEED = TableMeasure(
+    "measured_speedup_ratio", 1, "max", "Measured speed-up", "median of passes (quartiles)"
+)
+
+
 def write_latex(survey: Survey, out: Path) -> list[Path]:
     return [path for section in survey.sections() for path in _write(section, out)]
 
 
 def _write(section: Section, out: Path) -> Iterator[Path]:
     tables = {"accuracy": TOP1} | ({"perplexity": PERPLEXITY} if section.has_perplexity else {})
+    tables |= {"speed": SPEED} if section.has_speed else {}
     for name, measure in tables.items():
         path = out / f"{name}-{section.slug}.tex"
         path.write_text(table(section, measure), encoding="utf-8")
@@ -75,9 +85,10 @@ def _head(section: Section, cells: pd.DataFrame, seeds: str, measure: TableMeasu
         f"{escape(row['label'])}: {_cell(row, False, measure)}"
         for _, row in section.dense.iterrows()
     )
-    caption = f"{measure.name} on {escape(section.data)} ({escape(section.model)}), mean "
-    caption += f"$\\pm$ standard deviation over seeds ($n$ = {seeds}), "
+    caption = f"{measure.name} on {escape(section.data)} ({escape(section.model)}), "
+    caption += f"{measure.spread} ($n$ = {seeds}), "
     caption += f"by requested {section.requested_ratio}. "
+    caption += f"Measured with {escape(section.measured_where)}. " if measure is SPEED else ""
     return [
         r"% \usepackage{booktabs}",
         r"\begin{table}",
@@ -98,10 +109,20 @@ def _line(row: tuple[str, ...]) -> str:
 def _cell(row: "pd.Series[float]", best: bool, measure: TableMeasure) -> str:
     if not row["seeds"]:
         return "failed" if row["failed_seeds"] else "--"
+    if measure is SPEED:
+        return _interval(row, best)
     mean, std = (measure.factor * row[f"{measure.column}_{name}"] for name in ("mean", "std"))
     text = f"{mean:.2f}" if pd.isna(std) else f"{mean:.2f} $\\pm$ {std:.2f}"
     if row["failed_seeds"]:
         text += f" ({row['failed_seeds']} failed)"
+    return rf"\textbf{{{text}}}" if best else text
+
+
+def _interval(row: "pd.Series[float]", best: bool) -> str:
+    mean, low, high = (row[f"{SPEED.column}_{name}"] for name in ("mean", "low", "high"))
+    if pd.isna(mean):
+        return "--"
+    text = f"{mean:.2f} ({low:.2f}--{high:.2f})"
     return rf"\textbf{{{text}}}" if best else text
 
 

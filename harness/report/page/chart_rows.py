@@ -50,6 +50,11 @@ def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
         "change_text": points(change),
         "x_text": f"{times(row['compression_ratio_mean'])} smaller, {_fewer(row)}",
         **{axis.name: _on(axis, number(row[axis.column])) for axis in axes},
+        **{
+            f"{axis.name}_{end}": _on(axis, number(row[column]))
+            for axis in axes
+            for end, column in zip(("low", "high"), axis.ends, strict=False)
+        },
         "top1": number(top1),
         **_around("top1", top1, 100 * row["top1_fraction_std"]),
         "change": number(change),

@@ -37,9 +37,10 @@ def accuracy(
     """
     x, y = _x(axis, values), _y("top1", ACCURACY.title)
     behind = [*([_dense("top1")] if dense else []), *([_front(x, y)] if axis.ratio else [])]
-    bars = _bars(x, "top1_less", "top1_more", styles)
+    bars = [_bars(x, "top1_less", "top1_more", styles)]
+    bars += [_beside(x, y, styles)] if axis.ends else []
     # Bars are behind the points, which react to the mouse.
-    layers = [*behind, bars, *_lines(x, y, styles), *_published(axis, x, y, published)]
+    layers = [*behind, *bars, *_lines(x, y, styles), *_published(axis, x, y, published)]
     return _chart(f"Top-1 accuracy against {axis.title}, a line per method", layers)
 
 
@@ -132,6 +133,18 @@ def _bars(x: Spec, low: str, high: str, styles: dict[str, LineStyle]) -> Spec:
     }
 
 
+def _beside(x: Spec, y: Spec, styles: dict[str, LineStyle]) -> Spec:
+    """Specifies the intervals of x, as rules from end to end."""
+    name = x["field"]
+    ends = {"x": {**x, "field": f"{name}_low"}, "x2": {"field": f"{name}_high"}, "y": y}
+    color = _style_channels(styles, "bar")["color"]
+    return {
+        **_rows("points", f"isValid(datum.{name}_low)"),
+        "mark": {"type": "rule", "aria": False},
+        "encoding": {**ends, "color": color},
+    }
+
+
 def _front(x: Spec, y: Spec) -> Spec:
     """Specifies the Pareto front as a broad band behind the lines."""
     return {
@@ -142,8 +155,8 @@ def _front(x: Spec, y: Spec) -> Spec:
 
 
 def _published(axis: Axis, x: Spec, y: Spec, styles: dict[str, LineStyle]) -> list[Spec]:
-    """Specifies published results as hollow markers; none against latency and training cost."""
-    if not (styles and axis.ratio):
+    """Specifies published results as hollow markers, where they have this ratio."""
+    if not (styles and axis.published):
         return []
     points = {
         **_rows("published", f"isValid(datum.{x['field']})"),

@@ -17,19 +17,33 @@ from harness.report.read.collapse import percent
 from harness.report.read.survey import Section, Survey
 from harness.report.significance import paired
 from harness.report.significance.pareto import front
-from harness.report.significance.summary import by_compression, cell, perplexity, points, times
-from harness.report.tables import PERPLEXITY, CellText, dense_lines, matrix
+from harness.report.significance.summary import (
+    by_compression,
+    cell,
+    measured_speedup,
+    perplexity,
+    points,
+    times,
+)
+from harness.report.tables import PERPLEXITY, SPEED, CellText, dense_lines, matrix
 
+_SPREAD = "mean ± standard deviation (seeds)"
 __all__ = ["dense_lines", "protocol", "tables"]
 
 
 def tables(section: Section, against: str | None) -> Iterator[str]:
     yield f"<h3>Top-1 accuracy by requested {section.requested_ratio}</h3>"
-    yield _measured("Top-1 in %", section, cell, latex.TOP1)
+    yield _best_bold(f"Top-1 in %: {_SPREAD}", section, cell, latex.TOP1)
     if section.has_perplexity:
         yield f"<h3>Perplexity by requested {section.requested_ratio}</h3>"
         yield from (f"<p>{escape(line)}</p>" for line in dense_lines(section, perplexity))
-        yield _measured(PERPLEXITY.capitalize(), section, perplexity, latex.PERPLEXITY)
+        name = f"{PERPLEXITY.capitalize()}: {_SPREAD}"
+        yield _best_bold(name, section, perplexity, latex.PERPLEXITY)
+    if section.has_speed:
+        yield f"<h3>Measured speed-up by requested {section.requested_ratio}</h3>"
+        yield f"<p>{escape(section.measured_where)}</p>"
+        yield from (f"<p>{escape(line)}</p>" for line in dense_lines(section, measured_speedup))
+        yield _best_bold(SPEED.capitalize(), section, measured_speedup, latex.SPEED)
     if not section.paired.empty:
         caption = paired.title(str(against))
         yield f"<h3>Against {escape(str(against))}</h3>"
@@ -101,7 +115,7 @@ def _collapse(section: Section) -> Iterator[str]:
         yield f"<h3>Collapse</h3><ul>{items}</ul>"
 
 
-def _measured(name: str, section: Section, text: CellText, measure: latex.TableMeasure) -> str:
+def _best_bold(name: str, section: Section, text: CellText, measure: latex.TableMeasure) -> str:
     """Returns a table of methods x compressions; the best means are bold, as in LaTeX."""
     cells, best = matrix(section, text), measure.is_best(section.pruned)
     flags_by_method = by_compression(section.pruned, best).eq(True)
@@ -111,8 +125,7 @@ def _measured(name: str, section: Section, text: CellText, measure: latex.TableM
     ):
         pairs = zip(texts, flags, strict=True)
         rows.append(Row(str(label), [Cell(shown, best=bold) for shown, bold in pairs], str(label)))
-    caption = f"{name}: mean ± standard deviation (seeds); the best means are bold"
-    return table(caption, ["Method", *map(str, cells.columns)], rows)
+    return table(f"{name}; the best means are bold", ["Method", *map(str, cells.columns)], rows)
 
 
 def _by_method(caption: str, cells: pd.DataFrame) -> str:
@@ -125,6 +138,10 @@ _HEADS = [
     "Requested compression",
     "Measured compression",
     "Theoretical speed-up",
+    "Measured speed-up",
+    "Measured latency, ms",
+    "Peak memory, MiB",
+    "File, MiB",
     "Top-1, %",
     "Against dense, points",
     "Relative to dense, %",
@@ -153,6 +170,8 @@ def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
     densities = ("density_of_weights_fraction_mean", "effective_density_fraction_mean")
     cells = [
         *(Cell(times(row[name]), number(row[name])) for name in _RATIOS),
+        Cell(measured_speedup(row), number(row["measured_speedup_ratio_mean"])),
+        *(_plain(row[name], unit) for name, unit in _OF_PASSES.items()),
         Cell(cell(row), number(row["top1_fraction_mean"])),
         Cell(points(row["change_points_mean"]), number(row["change_points_mean"])),
         Cell(percent(row["relative_top1_ratio_mean"]), number(row["relative_top1_ratio_mean"])),
@@ -166,6 +185,13 @@ def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
         "yes" if on_front else "",
     ]
     return Row(row["label"], cells, row["label"])
+
+
+_OF_PASSES = {"latency_ms_mean": 1, "peak_bytes_mean": 2**20, "file_bytes_mean": 2**20}
+
+
+def _plain(value: float, unit: int) -> Cell:
+    return Cell("-" if pd.isna(value) else f"{value / unit:.4g}", number(value))
 
 
 _RATIOS = ("requested_compression_ratio", "compression_ratio_mean", "speedup_ratio_mean")

@@ -17,6 +17,7 @@ from harness.report.page.legend import legend
 from harness.report.page.run_details import run_rows
 from harness.report.read.survey import Ranks, Section
 
+INTERVAL = "; its bars reach from the first to the third quartile of a pass, over all seeds"
 CAPTIONS = {
     **{
         axis.name: f"Top-1 accuracy against {axis.title[0].lower()}{axis.title[1:]}"
@@ -97,6 +98,11 @@ def _figure(page_section: PageSection, name: str) -> str:
     is_curve = name in ("loss", "learning")
     chosen = _choice(page_section.curves) if is_curve else ""
     spread = f": mean{'' if is_curve else ' ± std'} over seeds, {page_section.section.seeds}"
+    spread += "".join(
+        f"; measured with {escape(axis.where)}{INTERVAL if axis.ends else ''}"
+        for axis in measured(page_section.section.pruned)
+        if axis.name == name and axis.where
+    )
     return (
         f"<figure><figcaption>{escape(CAPTIONS[name])}{spread}</figcaption>{chosen}"
         f'<div class="chart" data-chart="{name}" data-section="{page_section.id}"></div></figure>'

@@ -18,7 +18,7 @@ POINTS = (2, 4, 8, 16, 32)
 # Greatest relative distance of a measured compression from an operating point.
 TOLERANCE = 0.05
 # A latency without these conditions says nothing.
-_OF_LATENCY = ("device", "batch_size", "dtype")
+_OF_LATENCY = ("device", "batch_size", "dtype", "runtime", "threads", "torch")
 
 
 def operating_points(survey: Survey) -> Finding:
@@ -161,7 +161,9 @@ def latency(survey: Survey) -> Finding:
     unlabelled = [path for path, line in measurements if not all(map(line.get, _OF_LATENCY))]
     good = f"{len(measurements)} measurements name theirs" if measurements else "no measurement"
     problems = [f"{len(unlabelled)} measurements lack one: {name_some(unlabelled)}"]
-    return to_finding(problems if unlabelled else [], good, "measure again with latency=...")
+    return to_finding(
+        problems if unlabelled else [], good, "measure again with latency.batch_sizes=[1]"
+    )
 
 
 CHECKS: dict[str, Callable[[Survey], Finding]] = {

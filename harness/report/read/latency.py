@@ -1,58 +1,129 @@
-"""Reads the measured latency from the timings.jsonl of the runs."""
+"""Reads the measured speed of results from the timings.jsonl of the runs."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from harness.report.read.folders import timings
 
-# Conditions that must be equal for two latencies to be compared.
-WHERE = ("device", "batch_size", "dtype", "threads")
+# Conditions that must be equal for two measurements to be compared.
+WHERE = ("batch_size", "runtime", "dtype", "threads", "device", "torch", "onnxruntime")
+WORDS = {
+    "batch_size": "batch {}",
+    "threads": "threads {}",
+    "torch": "torch {}",
+    "onnxruntime": "onnxruntime {}",
+}
+# Columns of the results, and the fields of an event that they hold.
+FIELDS = {
+    "latency_ms": "milliseconds_median",
+    "measured_speedup": "speedup_median",
+    "measured_speedup_low": "speedup_low",
+    "measured_speedup_high": "speedup_high",
+    "peak_bytes": "peak_bytes",
+    "file_bytes": "file_bytes",
+}
+
+Event = dict[str, Any]
+Events = dict[str, Event]  # of one result, by their conditions
 
 
-def with_latency(results: pd.DataFrame, runs: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Adds latency_ms, the median milliseconds of a forward pass, and latency_where.
+def with_latency(
+    results: pd.DataFrame, runs: Path, chosen: str | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Adds the columns FIELDS, and latency_where: the conditions under which they were measured.
 
-    They are NaN and "" where a run has measured no latency. latency_ms is NaN, with a note, where
-    runs of one model and data set have measured under several conditions (WHERE).
+    Numbers of one model and data set are of equal conditions: those that `chosen` names, or else
+    that most results have measured; of several, those that a run measured first. Other numbers are
+    NaN, as where nothing was measured, and a note lists their conditions.
+
+    chosen: parts of conditions with commas between, as in "batch 1, eager".
+
+    Raises:
+        ValueError: no result was measured under the chosen conditions.
     """
-    events_of = {folder: _measured(runs / folder) for folder in set(results["folder"])}
-    events = [
-        events_of[folder].get(level, {})
-        for folder, level in zip(results["folder"], results["level"], strict=True)
-    ]
-    rows = results.assign(
-        latency_ms=[event.get("milliseconds_median", np.nan) for event in events],
-        latency_where=[conditions(event) for event in events],
+    read = {folder: _measured(runs / folder) for folder in sorted(set(results["folder"]))}
+    places = zip(results["folder"], results["level"], strict=True)
+    found = pd.Series(
+        [read[folder].get(level, {}) for folder, level in places], results.index, object
     )
-    return _comparable(rows)
+    notes, shown = _not_measured(found), pd.Series("", index=results.index)
+    for (model, data), same in results.groupby(["model", "data"]):
+        where, others = _choose(found[same.index], chosen)
+        shown[same.index] = where
+        if others:
+            notes.append(
+                f"the measured speed of {model}, {data} is that of: {where or 'nothing'}; other "
+                f"measurements (--latency chooses): {'; '.join(others)}"
+            )
+    if chosen is not None and not shown.any():
+        known = sorted({name for events in found for name in _numbers(events)})
+        raise ValueError(
+            f"--latency {chosen!r}: no result was measured so; "
+            f"{'use parts of: ' + '; '.join(known) if known else 'set latency.batch_sizes in runs'}"
+        )
+    events = [events.get(where, {}) for events, where in zip(found, shown, strict=True)]
+    columns = {
+        name: pd.Series([_number(event.get(field)) for event in events], results.index, float)
+        for name, field in FIELDS.items()
+    }
+    measured = [where if event else "" for event, where in zip(events, shown, strict=True)]
+    return results.assign(**columns, latency_where=measured), notes
 
 
-def _measured(folder: Path) -> dict[int, dict[str, Any]]:
-    """Returns the newest event of each level."""
-    events = [line for line in timings(folder) if line.get("event") == "latency"]
-    return {event["level"]: event for event in events if "level" in event}
+def _measured(folder: Path) -> dict[int, Events]:
+    """Returns the newest event of each level and conditions."""
+    found: dict[int, Events] = {}
+    for line in timings(folder):
+        if line.get("event") == "latency" and "level" in line:
+            found.setdefault(line["level"], {})[conditions(line)] = line
+    return found
 
 
-def conditions(event: dict[str, Any]) -> str:
+def conditions(event: Event) -> str:
     """Formats the conditions of a measurement.
 
-    >>> conditions({"device": "cpu", "batch_size": 64, "dtype": "float32", "threads": 1})
-    'device cpu, batch_size 64, dtype float32, threads 1'
+    >>> conditions({"device": "cpu", "batch_size": 64, "dtype": "float32", "runtime": "eager"})
+    'batch 64, eager, float32, cpu'
     """
-    return ", ".join(f"{name} {event[name]}" for name in WHERE if name in event)
+    return ", ".join(
+        WORDS.get(name, "{}").format(event[name]) for name in WHERE if event.get(name) is not None
+    )
 
 
-def _comparable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    notes = []
-    for (model, data), same in rows[rows["latency_where"] != ""].groupby(["model", "data"]):
-        several = sorted(set(same["latency_where"]))
-        if len(several) > 1:
-            rows.loc[same.index, "latency_ms"] = np.nan
-            notes.append(
-                f"latencies of {model}, {data} were measured under several conditions and are "
-                f"not drawn: {'; '.join(several)}"
-            )
-    return rows, notes
+def _choose(found: Iterable[Events], chosen: str | None) -> tuple[str, list[str]]:
+    """Returns the conditions to show, "" for none, and the others that have numbers."""
+    counts = Counter(name for events in found for name in _numbers(events))
+    parts = [part.strip().lower() for part in (chosen or "").split(",") if part.strip()]
+    fitting = {name: count for name, count in counts.items() if _fits(name, parts)}
+    # max takes the first of equals, and a Counter holds names in the order of their first one.
+    best = max(fitting, key=fitting.__getitem__, default="")
+    return best, [name for name in counts if name != best]
+
+
+def _fits(name: str, parts: list[str]) -> bool:
+    return set(parts) <= set(name.lower().split(", "))
+
+
+def _numbers(events: Events) -> list[str]:
+    return [name for name, event in events.items() if "not_measured" not in event]
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _not_measured(found: Iterable[Events]) -> list[str]:
+    failed = [
+        (name, str(event["not_measured"]))
+        for events in found
+        for name, event in events.items()
+        if "not_measured" in event
+    ]
+    reasons = sorted({f"{name}: {reason}" for name, reason in failed})
+    if not failed:
+        return []
+    return [f"{len(failed)} latencies were not measured: {'; '.join(reasons)}"]

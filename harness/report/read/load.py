@@ -44,25 +44,30 @@ def load(
     Raises:
         ValueError: `runs` is not a folder, or has neither a result of a pruned model nor a
             sensitivity analysis. No result has the label `against` or one of `paper`, or is on a
-            data set of `published_for`. No result has measured a panel. The test is unknown.
+            data set of `published_for`. No result has measured a panel, or was measured under the
+            conditions of `paper`. The test is unknown.
     """
     left_out: list[str] = []
     analyses = layer_curves.load(runs, left_out)
     try:
-        survey = _load_runs(runs, against, test)
+        survey = _load_runs(runs, against, test, paper.latency if paper else None)
         survey.notes.extend(left_out)
         survey = replace(survey, figures=figures, published_for=published_for or {})
         _check_instead(survey)
         survey = replace(survey, published=_published(survey), paper=_fitting(paper, survey))
     except NoResults as error:
-        if analyses.empty or against or (paper and (paper.panels or paper.methods)):
+        if (
+            analyses.empty
+            or against
+            or (paper and (paper.panels or paper.methods or paper.latency))
+        ):
             raise
         empty = pd.DataFrame(columns=["model", "data", "level", "label"])
         survey = Survey(runs, empty, empty, empty, [*error.notes, *left_out])
     return replace(survey, sensitivity=analyses)
 
 
-def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
+def _load_runs(runs: Path, against: str | None, test: str, latency: str | None) -> Survey:
     records, notes = read(runs)
     records, part_notes = with_distinct_parts(reading.written_last(records), runs)
     records = with_totals(records)
@@ -80,7 +85,7 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
     results = reading.with_dense_change(
         pd.concat([dense.rows, labelled], ignore_index=True), records
     )
-    results, latency_notes = with_latency(results, runs)
+    results, latency_notes = with_latency(results, runs, latency)
     overlap, overlap_notes = overlaps(runs, results)
     summary = summarise(results)
     notes += [

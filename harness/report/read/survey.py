@@ -153,6 +153,16 @@ class Section:
         )
 
     @property
+    def measured_where(self) -> str:
+        """Returns the conditions of the measured speed; "" where nothing was measured."""
+        rows = [*self.pruned["latency_where"], *self.dense["latency_where"]]
+        return "; ".join(sorted({where for where in rows if where}))
+
+    @property
+    def has_speed(self) -> bool:
+        return bool(self.pruned["measured_speedup_ratio_mean"].notna().any())
+
+    @property
     def seeds(self) -> str:
         """Returns the number of seeds of a result: "n = 3" or "n = 2 to 3", with fixed spaces."""
         counts = self.pruned["seeds"]

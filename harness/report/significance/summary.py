@@ -22,6 +22,9 @@ MEASURES = {
     "effective_density": "effective_density_fraction",
     "dead": "dead_units_count",
     "latency_ms": "latency_ms",
+    "measured_speedup": "measured_speedup_ratio",
+    "peak_bytes": "peak_bytes",
+    "file_bytes": "file_bytes",
     "change": "change_points",
 }
 # Measures whose 95 % interval of the mean is reported.
@@ -42,6 +45,9 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         few_seeds: True for fewer than three seeds.
         change_seeds: Number of seeds whose dense model is known.
         level: 0 for dense models.
+        measured_speedup_ratio_*: mean is that of the seeds' medians over passes; low is the lowest
+            first quartile of a seed, high the highest third one.
+        latency_where: The conditions of what was measured with a clock; "" for nothing.
         collapsed_seeds: Number of seeds with an empty layer; empty_layers names the layers.
         cut_seeds: Number of seeds without a path from input to output.
     """
@@ -70,6 +76,9 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         empty_layers=("empty_layers", collapse.union),
         change_seeds=("change", "count"),
         relative_top1_ratio_mean=("relative_top1", "mean"),
+        measured_speedup_ratio_low=("measured_speedup_low", "min"),
+        measured_speedup_ratio_high=("measured_speedup_high", "max"),
+        latency_where=("latency_where", "max"),
         **spread,
     )
     summary = _with_intervals(summary, results)
@@ -103,6 +112,13 @@ def perplexity(row: "pd.Series[float]") -> str:
     """Formats mean, std and number of seeds of the perplexity, as `cell` does for top-1."""
     counts = int(row["seeds"]), int(row["failed_seeds"])
     return spread(f"{row['perplexity_mean']:.2f}", row["perplexity_std"], *counts)
+
+
+def measured_speedup(row: "pd.Series[float]") -> str:
+    """Formats a measured speed-up with its interval, as in "1.52x (1.48 to 1.55)"."""
+    low, high = (row[f"measured_speedup_ratio_{end}"] for end in ("low", "high"))
+    middle = times(row["measured_speedup_ratio_mean"])
+    return middle if pd.isna(low) else f"{middle} ({low:.4g} to {high:.4g})"
 
 
 def spread(mean: str, std: float, seeds: int, failed: int) -> str:
