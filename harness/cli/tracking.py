@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.system.command_line import Parser, run_command
 from harness.tracking.report import send, sweeps
+from harness.tracking.speed import names_below
 from harness.tracking.sync import NoServer, OfflineRun, offline_runs, sync
 
 LIMIT_S = 600.0
@@ -51,7 +52,8 @@ def _report(options: argparse.Namespace) -> int:
 
     The address of the report is printed.
     """
-    print(send(options.project, options.entity, sweeps(options.runs)))
+    groups, speeds = sweeps(options.runs), names_below(options.runs)
+    print(send(options.project, options.entity, groups, speeds))
     return 0
 
 

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class RecordWriter:
 
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
         """Writes nothing: the level's record holds all of its epochs."""
+
+    def latency(self, event: Mapping[str, Any]) -> None:
+        """Writes nothing: log_timing has written it."""
 
     def log_timing(self, **facts: Any) -> None:
         """Appends a line to timings.jsonl, with the time and the number of ranks."""
@@ -102,6 +105,8 @@ class Sinks:
             self.files.log_timing(**facts)
             # The time of other measurements is not part of the next record's seconds.
             self.files.since = time.perf_counter()
+        for sink in self.sinks if facts.get("event") == "latency" else ():
+            sink.latency(facts)
 
     def _show(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         for sink in self.sinks:

@@ -1,6 +1,7 @@
 """Defines the interfaces of sinks, which receive the records and epochs of a run."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from harness.run_folder.records import Record
 
@@ -16,6 +17,9 @@ class Sink(Protocol):
         epoch: counted from 1. loss: mean per sample, as minimised. accuracy: validation top-1 in
         [0, 1].
         """
+
+    def latency(self, event: Mapping[str, Any]) -> None:
+        """Receives a measurement of the newest record's model, as timings.jsonl holds it."""
 
 
 class RunSink(Protocol):

@@ -1,8 +1,9 @@
 """Implements tracking=none: records.jsonl is all that a run leaves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from harness.run_folder.records import Record
 from harness.run_folder.sinks import Sink
@@ -15,6 +16,8 @@ class NullSink:
     def log(self, record: Record) -> None: ...
 
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None: ...
+
+    def latency(self, event: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)

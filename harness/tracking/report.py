@@ -29,8 +29,12 @@ def sweeps(runs: Path) -> list[str]:
     return names
 
 
-def send(project: str, entity: str | None, groups: Sequence[str]) -> str:
+def send(
+    project: str, entity: str | None, groups: Sequence[str], speeds: Sequence[str] = ()
+) -> str:
     """Saves the report at W&B, and returns its address.
+
+    The arguments are those of `report`.
 
     Raises:
         ValueError: the package wandb-workspaces is missing, or W&B refuses a variable of the
@@ -41,17 +45,25 @@ def send(project: str, entity: str | None, groups: Sequence[str]) -> str:
     check_extra("wandb-report", "a report at W&B")
     check_server(server())
     try:
-        return str(report(project, entity, groups).save().url)
+        return str(report(project, entity, groups, speeds).save().url)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise NoServer(f"W&B refused the report on project {project}: {reason}") from error
 
 
-def report(project: str, entity: str | None, groups: Sequence[str]) -> Any:
-    """Builds the report without sending it: accuracy, learning curves and cost.
+def report(
+    project: str, entity: str | None, groups: Sequence[str], speeds: Sequence[str] = ()
+) -> Any:
+    """Builds the report without sending it: accuracy, learning curves, cost and measured speed.
 
-    Accuracy is drawn over density and over compression. Each method has one colour; its seeds are
-    shown as mean and standard error.
+    Accuracy is drawn over density, over compression and against measured speed-up. Each method has
+    one colour; its seeds are shown as mean and standard error.
+
+    Args:
+        project: of the runs.
+        entity: user or team, or None for that of the account.
+        groups: names of sweeps.
+        speeds: names of measurements, as `names_below` returns them; each has panels of its own.
     """
     # An optional package, typed for other versions of pydantic than its own.
     wr: Any = import_module("wandb_workspaces.reports.v2")
@@ -64,12 +76,12 @@ def report(project: str, entity: str | None, groups: Sequence[str]) -> Any:
         project=project,
         title=f"{TITLE}: {', '.join(groups)}",
         description="Runs of the same method are grouped; test data throughout.",
-        blocks=[wr.PanelGrid(runsets=[runs], panels=_panels(wr))],
+        blocks=[wr.PanelGrid(runsets=[runs], panels=_panels(wr, speeds))],
         **owner,
     )
 
 
-def _panels(wr: Any) -> list[Any]:
+def _panels(wr: Any, speeds: Sequence[str]) -> list[Any]:
     over_density = ("finetuned/top1", "pruned/top1", "finetuned/effective_density")
     curves = ("training/loss", "training/validation_top1")
     lines = [
@@ -80,4 +92,17 @@ def _panels(wr: Any) -> list[Any]:
     cost = wr.ScatterPlot(
         x=wr.SummaryMetric("finetuned/training_flops"), y=wr.SummaryMetric("finetuned/top1")
     )
-    return [*lines, cost]
+    measured = [
+        wr.ScatterPlot(
+            x=wr.SummaryMetric(f"{name}/speedup"),
+            y=wr.SummaryMetric("finetuned/top1"),
+            title=f"Top-1 against measured speed-up: {name}; measured_with names device, versions",
+        )
+        for name in speeds
+    ]
+    seconds = [
+        wr.LinePlot(x="density_of_weights", y=[f"{name}/{what}"], log_x=True)
+        for name in speeds
+        for what in ("speedup", "milliseconds", "peak_bytes", "file_bytes")
+    ]
+    return [*lines, cost, *measured, *seconds]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from harness.run_folder.records import STAGES, Record
+from harness.tracking.speed import Speed
 
 METRICS = (
     "top1",
@@ -29,7 +30,7 @@ LAYER_COLUMNS = ("compression", "level", "stage", "layer", "density")
 
 # The x axis of a row's measurements, by the first part of their names. `density` is no axis: it
 # counts other weights in a run of another structure or with excluded layers.
-AXES = {"training": "epoch", "weights": "density_of_weights"} | {
+AXES = {"training": "epoch", "weights": "density_of_weights", "speed": "density_of_weights"} | {
     stage: "density_of_weights" for stage in ("initial", "dense", *STAGES)
 }
 
@@ -158,8 +159,10 @@ class EpochCounter:
         self.newest = 0
 
 
-def key(item: Record | Epoch) -> str:
+def key(item: Record | Epoch | Speed) -> str:
     """Returns the name of a row, unique in its run and the same after the run is resumed."""
+    if isinstance(item, Speed):
+        return item.key
     if isinstance(item, Epoch):
         return f"epoch {item.number}"
     return f"level {item.level} {item.stage}"

@@ -1,6 +1,7 @@
 """Logs the records and epochs of a run to an open W&B run."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from harness.run_folder.records import Record
@@ -21,6 +22,7 @@ from harness.tracking.rows import (
 )
 from harness.tracking.run_lock import SHARED, is_first
 from harness.tracking.sent_rows import SentRows
+from harness.tracking.speed import COLUMNS, Speed, Speeds, measured_before
 
 if TYPE_CHECKING:
     import wandb
@@ -50,14 +52,17 @@ class RunSink:
         self._steps = Steps(max(run.starting_step, self._sent.free))
         self._epochs = EpochCounter()
         self._layers: list[list[float | str | None]] = []
+        self._speeds = Speeds()
         self._last: Record | None = None
         self._first: bool | None = None
         self._attempt = ErrorGuard("W&B")
         for record in info.earlier:
             self.log(record)
+        self._attempt(lambda: [self.latency(event) for event in measured_before(info.folder)])
 
     def log(self, record: Record) -> None:
         self._last = record
+        self._speeds.follow(record)
         self._layers += layer_rows(record)
         for item in in_order(self._epochs, record):
             self._attempt(lambda item=item: self._send(item))  # type: ignore[misc]
@@ -65,6 +70,10 @@ class RunSink:
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
         live = self._epochs.live(level, epoch, loss, accuracy)
         self._attempt(lambda: self._send(live))
+
+    def latency(self, event: Mapping[str, Any]) -> None:
+        if (speed := self._speeds.add(dict(event))) and speed.row:
+            self._attempt(lambda: self._send(speed))
 
     def finish(self, exit_code: int) -> None:
         """Ends the W&B run; exit_code 0 means that model and masks are in the run folder."""
@@ -83,7 +92,7 @@ class RunSink:
         if done:
             self._attempt(self._sent.forget)
 
-    def _send(self, item: Record | Epoch) -> None:
+    def _send(self, item: Record | Epoch | Speed) -> None:
         if key(item) in self._sent or (item.level == 0 and not self._sends_dense()):
             return
         check_leases(self._sent.path)
@@ -92,8 +101,8 @@ class RunSink:
         self._run.log(values, step=step, commit=True)
         self._sent.add(key(item), step)
 
-    def _row(self, item: Record | Epoch) -> tuple[int, dict[str, Any]]:
-        if isinstance(item, Epoch):
+    def _row(self, item: Record | Epoch | Speed) -> tuple[int, dict[str, Any]]:
+        if isinstance(item, Epoch | Speed):
             return self._steps.next(), item.row
         values: dict[str, Any] = row(item) | {"density_of": item.density_of}
         if item.layers:
@@ -114,10 +123,27 @@ class RunSink:
             "layers": wandb.Table(columns=[*LAYER_COLUMNS], data=[*self._layers]),
             **{name: getattr(self._last, name) for name in ("level", "compression", *_DENSITIES)},
         }
+        values |= _speed_tables(self._speeds)
         if with_weights:
             weights = live_weights(self._info.folder)
             values |= {f"weights/{name}": _histogram(counts) for name, counts in weights}
         self._run.log(values, step=self._steps.next(), commit=True)
+
+
+def _speed_tables(speeds: Speeds) -> dict[str, Any]:
+    """Returns the table of all measurements, and a chart for each set of conditions."""
+    import wandb
+
+    if not speeds.all:
+        return {}
+    cells: list[Any] = [speed.cells for speed in speeds.all.values()]
+    values: dict[str, Any] = {"speed": wandb.Table(columns=[*COLUMNS], data=cells)}
+    for name, measured in speeds.charts().items():
+        points: list[Any] = [[speed.event["speedup_median"], speed.record.top1] for speed in measured]
+        table = wandb.Table(columns=["measured_speedup", "top1"], data=points)
+        title = f"Top-1 against measured speed-up: {name}, {measured[-1].measured_with}"
+        values[f"{name}/top1"] = wandb.plot.scatter(table, "measured_speedup", "top1", title=title)
+    return values
 
 
 def _histogram(counts: Counts) -> "wandb.Histogram":

@@ -1,7 +1,7 @@
 """Writes records, learning curves and layer densities to tensorboard/ in the run folder."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from harness.tracking.error_guard import ErrorGuard, print_error
 from harness.tracking.none import NullSink
 from harness.tracking.rows import Epoch, EpochCounter, compression_step, in_order, key, row
 from harness.tracking.sent_rows import SentRows
+from harness.tracking.speed import Speed, Speeds, measured_before
 from harness.vocabulary.checks import check_declared
 
 FOLDER = "tensorboard"
@@ -73,20 +74,27 @@ class BoardSink:
         self._info, self._layers = info, layers
         self._epochs, self._attempt = EpochCounter(), ErrorGuard("TensorBoard")
         self._last: Record | None = None
+        self._speeds = Speeds()
         if not self._sent.keys:
             config = json.dumps(info.config, indent=1, sort_keys=True)
             self._writer.add_text("config", f"```json\n{config}\n```")
         for record in info.earlier:
             self.log(record)
+        self._attempt(lambda: [self.latency(event) for event in measured_before(info.folder)])
 
     def log(self, record: Record) -> None:
         self._last = record
+        self._speeds.follow(record)
         for item in in_order(self._epochs, record):
             self._attempt(lambda item=item: self._send(item))  # type: ignore[misc]
 
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
         live = self._epochs.live(level, epoch, loss, accuracy)
         self._attempt(lambda: self._send(live))
+
+    def latency(self, event: Mapping[str, Any]) -> None:
+        if (speed := self._speeds.add(dict(event))) and speed.row:
+            self._attempt(lambda: self._send(speed))
 
     def finish(self, done: bool) -> None:
         if done and self._last:
@@ -95,19 +103,23 @@ class BoardSink:
         if done:
             self._attempt(self._sent.forget)
 
-    def _send(self, item: Record | Epoch) -> None:
+    def _send(self, item: Record | Epoch | Speed) -> None:
         if key(item) in self._sent:
             return
         values, step = self._row(item)
         for name, value in values.items():
-            if "/" in name:
+            if isinstance(value, str):
+                self._writer.add_text(name, value, step)
+            elif "/" in name:
                 self._writer.add_scalar(name, value, step)
         self._writer.flush()
         self._sent.add(key(item), step)
 
-    def _row(self, item: Record | Epoch) -> tuple[dict[str, float], int]:
+    def _row(self, item: Record | Epoch | Speed) -> tuple[dict[str, Any], int]:
         if isinstance(item, Epoch):
             return item.row, item.number
+        if isinstance(item, Speed):
+            return item.row, compression_step(item.record.requested_compression)
         layers = item.layers if self._layers else {}
         named = {f"{item.stage}/layers/{name}": density for name, density in layers.items()}
         return row(item) | named, compression_step(item.requested_compression)

@@ -76,3 +76,15 @@ class FakeRun:
 
 def fail(*_: Any, **__: Any) -> Any:
     raise wandb.errors.CommError("the server\nis gone")
+
+
+def speed(level: int, speedup: float = 1.5, **changes: Any) -> dict[str, Any]:
+    """Returns an event of measured speed, as timings.jsonl holds it."""
+    numbers = {"milliseconds_median": 2.0, "dense_milliseconds_median": 2 * speedup}
+    numbers |= {"speedup_median": speedup, "speedup_low": 1.25, "speedup_high": 1.75}
+    numbers |= {"peak_bytes": 300, "dense_peak_bytes": 400, "file_bytes": 100}
+    return {
+        "event": "latency", "level": level, "stage": "finetuned", "runtime": "eager",
+        "batch_size": 1, "dtype": "float32", "threads": 2, "device": "cpu Fast 9000",
+        "torch": "2.14.1", **numbers, "dense_file_bytes": 200, **changes,
+    }  # fmt: skip

@@ -42,7 +42,7 @@ def test_wandb_run_says_what_it_is(log) -> None:
 
 def test_wandb_draws_levels_over_the_density_of_all_weights_and_epochs_over_epoch(log) -> None:
     stages = ("initial", "dense", "penalised", "pruned", "recalibrated", "finetuned")
-    over_density = {f"{name}/*": "density_of_weights" for name in (*stages, "weights")}
+    over_density = {f"{name}/*": "density_of_weights" for name in (*stages, "weights", "speed")}
     axes = {"density_of_weights": "", "compression": "", "epoch": ""}
     assert log.step_metrics == {**axes, **over_density, "training/*": "epoch"}
 

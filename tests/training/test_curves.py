@@ -1,7 +1,9 @@
 """Tests learning curves: the loss and the validation accuracy of every epoch of a training."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -218,6 +220,8 @@ class Epochs:
 
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
         self.told.append((level, epoch, loss, accuracy))
+
+    def latency(self, event: Mapping[str, Any]) -> None: ...
 
 
 def test_sinks_are_told_each_epoch_as_it_ends(tmp_path) -> None:
