@@ -58,7 +58,8 @@ class RunSink:
         self._attempt = ErrorGuard("W&B")
         for record in info.earlier:
             self.log(record)
-        self._attempt(lambda: [self.latency(event) for event in measured_before(info.folder)])
+        for event in measured_before(info.folder):
+            self.latency(event)
 
     def log(self, record: Record) -> None:
         self._last = record
@@ -139,7 +140,7 @@ def _speed_tables(speeds: Speeds) -> dict[str, Any]:
     cells: list[Any] = [speed.cells for speed in speeds.all.values()]
     values: dict[str, Any] = {"speed": wandb.Table(columns=[*COLUMNS], data=cells)}
     for name, measured in speeds.charts().items():
-        points: list[Any] = [[speed.event["speedup_median"], speed.record.top1] for speed in measured]
+        points: list[Any] = [[one.event["speedup_median"], one.record.top1] for one in measured]
         table = wandb.Table(columns=["measured_speedup", "top1"], data=points)
         title = f"Top-1 against measured speed-up: {name}, {measured[-1].measured_with}"
         values[f"{name}/top1"] = wandb.plot.scatter(table, "measured_speedup", "top1", title=title)

@@ -1,6 +1,7 @@
 """Turns events of measured speed into the rows, table and charts of a tracker."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,10 @@ class Speeds:
 def measured_before(folder: Path) -> Iterator[Event]:
     """Yields the events that earlier starts of a run have left in timings.jsonl."""
     for line in records.lines(folder / "timings.jsonl"):
-        event = parse_json(line)
-        if event.get("event") == "latency":
-            yield event
+        with suppress(ValueError):  # a damaged line
+            event = parse_json(line)
+            if isinstance(event, dict) and event.get("event") == "latency":
+                yield event
 
 
 def names_below(runs: Path) -> list[str]:

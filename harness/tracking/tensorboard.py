@@ -80,7 +80,8 @@ class BoardSink:
             self._writer.add_text("config", f"```json\n{config}\n```")
         for record in info.earlier:
             self.log(record)
-        self._attempt(lambda: [self.latency(event) for event in measured_before(info.folder)])
+        for event in measured_before(info.folder):
+            self.latency(event)
 
     def log(self, record: Record) -> None:
         self._last = record

@@ -241,6 +241,14 @@ def test_what_cannot_be_measured_is_named_and_all_else_is_measured(recorder, cap
     assert events[1]["device"] == events[0]["device"]
 
 
+def test_a_dense_model_that_cannot_be_built_anew_stops_no_run(recorder, capsys) -> None:
+    workload = replace(recorder.context.workload, weights="gone.safetensors")
+    without: Any = replace(recorder, context=replace(recorder.context, workload=workload))
+    (event,) = measured(without, Latency((4,)))
+    assert "gone.safetensors" in event["not_measured"] and event["device"].startswith("cpu ")
+    assert "was not measured: " in capsys.readouterr().err
+
+
 def test_a_stop_signal_ends_the_measuring_between_two_slices(recorder) -> None:
     class Stopping:
         asked = 0

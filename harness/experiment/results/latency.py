@@ -10,11 +10,12 @@ from torch import nn
 
 from harness.experiment.config import DTYPES
 from harness.experiment.context import RunContext
-from harness.experiment.results.timed_pair import Measurement, Models, timed_pair
+from harness.experiment.results.timed_pair import Measurement, Models, facts_of, timed_pair
 from harness.experiment.state import RunState, without_pruned_units
 from harness.metrics.latency import Latency
 from harness.run_folder.sinks import RunSink
 from harness.system.names import printable
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.undisturbed import preserve_random_streams
 
 
@@ -66,12 +67,17 @@ def _slices(
     """Yields the event of each combination, and None after each slice before it."""
     workload, device = context.workload, context.ranks.device
     own = next(name for name, dtype in DTYPES.items() if dtype is workload.dtype)
-    # Shapes and dtype decide the time of a pass, so that untrained weights do.
-    models = Models(workload.initial_model(), left)
+    models: Models | None = None
     for conditions in latency.conditions(own, torch.get_num_threads()):
-        size = torch.arange(conditions.batch_size, device=device) % len(workload.splits.train)
-        inputs = next(iter(workload.splits.train.batches([size])))[0]
-        yield from timed_pair(models, inputs, conditions, latency)
+        indices = torch.arange(conditions.batch_size, device=device) % len(workload.splits.train)
+        try:
+            inputs = next(iter(workload.splits.train.batches([indices])))[0]
+            # Shapes and dtype decide the time of a pass, so that untrained weights do.
+            models = models or Models(workload.initial_model(), left)
+        except Exception as error:  # such as a file of weights that is gone, or no memory
+            yield {**facts_of(conditions, device), "not_measured": first_line(error)}
+        else:
+            yield from timed_pair(models, inputs, conditions, latency)
 
 
 def _smallest(context: RunContext, state: RunState) -> nn.Module:

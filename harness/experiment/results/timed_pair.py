@@ -34,7 +34,8 @@ def timed_pair(
     The event says `not_measured` and the reason if something fails. The number of threads and
     torch's compiler are afterwards as before.
     """
-    facts = _facts(models, inputs.device, conditions)
+    facts = facts_of(conditions, inputs.device)
+    facts["parameters"], facts["dense_parameters"] = map(_parameters, (models.left, models.dense))
     with _threads(conditions.threads), _compiler_reset(conditions.runtime):
         try:
             for event in _measured(models, inputs, conditions, latency):
@@ -75,7 +76,8 @@ def _quartiles(name: str, values: list[float]) -> dict[str, float]:
     return {f"{name}_median": median, f"{name}_low": low, f"{name}_high": high}
 
 
-def _facts(models: Models, device: torch.device, conditions: Conditions) -> Measurement:
+def facts_of(conditions: Conditions, device: torch.device) -> Measurement:
+    """Returns the conditions of a measurement, with the device and the versions."""
     versions = {"torch": str(torch.__version__)}
     if conditions.runtime == "onnxruntime":
         versions["onnxruntime"] = version("onnxruntime")
@@ -83,8 +85,6 @@ def _facts(models: Models, device: torch.device, conditions: Conditions) -> Meas
         **conditions._asdict(),
         "device": f"cpu {cpu_model()}" if device.type == "cpu" else device_name(device),
         **versions,
-        "parameters": _parameters(models.left),
-        "dense_parameters": _parameters(models.dense),
     }
 
 
