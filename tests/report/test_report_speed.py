@@ -1,4 +1,4 @@
-"""Measured speed in the report: one set of conditions, its interval, and where it was measured."""
+"""Tests measured speed in the report: one set of conditions, with its interval."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Measured speed in W&B and TensorBoard: rows, table, charts and the report's panels."""
+"""Tests measured speed in W&B and TensorBoard: rows, table, charts and the panels of a report."""
 
 import json
 from dataclasses import replace
