@@ -74,7 +74,8 @@ def explain_slow_pass(
 ) -> Generator[None, None, str | None]:
     """Measures both models in slices, and returns why the smaller one is slow, or None.
 
-    Nothing is measured where the measured speed-up is near the theoretical one.
+    Nothing is measured where the measured speed-up is near the theoretical one, or where weights
+    are masked and none is gone.
 
     Args:
         dense: in eval mode, as `left`.
@@ -83,9 +84,10 @@ def explain_slow_pass(
         speedups: measured and theoretical.
         clock: returns seconds; by default the wall clock, behind all work of the device.
     """
-    found = SlowPass((), *speedups, len(inputs), vector_width(inputs))
-    if found.is_near:
-        return None
+    removed = _are_smaller(dense, left)
+    found = SlowPass((), *speedups, len(inputs), vector_width(inputs), removed)
+    if found.is_near or not removed:
+        return found.why
     chosen = clock or partial(_wall_clock, inputs.device)
     times = [PassTimes(chosen) for _ in range(3)]
     twice = torch.cat([inputs, inputs])
@@ -97,7 +99,7 @@ def explain_slow_pass(
     seconds = [each.medians() for each in times]
     return SlowPass(
         list(_layers((dense, left), inputs, seconds, found.vector_width)),
-        *speedups, len(inputs), found.vector_width, _are_smaller(dense, left),
+        *speedups, len(inputs), found.vector_width,
     ).why  # fmt: skip
 
 

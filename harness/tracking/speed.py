@@ -27,7 +27,7 @@ NUMBERS = {
     "dense_file_bytes": "dense_file_bytes",
 }
 OF_RECORD = ("compression", "level", "stage", "top1", "theoretical_speedup")
-COLUMNS = (*OF_RECORD, *CONDITIONS, *NUMBERS, "not_measured")
+COLUMNS = (*OF_RECORD, *CONDITIONS, *NUMBERS, "why_slow", "not_measured")
 
 
 def name_of(event: Event) -> str:
@@ -77,7 +77,9 @@ class Speed:
             return {}
         of_record = ("density_of_weights", "compression", "level")
         axes = {name: getattr(self.record, name) for name in of_record}
-        return {**self.numbers, f"{self.name}/measured_with": self.measured_with, **axes}
+        texts = {"measured_with": self.measured_with, "why_slow": self.event.get("why_slow")}
+        named = {f"{self.name}/{name}": text for name, text in texts.items() if text}
+        return {**self.numbers, **named, **axes}
 
     @property
     def cells(self) -> list[Any]:

@@ -25,6 +25,7 @@ from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
+from harness.metrics import layer_times
 from harness.metrics.latency import Latency
 from harness.system.hardware import cpu_model
 from harness.system.signals import Stopped
@@ -136,6 +137,28 @@ def test_the_last_stage_of_a_level_is_its_result(tmp_path, monkeypatch, more, pl
     assert [(line["level"], line["stage"]) for line in latencies(tmp_path)] == places
 
 
+@cases(
+    "when, said",
+    ("never", "multiplied as zeros; cut them out with compact=levels"),
+    ("levels", "not explained: no clock"),
+)
+def test_a_result_far_from_its_theoretical_speedup_says_why(
+    tmp_path, monkeypatch, capsys, when, said
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise ValueError("no clock")
+
+    # Of so small a network no pass is ten times as fast.
+    monkeypatch.setattr(layer_times, "PassTimes", broken)
+    units = ("structure=neuron", "allocation=uniform", "allocation.min_units=1")
+    asked = (*SMALL, "model.hidden=[60,50]", *units, "schedule.final=0.1", f"compact={when}")
+    assert run_main(monkeypatch, *asked, *MEASURED, f"output_dir={tmp_path}") == 0
+    dense, left = latencies(tmp_path)
+    assert dense["why_slow"] is None and left["why_slow"].endswith(said)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.endswith(said)]
+    assert line.startswith("level 1 finetuned: latency (eager, batch 32, ")
+
+
 @cases("when", "never", "end", "levels")
 def test_where_the_run_compacts_the_smaller_network_is_measured(tmp_path, monkeypatch, when):
     units = ("structure=neuron", "allocation=uniform", "allocation.min_units=1")
@@ -202,7 +225,9 @@ def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(recorder) ->
     events = measured(recorder, more_than_there_are)
 
     # The first pass, the one for memory, and the rounds.
-    assert network.seen == [(64, False, False)] * (1 + 1 + 5)
+    assert network.seen[:7] == [(64, False, False)] * (1 + 1 + 5)
+    # Those that say why it is slow: a count, and at twice the batch too.
+    assert {*network.seen[7:]} <= {(samples, False, False) for samples in (1, 64, 128)}
     assert network.training and network.inner.training and not hasattr(network, "last")
     assert all(before[name].equal(tensor) for name, tensor in network.state_dict().items())
     assert all(masks[name].equal(mask) for name, mask in recorder.state.masks.masks.items())

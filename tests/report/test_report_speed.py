@@ -133,7 +133,8 @@ def test_the_speed_is_in_figures_tables_page_and_files_with_its_conditions(
 ) -> None:
     same = {"requested_compression": 8.0, "level": 2}
     write_run(tmp_path / "0", dense(), make(), make(**same))
-    events = [event(1.0, level=0), event(2.0), event(3.0, level=2)]
+    slow = "0.50 of the theoretical speed-up of 4: use structure.round_to=16"
+    events = [event(1.0, level=0), event(2.0, why_slow=slow), event(3.0, level=2, why_slow=None)]
     (tmp_path / "0" / "timings.jsonl").write_text(
         "".join(json.dumps(each) + "\n" for each in events)
     )
@@ -149,7 +150,7 @@ def test_the_speed_is_in_figures_tables_page_and_files_with_its_conditions(
     assert point["latency"] == 3.0
     assert {"measured_speedup", "latency"} < set(data["charts"])
     text = page.read_text()
-    assert f"measured with {WHERE}" in text and "2x (1.9 to 2.1)" in text
+    assert f"measured with {WHERE}" in text and "2x (1.9 to 2.1)" in text and slow in text
     printed = capsys.readouterr().out
     assert f"median of passes (quartiles): {WHERE}" in printed
     assert "1x (0.9 to 1.1)" in printed and "3x (2.9 to 3.1)" in printed
@@ -160,3 +161,4 @@ def test_the_speed_is_in_figures_tables_page_and_files_with_its_conditions(
     summary = pd.read_csv(files["summary.csv"])
     assert summary["measured_speedup_ratio_high"].tolist() == [1.1, 2.1, 3.1]
     assert set(summary["latency_where"]) == {WHERE}
+    assert summary["why_slow"].fillna("").tolist() == ["", slow, ""]

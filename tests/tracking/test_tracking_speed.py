@@ -23,6 +23,7 @@ pytest_plugins = ["wandb_fixtures"]
 pytestmark = pytest.mark.usefixtures("no_settings_of_the_user")
 
 EAGER = "speed/batch1_eager_float32_threads2"
+SLOW = "0.50 of the theoretical speed-up of 4: use a larger batch"
 FAILED = {"batch_size": 64, "not_measured": "out of memory"}
 NO_NUMBERS = {name: None for name in speed(1) if "milliseconds" in name or "speedup" in name}
 NO_NUMBERS |= {name: None for name in speed(1) if name.endswith("_bytes")}
@@ -34,7 +35,9 @@ def track(tracking: Tracking, folder: Path, levels: tuple[int, ...] = (1, 2)) ->
         sinks = Sinks(Progress("none"), RecordWriter(folder, 1), None, [sink])
         for level in levels:
             sinks.log(record(level, "finetuned"))
-            sinks.log_timing(**speed(level, speedup=1.0 + level))
+            sinks.log_timing(
+                **speed(level, speedup=1.0 + level, why_slow=SLOW if level == 1 else None)
+            )
             sinks.log_timing(**speed(level, **{**NO_NUMBERS, **FAILED}))
 
 
@@ -51,6 +54,7 @@ def test_wandb_gets_a_row_for_each_measurement_with_its_conditions(log) -> None:
     assert [row["level"] for row in rows] == [1, 2]
     assert [row[f"{EAGER}/speedup"] for row in rows] == [2.0, 3.0]
     assert [row["density_of_weights"] for row in rows] == [0.5, 0.25]
+    assert [row.get(f"{EAGER}/why_slow") for row in rows] == [SLOW, None]
     last = {name.removeprefix(f"{EAGER}/"): value for name, value in rows[-1].items()}
     assert last["measured_with"] == "cpu Fast 9000, torch 2.14.1"
     assert (last["milliseconds"], last["dense_milliseconds"]) == (2.0, 6.0)
@@ -68,6 +72,7 @@ def test_wandb_gets_a_table_of_all_measurements_those_that_failed_too(log) -> No
     assert (first["top1"], first["speedup"], first["theoretical_speedup"]) == (0.9, 2.0, 1.5)
     assert (first["device"], first["torch"], first["threads"]) == ("cpu Fast 9000", "2.14.1", 2)
     assert (failed["not_measured"], failed["speedup"]) == ("out of memory", None)
+    assert (first["why_slow"], failed["why_slow"]) == (SLOW, None)
 
 
 def test_wandb_draws_accuracy_against_measured_speed_up_with_its_conditions(log) -> None:

@@ -40,12 +40,14 @@ def measure_latency(
     def log(event: Measurement) -> None:
         if "not_measured" in event:
             _warn(stage, event)
+        if why := event.get("why_slow"):
+            print(f"{_place(stage, event)}: {printable(why)}", file=sys.stderr)
         sink.log_timing(event="latency", **stage, **event)
 
     with (
         preserve_random_streams(ranks.device),
         torch.no_grad(),
-        closing(_slices(context, left, latency)) as slices,
+        closing(_slices(context, left, latency, _theoretical(state))) as slices,
     ):
         while ranks.on_main(lambda: _advance(slices, log)):
             if checkpointer:
@@ -62,7 +64,7 @@ def _advance(slices: Iterator[Measurement | None], log: Callable[[Measurement], 
 
 
 def _slices(
-    context: RunContext, left: nn.Module, latency: Latency
+    context: RunContext, left: nn.Module, latency: Latency, theoretical: float | None
 ) -> Generator[Measurement | None]:
     """Yields the event of each combination, and None after each slice before it."""
     workload, device = context.workload, context.ranks.device
@@ -77,7 +79,12 @@ def _slices(
         except Exception as error:  # such as a file of weights that is gone, or no memory
             yield {**facts_of(conditions, device), "not_measured": first_line(error)}
         else:
-            yield from timed_pair(models, inputs, conditions, latency)
+            yield from timed_pair(models, inputs, conditions, latency, theoretical)
+
+
+def _theoretical(state: RunState) -> float | None:
+    speedup: float | None = state.found_records[-1]["record"]["speedup"]
+    return speedup
 
 
 def _smallest(context: RunContext, state: RunState) -> nn.Module:
@@ -88,7 +95,11 @@ def _smallest(context: RunContext, state: RunState) -> nn.Module:
 
 
 def _warn(stage: dict[str, Any], event: Measurement) -> None:
+    reason = printable(event["not_measured"])
+    print(f"warning: {_place(stage, event)} was not measured: {reason}", file=sys.stderr)
+
+
+def _place(stage: dict[str, Any], event: Measurement) -> str:
     where = "level {level} {stage}".format(**stage)
     how = "{runtime}, batch {batch_size}, {dtype}, threads {threads}".format(**event)
-    reason = printable(event["not_measured"])
-    print(f"warning: {where}: latency ({how}) was not measured: {reason}", file=sys.stderr)
+    return f"{where}: latency ({how})"

@@ -1,8 +1,9 @@
 """Measures the passes of two models in turns under one set of conditions, in slices."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from harness.delivery.runtimes import Ready, make_ready
 from harness.metrics.latency import Conditions, Latency
+from harness.metrics.layer_times import explain_slow_pass
 from harness.metrics.stopwatch import Stopwatch, quartiles, ratios
 from harness.run_folder.environment import device_name
 from harness.system.hardware import cpu_model
@@ -27,25 +29,35 @@ class Models(NamedTuple):
 
 
 def timed_pair(
-    models: Models, inputs: Tensor, conditions: Conditions, latency: Latency
+    models: Models,
+    inputs: Tensor,
+    conditions: Conditions,
+    latency: Latency,
+    theoretical: float | None = None,
 ) -> Iterator[Measurement | None]:
     """Yields the measurements as one event at the end, and None after each slice before it.
 
     The event says `not_measured` and the reason if something fails. The number of threads and
     torch's compiler are afterwards as before.
+
+    theoretical: the speed-up by multiply-accumulates, with which the eager one is compared.
     """
     facts = facts_of(conditions, inputs.device)
     facts["parameters"], facts["dense_parameters"] = map(_parameters, (models.left, models.dense))
     with _threads(conditions.threads), _compiler_reset(conditions.runtime):
         try:
-            for event in _measured(models, inputs, conditions, latency):
+            for event in _measured(models, inputs, conditions, latency, theoretical):
                 yield event if event is None else {**facts, **event}
         except Exception as error:  # of the model, the runtime or the memory
             yield {**facts, "not_measured": first_line(error)}
 
 
 def _measured(
-    models: Models, inputs: Tensor, conditions: Conditions, latency: Latency
+    models: Models,
+    inputs: Tensor,
+    conditions: Conditions,
+    latency: Latency,
+    theoretical: float | None,
 ) -> Iterator[Measurement | None]:
     runtime, dtype = conditions.runtime, getattr(torch, conditions.dtype)
     sides: dict[str, Ready] = {}
@@ -60,15 +72,31 @@ def _measured(
     watch = Stopwatch(steps, latency.repeats, latency.warm_up)
     while not watch.run_for(SECONDS_AT_ONCE):
         yield None
+    speedups = ratios(watch.seconds["dense"], watch.seconds["left"])
+    why = None
+    if runtime == "eager" and theoretical:
+        given = inputs.to(dtype) if inputs.is_floating_point() else inputs
+        why = yield from _why_slow(sides, given, (median(speedups), theoretical))
     yield {
         **_quartiles("milliseconds", [1000 * each for each in watch.seconds["left"]]),
         **_quartiles("dense_milliseconds", [1000 * each for each in watch.seconds["dense"]]),
-        **_quartiles("speedup", ratios(watch.seconds["dense"], watch.seconds["left"])),
+        **_quartiles("speedup", speedups),
+        "why_slow": why,
         "peak_bytes": peaks["left"],
         "dense_peak_bytes": peaks["dense"],
         "file_bytes": sides["left"].file_bytes,
         "dense_file_bytes": sides["dense"].file_bytes,
     }
+
+
+def _why_slow(
+    sides: dict[str, Ready], inputs: Tensor, speedups: tuple[float, float]
+) -> Generator[None, None, str | None]:
+    models = sides["dense"].model, sides["left"].model
+    try:
+        return (yield from explain_slow_pass(*models, inputs, speedups))
+    except Exception as error:  # of a hook, or of the memory at twice the batch
+        return f"not explained: {first_line(error)}"
 
 
 def _quartiles(name: str, values: list[float]) -> dict[str, float]:

@@ -139,6 +139,7 @@ _HEADS = [
     "Measured compression",
     "Theoretical speed-up",
     "Measured speed-up",
+    "Why it is below the theoretical one",
     "Measured latency, ms",
     "Peak memory, MiB",
     "File, MiB",
@@ -171,6 +172,7 @@ def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
     cells = [
         *(Cell(times(row[name]), number(row[name])) for name in _RATIOS),
         Cell(measured_speedup(row), number(row["measured_speedup_ratio_mean"])),
+        row["why_slow"],
         *(_plain(row[name], unit) for name, unit in _OF_PASSES.items()),
         Cell(cell(row), number(row["top1_fraction_mean"])),
         Cell(points(row["change_points_mean"]), number(row["change_points_mean"])),

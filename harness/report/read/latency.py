@@ -34,7 +34,10 @@ Events = dict[str, Event]  # of one result, by their conditions
 def with_latency(
     results: pd.DataFrame, runs: Path, chosen: str | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Adds the columns FIELDS, and latency_where: the conditions under which they were measured.
+    """Adds the columns FIELDS, latency_where and why_slow.
+
+    latency_where holds the conditions under which they were measured; why_slow a run's line on a
+    speed-up far below the theoretical one, or "".
 
     Numbers of one model and data set are of equal conditions: those that `chosen` names, or else
     that most results have measured; of several, those that a run measured first. Other numbers are
@@ -71,7 +74,8 @@ def with_latency(
         for name, field in FIELDS.items()
     }
     measured = [where if event else "" for event, where in zip(events, shown, strict=True)]
-    return results.assign(**columns, latency_where=measured), notes
+    reasons = [str(event.get("why_slow") or "") for event in events]
+    return results.assign(**columns, latency_where=measured, why_slow=reasons), notes
 
 
 def _measured(folder: Path) -> dict[int, Events]:

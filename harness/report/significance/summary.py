@@ -48,6 +48,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         measured_speedup_ratio_*: mean is that of the seeds' medians over passes; low is the lowest
             first quartile of a seed, high the highest third one.
         latency_where: The conditions of what was measured with a clock; "" for nothing.
+        why_slow: Why the measured speed-up is far below the theoretical one, of one seed; or "".
         collapsed_seeds: Number of seeds with an empty layer; empty_layers names the layers.
         cut_seeds: Number of seeds without a path from input to output.
     """
@@ -79,6 +80,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         measured_speedup_ratio_low=("measured_speedup_low", "min"),
         measured_speedup_ratio_high=("measured_speedup_high", "max"),
         latency_where=("latency_where", "max"),
+        why_slow=("why_slow", "max"),
         **spread,
     )
     summary = _with_intervals(summary, results)
