@@ -64,6 +64,9 @@ def test_one_unit_as_a_floor_becomes_one_step() -> None:
     ranking = GlobalRanking(min_units=1)
     assert counts_for(ranking, found, RequestedSize(34, "parameters")) == {"a": 24, "b": 8}
     assert counts_for(ranking, found, RequestedSize(40, "parameters")) == {"a": 32, "b": 8}
+    # A floor of 10 is 16, where 8 would be nearer to it.
+    ranking = GlobalRanking(min_units=10)
+    assert counts_for(ranking, found, RequestedSize(34, "parameters")) == {"a": 16, "b": 16}
 
 
 def test_rounding_empties_no_layer_that_keeps_units_without_it() -> None:
