@@ -11,7 +11,9 @@ from report_page import Page
 from survey_records import dense, make, write_run
 
 from harness.report import report
+from harness.report.figures.draw import write_figures
 from harness.report.figures.lines import ACCURACY, AXES, lines, measured
+from harness.report.figures.sheet import Sheet
 from harness.report.paper import Paper
 from harness.report.read.load import load
 from harness.report.read.survey import Survey
@@ -126,6 +128,22 @@ def test_a_point_has_its_interval_to_both_sides_and_the_std_of_accuracy_upwards(
     point = line.iloc[0]
     assert (point["x"], round(point["less"], 9), round(point["more"], 9)) == (2.5, 0.6, 0.6)
     assert point["error"] == 100 * section.pruned["top1_fraction_std"].iloc[0]
+
+
+def test_a_printed_point_has_bars_in_both_directions_and_its_conditions_below(tmp_path) -> None:
+    timed(tmp_path / "0", event(2.0))
+    timed(tmp_path / "1", event(3.0), top1=0.5, seed=1)
+    survey = load(tmp_path, paper=Paper(panels=("speedup", "measured_speedup")))
+    sheets: list[Sheet] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sheet, "save", lambda sheet, path: sheets.append(sheet) or [])
+        write_figures(survey, tmp_path)
+    theoretical, with_clock = sheets[0].panels
+    bars = [len(panel.containers[0].lines[2]) for panel in (theoretical, with_clock)]
+    assert bars == [1, 2]  # of y; of x and y
+    (across, _) = with_clock.containers[0].lines[2]
+    assert across.get_segments()[0][:, 0] == pytest.approx([1.9, 3.1])
+    assert " ".join(with_clock.get_xlabel().split()) == f"Measured speed-up ({WHERE})"
 
 
 def test_the_speed_is_in_figures_tables_page_and_files_with_its_conditions(
