@@ -7,10 +7,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import only_run
@@ -21,6 +22,11 @@ from slurm_cluster import Slurm, wait_until
 from slurm_sweeps import HARNESS, RUN
 
 SCRIPT = ROOT / "slurm" / "train.sbatch"
+# A run that retrains a model cut to its kept neurons, measures its speed and writes its files.
+CUT = (
+    "structure=neuron", "allocation=uniform", "allocation.min_units=1", "compact=levels",
+    "latency.batch_sizes=[2]", "latency.repeats=3", "export=[torch_export]",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,14 @@ class Job:
         return only_run(self.folder / "runs")
 
     @property
+    def timings(self) -> list[dict[str, Any]]:
+        lines = (self.run / "timings.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    @property
     def events(self) -> list[str]:
         """Returns what the run records of its starts after the first."""
-        lines = (self.run / "timings.jsonl").read_text().splitlines()
-        return [event for line in lines if (event := json.loads(line).get("event"))]
+        return [event for line in self.timings if (event := line.get("event"))]
 
     @property
     def records(self) -> bytes:
@@ -80,6 +90,7 @@ def submitted(
     *options: str,
     nodes: int = 2,
     slow: bool = False,
+    overrides: Sequence[str] = (),
     **variables: str,
 ) -> Job:
     folder.mkdir(exist_ok=True)
@@ -88,7 +99,7 @@ def submitted(
     variables |= {SLOW: str(folder / "slow"), "HARNESS_PYTHON": sys.executable}
     arguments = (
         f"--nodes={nodes}", "--cpus-per-task=1", f"--output={folder}/output", f"--chdir={ROOT}",
-        *options, SCRIPT, *RUN,
+        *options, SCRIPT, *RUN, *overrides,
         f"output_dir={folder}/runs",
     )  # fmt: skip
     return Job(slurm, folder, slurm.submit(*arguments, **variables))
@@ -97,13 +108,13 @@ def submitted(
 @pytest.fixture(scope="module", name="undisturbed")
 def fixture_undisturbed(tmp_path_factory) -> dict[int, bytes]:
     """Returns the records of one and two ranks on this machine, without SLURM."""
-    found = {}
-    for ranks in (1, 2):
-        runs = tmp_path_factory.mktemp("undisturbed")
-        done = harness_on_ranks(ranks, *RUN, f"output_dir={runs}")
-        assert done.returncode == 0, done.stderr
-        found[ranks] = (only_run(runs) / "records.jsonl").read_bytes()
-    return found
+    return {ranks: records_of(tmp_path_factory.mktemp("undisturbed"), ranks) for ranks in (1, 2)}
+
+
+def records_of(runs: Path, ranks: int, *overrides: str) -> bytes:
+    done = harness_on_ranks(ranks, *RUN, *overrides, f"output_dir={runs}")
+    assert done.returncode == 0, done.stderr
+    return (only_run(runs) / "records.jsonl").read_bytes()
 
 
 def test_ranks_that_srun_starts_without_torchrun_are_one_run(slurm, tmp_path, undisturbed) -> None:
@@ -160,18 +171,23 @@ def test_a_job_that_is_preempted_without_grace_goes_on_afterwards(slurm, tmp_pat
     assert scavenger.records == undisturbed[1]
 
 
-def test_a_killed_job_that_is_submitted_again_goes_on(slurm, tmp_path, undisturbed) -> None:
-    killed = submitted(slurm, tmp_path, slow=True)
+def test_a_killed_job_that_is_submitted_again_goes_on_with_its_smaller_model(
+    slurm, tmp_path
+) -> None:
+    killed = submitted(slurm, tmp_path, slow=True, overrides=CUT)
     with killed.in_its_middle():
         for process in slurm.processes(killed.id):
             os.kill(process, signal.SIGKILL)
         assert killed.ends() == "FAILED"
     assert json.loads((killed.run / "status.json").read_text())["state"] == "running"
 
-    again = submitted(slurm, tmp_path)
+    again = submitted(slurm, tmp_path, overrides=CUT)
     assert again.ends() == "COMPLETED", again.output
-    assert again.events == ["resumed"]
-    assert again.records == undisturbed[2]
+    assert [event for event in again.events if event != "latency"] == ["resumed"]
+    measured = [(e["level"], e["stage"]) for e in again.timings if e.get("event") == "latency"]
+    assert measured == [(0, "dense"), (1, "finetuned")]
+    assert again.records == records_of(tmp_path / "undisturbed", 2, *CUT)
+    assert {"compact", "export"} <= {file.name for file in again.run.iterdir()}
 
 
 def test_a_cancelled_job_stays_cancelled(slurm, tmp_path) -> None:
