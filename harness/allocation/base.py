@@ -2,16 +2,17 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Context, Decimal
-from fnmatch import fnmatchcase
 from fractions import Fraction
-from typing import Annotated, ClassVar, Literal
+from functools import partial
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
 from harness.vocabulary.checks import check_declared
+from harness.vocabulary.given.latency_table import LatencyTable
 from harness.vocabulary.tensors import Counts
 from harness.vocabulary.topk import check_keep
 
@@ -35,6 +36,7 @@ class Layer:
     # What the network that is left loses with one more unit, in the layers that read it too.
     parameters_removed: int = 0
     macs_removed: int = 0
+    nanoseconds_removed: int = 0  # by the run's latency table
     multiple: int = 1  # the number of units that stay is a multiple of it, or all
     topology: tuple[object, ...] = ()  # equal for sets whose units lie in equal kinds of layers
     layer_count: int = 0  # prunable layers of the model
@@ -58,6 +60,7 @@ class Layer:
 
 
 Layers = dict[str, Layer]
+Size = Callable[[Counts], int]  # units per set -> the size of the removable part
 
 
 def all_alive(layers: Layers) -> Layers:
@@ -86,10 +89,22 @@ class ModelInfo:
     uncounted: Mapping[str, Sequence[str]] = field(default_factory=dict)  # as in metrics.Macs
     curves: Mapping[str, SensitivityCurve] = field(default_factory=dict)
     layer_order: LayerOrder | None = None  # None: no part needs it
+    latency_table: LatencyTable | None = None  # None: none is given
 
     @property
     def total_macs(self) -> int:
         return sum(self.macs.values()) + self.other_macs
+
+
+class Proposals(NamedTuple):
+    """Holds what a rule proposes, by a number: the larger it is, the more stays.
+
+    least, most: the numbers with a proposal. at: number -> units to keep per tensor.
+    """
+
+    least: int
+    most: int
+    at: Callable[[int], Counts]
 
 
 class Unreachable(ValueError):
@@ -117,30 +132,6 @@ def smallest_density(least: int, whole: int) -> str:
     return f"{fraction:f}"
 
 
-def first_match(patterns: Iterable[str], name: str) -> str | None:
-    """Returns the first of the patterns that fits the weight `name`, or its layer, or None.
-
-    A pattern is a name ("fc1" or "fc1.weight") or has the wildcards of a shell ("conv*").
-    """
-    names = (name, name.removesuffix(".weight"))
-    fits = (p for p in patterns if p in names or any(fnmatchcase(n, p) for n in names))
-    return next(fits, None)
-
-
-def check_patterns(key: str, patterns: Iterable[str], layers: Layers) -> None:
-    """Checks that every pattern of this key fits a layer.
-
-    Raises:
-        ValueError: a pattern of this key fits none of the layers.
-    """
-    for pattern in patterns:
-        if not any(first_match([pattern], name) for name in layers):
-            raise ValueError(
-                f"{key} names {pattern!r}, which fits no layer that is pruned; there are: "
-                f"{', '.join(layers)}"
-            )
-
-
 @dataclass(frozen=True)
 class Allocation(ABC):
     """Divides a total between layers; a rule implements `distribute`.
@@ -155,8 +146,9 @@ class Allocation(ABC):
 
     needs_unsigned_scores: scores must measure size; those that may be negative are refused.
     needs_macs: the rule reads Layer.macs_removed.
-    nested: one unit more never takes a unit from any layer. A rule that ranks units is nested; one
-    that rounds proportions is not (the Alabama paradox of largest remainders).
+    needs_latency: the rule reads Layer.nanoseconds_removed.
+    nested: the next proposal never takes a unit from any layer. A rule that ranks units is nested;
+    one that rounds proportions is not (the Alabama paradox of largest remainders).
     needs_curves: the rule reads Layer.curve.
     needs_layer_order: the rule reads Layer.position, first or last.
     equal_densities: every layer keeps the same fraction of its units, whatever they cost. A density
@@ -185,6 +177,10 @@ class Allocation(ABC):
     def needs_macs(self) -> bool:
         return False
 
+    @property
+    def needs_latency(self) -> bool:
+        return False
+
     def __post_init__(self) -> None:
         check_declared(self)
 
@@ -207,6 +203,14 @@ class Allocation(ABC):
             if not low:
                 return {name: fixed.get(name, counts.get(name, 0)) for name in layers}
             fixed |= low
+
+    def proposals(self, layers: Layers, size: Size) -> Proposals:
+        """Returns the proposals of which one has the requested size: those of numbers of units.
+
+        size: of numbers of units per set, in what the request counts.
+        """
+        least, alive = sum(self.floors(layers).values()), sum(x.alive for x in layers.values())
+        return Proposals(least, alive, partial(self.allocate, layers))
 
     def floors(self, layers: Layers) -> Counts:
         """Returns the units that a layer keeps in any case.

@@ -13,11 +13,11 @@ from harness.vocabulary.topk import topk_counts
 class GlobalRanking(Allocation):
     """Layers compete by score / c: a layer keeps as many units as it has among the best of all.
 
-    per: "unit": c = 1, scores as they are. "parameter", "mac": c is the number of parameters, or of
-    multiply-accumulates of one sample, that the network that is left loses with one more unit of
-    the layer, in the layers that read it too: N(kept) - N(kept without one unit of it). It is that
-    before a pruning, so rounds and levels follow it as layers become narrower. Units with c = 0
-    stay before all others.
+    per: "unit": c = 1, scores as they are. "parameter", "mac", "latency": c is the number of
+    parameters, of multiply-accumulates of one sample, or of nanoseconds by the latency table, that
+    the network that is left loses with one more unit of the layer, in the layers that read it too:
+    N(kept) - N(kept without one unit of it). It is that before a pruning, so rounds and levels
+    follow it as layers become narrower. Units with c = 0 stay before all others.
 
     Scores are not normalised per layer: `structure.normalize` does that. A layer may end up empty,
     but for its floor.
@@ -29,7 +29,7 @@ class GlobalRanking(Allocation):
         ValueError: per is unknown.
     """
 
-    per: Literal["unit", "parameter", "mac"] = "unit"
+    per: Literal["unit", "parameter", "mac", "latency"] = "unit"
 
     nested: ClassVar[bool] = True
 
@@ -41,12 +41,20 @@ class GlobalRanking(Allocation):
     def needs_macs(self) -> bool:
         return self.per == "mac"
 
+    @property
+    def needs_latency(self) -> bool:
+        return self.per == "latency"
+
     def distribute(self, layers: Layers, keep: int) -> Counts:
         return topk_counts({name: self._worth(layer) for name, layer in layers.items()}, keep)
 
     def _worth(self, layer: Layer) -> Tensor:
         if self.per == "unit":
             return layer.scores
-        cost = layer.macs_removed if self.per == "mac" else layer.parameters_removed
+        cost = {
+            "parameter": layer.parameters_removed,
+            "mac": layer.macs_removed,
+            "latency": layer.nanoseconds_removed,
+        }[self.per]
         scores = layer.scores.double()
         return scores / cost if cost else torch.where(scores > -torch.inf, torch.inf, scores)

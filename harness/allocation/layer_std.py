@@ -4,7 +4,8 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from harness.allocation.base import Allocation, Layer, Layers, check_patterns, first_match
+from harness.allocation.base import Allocation, Layer, Layers
+from harness.allocation.shared.patterns import check_patterns, first_match
 from harness.vocabulary.tensors import Counts
 from harness.vocabulary.topk import topk_counts
 

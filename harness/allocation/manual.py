@@ -1,7 +1,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from harness.allocation.base import Allocation, Layers, check_patterns, first_match
+from harness.allocation.base import Allocation, Layers
+from harness.allocation.shared.patterns import check_patterns, first_match
 from harness.vocabulary.apportion import reserve
 from harness.vocabulary.tensors import Counts
 

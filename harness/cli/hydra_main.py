@@ -54,4 +54,4 @@ def _last_line(outcome: Outcome, progress: str) -> str:
     return f"{outcome.state}: {outcome.folder}{reason}"
 
 
-run, analyse = _task("run"), _task("analyse")
+run, analyse, measure = _task("run"), _task("analyse"), _task("measure")

@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "write tables, statistics, figures and a page from records",
     "sweep": "write the plan of a sweep, run a part of a plan, retry failed runs",
     "sensitivity": "prune each layer alone and measure the accuracy",
+    "latency": "time each layer at several widths, into a file for latency_table",
     "clean": "list what caches hold and free them",
     "tracking": "upload offline W&B runs, make a W&B report",
     "data": "list the data sets, fetch one",
@@ -29,7 +30,8 @@ COMMANDS = {
 }
 INTERNAL = {"worker": "one rank of a run that starts its ranks itself"}
 DEFAULT = "run"
-RUNNING = {"run": "run", "sensitivity": "analyse"}  # functions of harness/cli/hydra_main.py
+# Functions of harness/cli/hydra_main.py.
+RUNNING = {"run": "run", "sensitivity": "analyse", "latency": "measure"}
 
 EXAMPLES = """\
   pruning-harness                                   train, prune in 5 levels, retrain
@@ -41,7 +43,8 @@ EXAMPLES = """\
   pruning-harness status runs/survey                what is done, running, failed
   pruning-harness report runs/survey                table, figures, report.html
   pruning-harness sweep retry runs/survey           failed runs again
-  pruning-harness sensitivity model=lenet_5         each layer pruned alone"""
+  pruning-harness sensitivity model=lenet_5         each layer pruned alone
+  pruning-harness latency structure=neuron          milliseconds of each layer by width"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

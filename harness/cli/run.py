@@ -54,6 +54,8 @@ def prepared(arguments: Sequence[str], function: str) -> Iterator[Callable[[], o
             "hydra/launcher=slurm, or with launch.ranks_per_run=N for several ranks per run",
             2,
         )
+    if function == "measure" and {"-m", "--multirun"} & set(sys.argv[1:]):
+        _exit("latency measures one model alone on the machine; start it without -m", 2)
     with _errors_in_one_line() as functions, _printed_config():
         try:
             yield getattr(functions, function)

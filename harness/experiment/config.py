@@ -51,6 +51,8 @@ class ExperimentConfig:
         dense_checkpoints: epochs of dense training that stay on disk for rewinding.
         dtype: of weights and inputs, float32 or float64.
         weights: file (.safetensors, .pt) whose tensors replace the initial ones, or null.
+        latency_table: file of milliseconds per layer, which `pruning-harness latency` writes, or
+            null.
         weights_skip: modules or tensors of it that stay as initialised, such as another head.
         sync_batch_norm: BatchNorm takes its statistics over the samples of all ranks.
         gradient_dtype: gradients are rounded to it before ranks sum them: bfloat16, or null.
@@ -86,6 +88,7 @@ class ExperimentConfig:
     dtype: Literal["float32", "float64"] = "float32"
     weights: str | None = None
     weights_skip: list[str] = field(default_factory=list)
+    latency_table: str | None = None
     sync_batch_norm: bool = False
     gradient_dtype: Literal["bfloat16"] | None = None
 

@@ -15,6 +15,7 @@ from harness.experiment.checks.given_data import (
     check_task_sums,
     check_trainable,
 )
+from harness.experiment.checks.given_table import table_of
 from harness.experiment.config import DTYPES, WIRE, ExperimentConfig
 from harness.experiment.requested import RequestedLevels
 from harness.experiment.validation import check_steps
@@ -100,18 +101,20 @@ def context_of(
     prunable = find_prunable(
         experiment.pruner.structure, model, experiment.exclude, workload.sample(), macs
     )
+    table = table_of(experiment, model, macs)
+    model_info = replace(prunable.model_info, latency_table=table)
     _check_lengths(experiment, macs)
     # Before any training: an unreachable size, or a part that does not fit the model, fails here.
     samples = len(workload.splits.train)
     steps = steps_of(experiment.next_recipe(1.0, samples), samples)
     check_steps(experiment, steps)
-    requested = RequestedLevels(experiment, model, prunable.units, prunable.model_info, steps)
+    requested = RequestedLevels(experiment, model, prunable.units, model_info, steps)
     _check_model(experiment, model, prunable.units, steps, samples)
     check_task_sums(workload, model, experiment.distillation)
     trained = _dense_training(experiment, workload, dense, checkpointer)
     context = RunContext(
         experiment=experiment, workload=workload, macs=macs, units=prunable.units,
-        scope=prunable.scope, model_info=prunable.model_info, requested=requested,
+        scope=prunable.scope, model_info=model_info, requested=requested,
         norms=norms_of(model, prunable.units), dense=trained, checkpointer=checkpointer,
         shared=shared,
     )  # fmt: skip

@@ -34,6 +34,25 @@ def shown_name(name: str, units: Units) -> str:
     return f"{name} (and {more} more)" if more else name
 
 
+def without_request(experiment: Experiment) -> Experiment:
+    """Returns the experiment that prunes nothing.
+
+    A size that the run could not reach must not stop what requests none.
+    """
+    single = experiment.pruner.structure.single_units
+    changes: dict[str, Any] = {
+        "schedule": OneShot(final=1.0),
+        # One that goes with any structure: none of its numbers is used.
+        "allocation": GlobalRanking() if single else Uniform(),
+        "prune_at": "after_training" if experiment.starts_trained else "init",
+        "gradual": Gradual(),
+        "compact": "never",
+        "latency_table": None,
+        **dict.fromkeys(("mask_updates", "penalty", "recalibration", "distillation")),
+    }
+    return replace(experiment, **changes)
+
+
 @dataclass(frozen=True)
 class Analysis(Run):
     """Measures sensitivity curves of the model that a run starts from; locked as a run is.
@@ -87,19 +106,7 @@ class Analysis(Run):
 
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """Measures the curves unless they are complete; see Run.execute."""
-        single = experiment.pruner.structure.single_units
-        # A size that the run could not reach must not stop an analysis, which requests none.
-        changes: dict[str, Any] = {
-            "schedule": OneShot(final=1.0),
-            # One that goes with any structure: none of its numbers is used.
-            "allocation": GlobalRanking() if single else Uniform(),
-            "prune_at": "after_training" if experiment.starts_trained else "init",
-            "gradual": Gradual(),
-            "compact": "never",
-            **dict.fromkeys(("mask_updates", "penalty", "recalibration", "distillation")),
-        }
-        dense_only = replace(experiment, **changes)
-        with self._enter(dense_only, ranks) as entered:
+        with self._enter(without_request(experiment), ranks) as entered:
             if isinstance(entered, Outcome):
                 return entered
             context, state, _ = entered

@@ -7,9 +7,10 @@ from torch import nn
 from harness.allocation.base import ModelInfo, Unreachable
 from harness.experiment.config import ExperimentConfig
 from harness.groups.units import Units
-from harness.pruning.budget import LEFT, RequestedSize
+from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import PruningProgress, check_parts, units_in
+from harness.pruning.sizes import LEFT
 
 
 class PruneEvent(NamedTuple):
@@ -48,8 +49,9 @@ class RequestedLevels:
         self.experiment, self.model = experiment, model
         self.units, self.model_info = units, model_info
         unit, during = experiment.schedule.unit, experiment.prune_at == "during_training"
-        # If a speed-up is requested, density and compression count multiply-accumulates too.
-        budget = "macs" if unit == "speedup" else None
+        # If a speed-up is requested, density and compression count multiply-accumulates too; of a
+        # latency, compression counts nanoseconds.
+        budget = {"speedup": "macs", "latency": "latency"}.get(unit)
         self.size_models = {
             name: experiment.pruner.size_model(name, model, units, model_info, budget)
             for name in dict.fromkeys((unit, "density", "compression"))

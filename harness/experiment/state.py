@@ -9,8 +9,10 @@ from torch import nn
 from harness.experiment.context import RunContext
 from harness.experiment.workload import DenseShaped
 from harness.groups.compact import Compacted
+from harness.groups.network_latency import latency_of
 from harness.groups.network_size import products_left
 from harness.groups.units import RemovableUnits
+from harness.metrics.size import ratio
 from harness.model_state.whole_state import load_into, whole_state
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
@@ -22,7 +24,8 @@ from harness.run_folder.checkpoints import State
 from harness.run_folder.records import STAGES, stage_index
 from harness.training.context import LoopState
 from harness.vocabulary.bitpack import pack, unpack
-from harness.vocabulary.tensors import Tensors
+from harness.vocabulary.given.latency_table import NANOSECONDS
+from harness.vocabulary.tensors import Counts, Tensors
 
 # Of a stage: the kept fraction in force, and the fields of its record that shared runs have in
 # common.
@@ -163,7 +166,18 @@ def measure(context: RunContext, state: RunState) -> tuple[dict[str, object], Te
     weights = {name: p.detach() for name, p in dense.model.named_parameters()}
     left = activations_left(context, weights)
     sizes = context.macs, context.scope, left
-    return context.workload.measure(state.model, dense, *sizes), own_masks(context, dense)
+    measured = context.workload.measure(state.model, dense, *sizes)
+    return {**measured, **latency_left(context, dense)}, own_masks(context, dense)
+
+
+def latency_left(context: RunContext, dense: DenseShaped) -> dict[str, float | None]:
+    """Returns what the run's latency table says of the network that is left; {} without one."""
+    table = context.model_info.latency_table
+    if table is None:
+        return {}
+    kept = _kept(context, dense.masks)
+    left = max(1, latency_of(dense.model, context.units, table).left(kept))
+    return {"table_milliseconds": left / NANOSECONDS, "table_speedup": ratio(table.dense, left)}
 
 
 def activations_left(context: RunContext, left: Tensors) -> int:
@@ -171,12 +185,16 @@ def activations_left(context: RunContext, left: Tensors) -> int:
 
     left: masks, or the weights themselves, in dense shapes.
     """
-    kept = {
+    return products_left(context.units, _kept(context, left), context.macs.activations)
+
+
+def _kept(context: RunContext, left: Tensors) -> Counts:
+    """Returns how many units of each set that can be cut out are left."""
+    return {
         name: int(each.alive(left).sum())
         for name, each in context.units.items()
         if isinstance(each, RemovableUnits)
     }
-    return products_left(context.units, kept, context.macs.activations)
 
 
 def watch_unsaved(context: RunContext, model: nn.Module) -> None:

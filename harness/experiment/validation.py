@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from harness.experiment.checks.removal import compact_rule, latency_rule
 from harness.experiment.checks.retraining import name_of, retrains, starts_anew, trains
 from harness.experiment.config import ExperimentConfig
 from harness.schedule.shared.gradual import Gradual
-from harness.structure.shared.hint import removing_structures
 
 # Per value of prune_at: what gives the run a trained dense model.
 _TRAINED = {"init": "prune_at=after_training", "during_training": "gradual.start_from=trained"}
@@ -14,7 +14,7 @@ _TRAINED = {"init": "prune_at=after_training", "during_training": "gradual.start
 def check_parts(experiment: ExperimentConfig) -> None:
     """Raises ValueError for the first two parts that do not fit each other."""
     first = (_mask_updates, _penalty, _during_training, _batch_norm, _retraining)
-    for rule in (*first, _initial, _order, _compact):
+    for rule in (*first, _initial, _order, compact_rule, latency_rule):
         for problem in rule(experiment):
             raise ValueError(problem)
 
@@ -140,36 +140,6 @@ def _order(experiment: ExperimentConfig) -> Iterator[str]:
         yield (
             f"{order} prunes part by part after a training. Use prune_at=after_training or init, "
             "and an allocation without curves of the whole model."
-        )
-
-
-def _compact(experiment: ExperimentConfig) -> Iterator[str]:
-    if experiment.compact != "never" and not experiment.pruner.structure.removes:
-        yield (
-            f"compact={experiment.compact} removes whole units, but structure="
-            f"{name_of(experiment.structure)} masks entries inside weights. Use structure="
-            f"{removing_structures()}, or compact=never."
-        )
-    single = experiment.pruner.structure.single_units
-    least = 1 if single else getattr(experiment.allocation, "min_units", 1)
-    if experiment.compact != "never" and least < 1:
-        yield (
-            f"compact={experiment.compact} keeps a unit in each group, as a layer without units "
-            "computes nothing, but allocation.min_units=0 lets a layer lose all. Use "
-            "allocation.min_units=1, or compact=never."
-        )
-    if single and experiment.may_grow:
-        yield (
-            f"structure={name_of(experiment.structure)} removes blocks, of which none comes back. "
-            "Leave out mask_updates and schedules that unmask."
-        )
-    pending = experiment.penalty is not None and experiment.penalty.needs_pending_masks
-    during = experiment.prune_at == "during_training"
-    if experiment.compact == "levels" and (experiment.may_grow or during or pending):
-        yield (
-            "compact=levels removes pruned units after a level's pruning. Leave out mask_updates, "
-            "prune_at=during_training, and penalties that must know the pruned weights, or use "
-            "compact=end."
         )
 
 

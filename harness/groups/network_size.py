@@ -39,12 +39,15 @@ class NetworkSize:
         names = touched & self.uses.keys()
         return round(sum(self._left_of(n, kept) - self._left_of(n, fewer) for n in names))
 
-    def _left_of(self, name: str, kept: Counts) -> float:
-        sizes = (
+    def sizes_left(self, name: str, kept: Counts) -> list[float]:
+        """Returns the sizes of a tensor's dimensions that are left."""
+        return [
             size - sum((self.units[u] - kept[u]) * n for u, n in self.cuts.get((name, dim), ()))
             for dim, size in enumerate(self.shapes[name])
-        )
-        return self.uses[name] * prod(sizes)
+        ]
+
+    def _left_of(self, name: str, kept: Counts) -> float:
+        return self.uses[name] * prod(self.sizes_left(name, kept))
 
     def removable(self, kept: Counts) -> int:
         """Returns what is left of the part that pruning can remove."""

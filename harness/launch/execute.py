@@ -4,7 +4,6 @@ This module imports torch. The other modules of launch/ import it late, where a 
 """
 
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from harness.delivery.formats import check_formats
 from harness.distributed import Ranks, ranks_of_environment
 from harness.distributed.announced import wrap_collectives
+from harness.experiment.checks.given_table import check_place
 from harness.experiment.experiment import Experiment
-from harness.experiment.layer_analysis import Analysis
+from harness.experiment.layer_analysis import Analysis, without_request
+from harness.experiment.results.latency_table import TableOfLayers, check_writable
 from harness.experiment.run import Run
 from harness.experiment.runner import prepare
 from harness.extras import check_extra
@@ -26,9 +27,7 @@ from harness.launch.instantiate import build_part
 from harness.launch.log_handler import print_log_messages
 from harness.launch.rehearsed_parts import REHEARSED
 from harness.launch.run_spec import RunSpec
-from harness.launch.sweeps.run_cost import RunCost
 from harness.launch.variables import unresolved
-from harness.model_state.whole_state import whole_state
 from harness.run_folder.environment import numerics_key
 from harness.run_folder.identity import (
     DENSE,
@@ -42,13 +41,11 @@ from harness.run_folder.identity import (
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.records import Identity
 from harness.run_folder.stage_keys import SharedStages
+from harness.structure.shared.hint import removing_structures
 from harness.system.atomic_files import disk_errors
 from harness.system.errors import RanksDisagree
 from harness.system.loaded_sources import undigested_sources, without_added_paths
-from harness.training.context import Hooks
-from harness.vocabulary.step_index import StepIndex
 
-BENCHMARK_STEPS = 16  # steps
 ONE_SHOT = {"_target_": "harness.schedule.one_shot.OneShot", "final": 1.0}
 
 
@@ -69,11 +66,14 @@ def execute_run(spec: RunSpec) -> Outcome:
         check_extra("report", "the table of layers", remedy=", or write progress=none")
     output = Path(values["output_dir"])
     with print_log_messages(values["progress"]), disk_errors(output):
-        experiment = build(_analysis_config(config) if spec.command == "analyse" else config)
+        alone = spec.command in ("analyse", "measure")
+        experiment = build(_analysis_config(config) if alone else config)
         spec = with_data_digest(spec, experiment.data)
         options = config_part(config, "ranks")
         with ranks_of_environment(values["device"], options) as ranks:
             check_same_on_ranks(spec, ranks)
+            if spec.command == "measure":
+                return measure_layers(spec, experiment, ranks)
             REHEARSED.add(spec.rehearsed)
             run = run_of(spec, experiment, ranks)
             if spec.command == "analyse":  # which rehearses some acts only
@@ -100,6 +100,25 @@ def _print_curves(folder: Path) -> None:
     print_tables(load(folder))
 
 
+def measure_layers(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Outcome:
+    """Writes the latency table of the model that a run starts from."""
+    options = config_part(spec.config, "latency_grid")
+    if ranks.world_size > 1:
+        raise ValueError(
+            f"latency measures in one process, and there are {ranks.world_size} ranks; start it "
+            "without torchrun, with launch.ranks_per_run=1"
+        )
+    if not experiment.pruner.structure.removes:
+        raise ValueError(
+            "latency times layers without their pruned units, but this structure masks entries "
+            f"inside weights, which saves no time; use structure={removing_structures()}"
+        )
+    check_writable(Path(options.file), options.overwrite)
+    context, state = prepare(without_request(experiment), ranks, Path())
+    table = TableOfLayers(context, state.model, options, spec.command_line)
+    return Outcome("finished", str(table.write()))
+
+
 def check_same_on_ranks(spec: RunSpec, ranks: Ranks) -> None:
     """Checks that all ranks have the same data, code and environment.
 
@@ -109,7 +128,8 @@ def check_same_on_ranks(spec: RunSpec, ranks: Ranks) -> None:
     """
     values = spec.run if spec.reads_environment else ""
     code = " ".join([spec.code, *sorted(undigested_sources().values())])
-    digests = {"data": spec.data_sha256, "code": code, "environment": values}
+    data = f"{spec.data_sha256} {spec.latency_table_sha256}"
+    digests = {"data": data, "code": code, "environment": values}
     gathered = ranks.all_gather_object(digests)
     for key in digests:
         groups: dict[str | None, list[int]] = {}
@@ -119,29 +139,6 @@ def check_same_on_ranks(spec: RunSpec, ranks: Ranks) -> None:
             differ = " and ".join(f"ranks {ranks}" for ranks in groups.values())
             kind = "values of variables" if key == "environment" else "files"
             raise RanksDisagree(f"{key}: {differ} have different {kind}; give all ranks the same")
-
-
-def benchmark_run(spec: RunSpec) -> RunCost:
-    """Measures the cost of an epoch by some steps of dense training in one process.
-
-    The time of evaluations and prunings is not included.
-    """
-    values = spec.values
-    torch.set_num_threads(values["threads"])
-    experiment = build(spec.config)
-    with ranks_of_environment(values["device"], config_part(spec.config, "ranks")) as ranks:
-        context, state = prepare(experiment, ranks, Path())
-        recipe, training = experiment.training, context.workload.training_context(0)
-        steps = recipe.steps_per_epoch(len(training.split))
-        recipe.fit(
-            state.model, training, Hooks(), stop=StepIndex(0, 1)
-        )  # the first step imports modules
-        began = time.perf_counter()
-        recipe.fit(state.model, training, Hooks(), stop=StepIndex(0, min(steps, BENCHMARK_STEPS)))
-        seconds = (time.perf_counter() - began) * steps / min(steps, BENCHMARK_STEPS)
-    whole, masks = whole_state(state.model).values(), state.masks.masks.values()
-    size = sum(tensor.nbytes for tensor in whole) + sum(mask.numel() for mask in masks)
-    return RunCost(round(seconds, 4), round(size / 1e6 + 0.1, 3))
 
 
 def _analysis_config(config: Config) -> Config:
@@ -154,6 +151,7 @@ def _analysis_config(config: Config) -> Config:
     return {
         **config,
         "schedule": ONE_SHOT,
+        "latency_table": None,
         "rescore_trained": given and config["rescore_trained"],
     }
 
@@ -175,6 +173,7 @@ def config_part(config: Config, key: str) -> Any:
 def run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
     """Returns the run that a RunSpec describes."""
     config, values, hashed_config = spec.config, spec.values, spec.hashed_config
+    check_place(experiment, ranks.device, values["latency_table_elsewhere"])
     numerics = numerics_key(ranks)
     code = code_of({key: hashed_config.get(key) for key in DENSE})
     dense = dense_hash(hashed_config, {**numerics, "code": code})

@@ -22,8 +22,9 @@ from harness.run_folder.stage_keys import requested_of
 from harness.system.json_schema import parse_json
 from harness.system.names import check_name
 
-# A run, a sensitivity analysis, or dense training alone, which fills the cache.
-COMMANDS = ("run", "analyse", "dense")
+# A run, a sensitivity analysis, a latency table, or dense training alone, which fills the cache.
+COMMANDS = ("run", "analyse", "measure", "dense")
+WORDS = {"analyse": "sensitivity", "measure": "latency"}  # on the command line; a run has none
 
 
 @dataclass(frozen=True)
@@ -72,16 +73,26 @@ class RunSpec:
     @cached_property
     def hashed_config(self) -> Config:
         """Returns the part of the config that decides numbers, as values."""
-        return hashed_config_of(self.values, self._weights_sha256, self.data_sha256)
+        return hashed_config_of(self.values, *self._contents)
 
     @property
     def written(self) -> Config:
         """Returns the part of the config that decides numbers, as it is stored."""
-        return hashed_config_of(self.config, self._weights_sha256, self.data_sha256)
+        return hashed_config_of(self.config, *self._contents)
+
+    @property
+    def _contents(self) -> tuple[str | None, str | None, str | None]:
+        """Returns the digests of weights, data and latency table."""
+        return self._weights_sha256, self.data_sha256, self.latency_table_sha256
 
     @cached_property
     def _weights_sha256(self) -> str | None:
-        return _sha256_of(self.values["weights"])
+        return _sha256_of("weights", self.values["weights"])
+
+    @cached_property
+    def latency_table_sha256(self) -> str | None:
+        """Returns the digest of the latency table's bytes; None without a table."""
+        return _sha256_of("latency_table", self.values["latency_table"])
 
     @property
     def identity_config(self) -> Config:
@@ -108,13 +119,13 @@ class RunSpec:
 
     @property
     def result_files(self) -> tuple[str, ...]:
-        """Returns the files that a finished command has written; none for dense training alone."""
-        return {"run": results_of(self.config), "analyse": (FILE,), "dense": ()}[self.command]
+        """Returns the files that a finished run or analysis has written."""
+        return {"run": results_of(self.config), "analyse": (FILE,)}.get(self.command, ())
 
     @property
     def command_line(self) -> list[str]:
         """Returns the command line that executes this run alone, in the same current folder."""
-        command = ["sensitivity"] if self.command == "analyse" else []
+        command = [WORDS[self.command]] if self.command in WORDS else []
         return ["pruning-harness", *command, *self.options, *self.overrides]
 
     @cached_property
@@ -201,10 +212,10 @@ def sweep_folder(config: Config) -> Path:
     return Path(config["output_dir"]) / check_name("sweep_name", config["sweep_name"])
 
 
-def _sha256_of(weights: str | None) -> str | None:
-    if weights is None:
+def _sha256_of(key: str, file: str | None) -> str | None:
+    if file is None:
         return None
-    path = Path(weights)
+    path = Path(file)
     if not path.is_file():
-        raise ValueError(f"weights={weights}: there is no such file; give a path or null")
+        raise ValueError(f"{key}={file}: there is no such file; give a path or null")
     return hashlib.sha256(path.read_bytes()).hexdigest()

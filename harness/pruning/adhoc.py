@@ -86,6 +86,11 @@ class Request:
         layer_order, sample = layer_order_of(model, self._graph(model)), self._sample(model)
         if self.pruner.allocation.needs_layer_order:
             self._check_layer_order(layer_order)
+        if self.pruner.allocation.needs_latency:
+            raise ValueError(
+                "allocation.per=latency reads a latency table, which only a run has; run "
+                "pruning-harness latency_table=FILE, or use per=mac"
+            )
         if self.pruner.budget != "macs" and not self.pruner.allocation.needs_macs:
             return ModelInfo(layer_order=layer_order)
         if sample is None:

@@ -5,12 +5,9 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from functools import partial
 
-from torch import nn
-
-from harness.allocation.base import Allocation, Layer, Layers, ModelInfo, Unreachable
+from harness.allocation.base import Allocation, Layers, Size, Unreachable
 from harness.allocation.shared import rounding
-from harness.groups.network_size import macs_of, parameters_of
-from harness.groups.units import Units
+from harness.pruning.sizes import LEFT, cost, size_of
 from harness.schedule.base import round_fractions
 from harness.vocabulary.tensors import Counts
 
@@ -20,9 +17,6 @@ ROUNDING = 1e-5
 # units' cost.
 SPAN = 128
 HALVINGS = 30
-LEFT = " left"
-
-Size = Callable[[Counts], int]  # units per set -> the size of the removable part
 
 
 @dataclass(frozen=True)
@@ -33,11 +27,12 @@ class SizeModel:
     Compression and speed-up refer to the whole model.
 
     Args:
-        unit: the unit of the request: "density", "compression" or "speedup".
+        unit: the unit of the request: "density", "compression", "speedup" or "latency".
         total: the size of the whole model; for a density, the removable size.
         removable: the size of the units that the structure prunes.
-        counts: what sizes count: "parameters", "macs" (of one sample), or "units"; with " left"
-            behind it, of the network whose pruned units are cut out, columns included.
+        counts: what sizes count: "parameters", "macs" (of one sample), "units", or "nanoseconds"
+            (by the latency table); with " left" behind it, of the network whose pruned units are
+            cut out, columns included.
         size_at: the size of the removable part of which each set keeps a fraction of its units;
             None if that is the same fraction.
     """
@@ -51,7 +46,7 @@ class SizeModel:
     def to_kept_fraction(self, requested: float) -> float:
         """Returns the kept fraction of the removable part that gives the requested size.
 
-        requested: a density in (0, 1], which is that fraction, or a compression or speed-up >= 1.
+        requested: a density in (0, 1], which is that fraction, or dense / left >= 1.
 
         Raises:
             ValueError: the part that is never removed exceeds the requested size (the error names
@@ -130,69 +125,16 @@ def round_sizes(alive: int, end: float, counts: str, rounds: int) -> list[Reques
     return [RequestedSize(round(keep), counts) for keep in round_fractions(alive, end, rounds)]
 
 
-def count_unit(unit: str, budget: str, equal_densities: bool = False, removes: bool = False) -> str:
-    """Returns what a request in this unit counts under this budget of an allocation.
-
-    A speed-up counts multiply-accumulates under any budget.
-
-    equal_densities: the attribute of the allocation. removes: removed units take columns of other
-    layers with them, so that sizes of the whole model are those of what is left.
-
-    >>> [count_unit("density", budget) for budget in ("params", "macs")]
-    ['parameters', 'macs']
-    >>> count_unit("speedup", "params")
-    'macs'
-    >>> count_unit("density", "params", equal_densities=True)
-    'units'
-    >>> count_unit("compression", "params", removes=True)
-    'parameters left'
-    """
-    counts = "macs" if budget == "macs" or unit == "speedup" else "parameters"
-    if unit == "density":
-        return "units" if equal_densities and counts == "parameters" else counts
-    return counts + LEFT if removes else counts
-
-
-def size_function(
-    counts: str, layers: Layers, model: nn.Module, units: Units, model_info: ModelInfo
-) -> Size:
-    """Returns what computes sizes, in what `counts` names."""
-    if counts == f"parameters{LEFT}":
-        return parameters_of(model, units).removable
-    if counts == f"macs{LEFT}":
-        return macs_of(model, units, model_info.macs, model_info.other_macs).removable
-    return partial(size_of, layers, counts=counts)
-
-
-def size_of(layers: Layers, units: Counts, counts: str) -> int:
-    return sum(units[name] * cost(layer, counts) for name, layer in layers.items())
-
-
-def total_of(model: nn.Module, counts: str, macs: int) -> int:
-    """Returns the size of the whole model, prunable or not.
-
-    macs: multiply-accumulates of the dense model for one sample.
-    """
-    if counts.removesuffix(LEFT) == "macs":
-        return macs
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def cost(layer: Layer, counts: str) -> int:
-    """Returns the size of one unit of the layer."""
-    sizes = {"parameters": layer.parameters_per_unit, "macs": layer.macs_per_unit, "units": 1}
-    return sizes[counts]
-
-
 def counts_for(
     allocation: Allocation, layers: Layers, requested: RequestedSize, size: Size | None = None
 ) -> Counts:
     """Returns the units to keep per tensor, so that their size is `requested.keep`.
 
-    The size is exact if all units cost the same. Otherwise the allocation distributes numbers of
-    units, and the number with the nearest size is chosen; of two equally near sizes the smaller.
-    Bisection finds that number where one unit more always has a larger size (Allocation.nested).
-    For other rules bisection finds a crossing, and all numbers within SPAN of it are tried too.
+    The size is exact if all units cost the same. Otherwise the allocation makes proposals, such as
+    one per number of units, and the one with the nearest size is chosen; of two equally near sizes
+    the smaller. Bisection finds it where the next proposal always has a larger size
+    (Allocation.nested). For other rules bisection finds a crossing, and all proposals within SPAN
+    of it are tried too.
     Counts are rounded to the layers' multiples before they are compared.
 
     size: of numbers of units per set; by default each set's number times its unit's cost.
@@ -200,7 +142,6 @@ def counts_for(
     Raises:
         ValueError: the allocation cannot keep so few, or every unit has size 0.
     """
-    alive = sum(layer.alive for layer in layers.values())
     size = size or partial(size_of, layers, counts=requested.counts)
     additive = () if requested.counts.endswith(LEFT) else layers.values()
     costs = {cost(layer, requested.counts) for layer in additive}
@@ -209,39 +150,40 @@ def counts_for(
     if len(costs) == 1 and not rounding.has_multiples(layers):
         unit_cost = costs.pop()
         nearest = -(-(2 * requested.keep - unit_cost) // (2 * unit_cost))  # the smaller on a tie
+        alive = sum(layer.alive for layer in layers.values())
         return allocation.allocate(layers, min(nearest, alive))
 
-    least = least_units(allocation, layers, requested, size)
+    check_floors(allocation, layers, requested, size)
+    proposals = allocation.proposals(layers, size)
     unrounded = partial(counts_for, allocation, requested=requested, size=size)
-    rounded = rounding.rounded_rule(allocation, layers, unrounded)
+    rounded = rounding.rounded_rule(allocation, layers, unrounded, proposals.at)
 
-    def off_by(keep: int) -> int:
-        return size(rounded(keep)) - requested.keep
+    def off_by(number: int) -> int:
+        return size(rounded(number)) - requested.keep
 
-    low, high = least, alive
+    low, high = proposals.least, proposals.most
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if off_by(middle) <= 0 else (low, middle)
     if not allocation.nested:
-        low, high = max(least, low - SPAN), min(alive, high + SPAN)
-    offs = {keep: off_by(keep) for keep in range(low, high + 1)}
-    return rounded(min(offs, key=lambda keep: (abs(offs[keep]), offs[keep])))
+        low, high = max(proposals.least, low - SPAN), min(proposals.most, high + SPAN)
+    offs = {number: off_by(number) for number in range(low, high + 1)}
+    return rounded(min(offs, key=lambda number: (abs(offs[number]), offs[number])))
 
 
-def least_units(
+def check_floors(
     allocation: Allocation, layers: Layers, requested: RequestedSize, size: Size
-) -> int:
-    """Returns the smallest number of units that the allocation can keep.
+) -> None:
+    """Checks that floors leave the requested size in reach.
 
     Raises:
-        Unreachable: the size of these units, rounded up, exceeds the requested size.
+        Unreachable: the size of the units that they hold, rounded up, exceeds it.
     """
     least = size(rounding.rounded_floors(allocation, layers))
     if least > requested.keep:
         whole = size({name: layer.units for name, layer in layers.items()})
         keys = rounding.floor_keys_of(allocation, layers)
         raise Unreachable(requested.keep, least, whole, keys, requested.counts)
-    return sum(allocation.floors(layers).values())
 
 
 def _nothing_to_remove(counts: str) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import Layer, LayerOrder, Layers, ModelInfo
+from harness.groups.network_latency import latency_of
 from harness.groups.network_size import macs_of, parameters_of
 from harness.groups.units import RemovableUnits, Units, weights_of
 from harness.structure.base import Structure
@@ -80,11 +81,14 @@ def _with_costs(layers: Layers, model: nn.Module, units: Units, model_info: Mode
     alive = {name: layer.alive for name, layer in layers.items()}
     parameters = parameters_of(model, units)
     macs = macs_of(model, units, model_info.macs, model_info.other_macs)
+    table = model_info.latency_table
+    latency = None if table is None else latency_of(model, units, table)
     return {
         name: replace(
             layer,
             parameters_removed=parameters.removed_by_one(name, alive),
             macs_removed=macs.removed_by_one(name, alive),
+            nanoseconds_removed=0 if latency is None else latency.removed_by_one(name, alive),
         )
         for name, layer in layers.items()
     }

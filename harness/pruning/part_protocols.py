@@ -6,8 +6,9 @@ A protocol's own check would not name the config key.
 from collections.abc import Mapping
 
 from harness.allocation.base import Allocation, Layers, ModelInfo
-from harness.groups.units import GroupUnits, Units, UnitSet
+from harness.groups.units import GroupUnits, RemovableUnits, Units, UnitSet
 from harness.metrics.macs import describe_uncounted
+from harness.pruning.sizes import NANOSECONDS
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure
 from harness.structure.shared.hint import removing_structures
@@ -145,6 +146,53 @@ def check_counted(subject: str, model_info: ModelInfo, remedy: str) -> None:
         raise ValueError(
             f"{subject} cannot be counted in multiply-accumulates: "
             f"{describe_uncounted(model_info.uncounted)}; {remedy}"
+        )
+
+
+def check_countable(unit: str, counts: str, model_info: ModelInfo, removes: bool) -> None:
+    """Checks that sizes of what `counts` names are known.
+
+    removes: pruned units can be cut out.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if counts.startswith("macs"):
+        check_counted(unit, model_info, "ask for a density or compression, with budget=params")
+    if counts.startswith(NANOSECONDS):
+        check_timed(f"unit={unit}", model_info, removes)
+
+
+def check_costs(allocation: Allocation, units: Units, model_info: ModelInfo) -> None:
+    """Checks that the costs that an allocation reads are known.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if allocation.needs_macs:
+        check_counted("allocation.per=mac", model_info, "use allocation.per=parameter")
+    if allocation.needs_latency:
+        removes = all(isinstance(each, RemovableUnits) for each in units.values())
+        check_timed("allocation.per=latency", model_info, removes)
+
+
+def check_timed(subject: str, model_info: ModelInfo, removes: bool) -> None:
+    """Checks that the time of the network that is left is known.
+
+    removes: pruned units can be cut out.
+
+    Raises:
+        ValueError: there is no latency table, or units are only masked, which saves no time.
+    """
+    if not removes:
+        raise ValueError(
+            f"{subject} counts the time of layers without their pruned units, but this structure "
+            f"masks entries inside weights, which saves none; use structure={removing_structures()}"
+        )
+    if model_info.latency_table is None:
+        raise ValueError(
+            f"{subject} reads a latency table; give latency_table=FILE, which pruning-harness "
+            "latency writes"
         )
 
 

@@ -16,7 +16,7 @@ from harness.groups.units import (
     scored_parameters,
 )
 from harness.pruning import budget as budgets
-from harness.pruning import part_protocols
+from harness.pruning import part_protocols, sizes
 from harness.pruning.controls import Control, apply_control
 from harness.pruning.density import layers_of
 from harness.pruning.masks import MaskStore
@@ -81,21 +81,20 @@ class Pruner:
         budget: replaces the allocation's budget.
 
         Raises:
-            ValueError: sizes count multiply-accumulates, and those of a weight are unknown.
+            ValueError: sizes count multiply-accumulates, and those of a weight are unknown; or
+                nanoseconds, and no table says them.
         """
         layers = layers_of(equal_scores(units, model), model, units, model_info)
         removes = all(isinstance(each, RemovableUnits) for each in units.values())
         equal = self.allocation.equal_densities
-        counts = budgets.count_unit(unit, budget or self.budget, equal, removes)
-        if "macs" in counts:
-            remedy = "ask for a density or compression, with budget=params"
-            part_protocols.check_counted(unit, model_info, remedy)
-        size = budgets.size_function(counts, layers, model, units, model_info)
+        counts = sizes.count_unit(unit, budget or self.budget, equal, removes)
+        part_protocols.check_countable(unit, counts, model_info, removes)
+        size = sizes.size_function(counts, layers, model, units, model_info)
 
         def size_at(fraction: float) -> int:
             return size({name: round(fraction * layer.units) for name, layer in layers.items()})
 
-        removable, whole = size_at(1.0), budgets.total_of(model, counts, model_info.total_macs)
+        removable, whole = size_at(1.0), sizes.total_of(model, counts, model_info)
         total = removable if unit == "density" else whole
         return budgets.SizeModel(unit, total, removable, counts, size_at if removes else None)
 
@@ -108,12 +107,14 @@ class Pruner:
         """
         layers = layers_of(equal_scores(units, model), model, units, model_info, store.masks)
         alive = {name: layer.alive for name, layer in layers.items()}
-        own = counts.removesuffix(budgets.LEFT)
-        sizes = {name: alive[name] * budgets.cost(layer, own) for name, layer in layers.items()}
+        own = counts.removesuffix(sizes.LEFT)
+        # Nanoseconds are of a network, and no unit has its own.
+        each = "parameters" if own == sizes.NANOSECONDS else own
+        own_sizes = {n: alive[n] * sizes.cost(layer, each) for n, layer in layers.items()}
         if own == counts:
-            return sizes
-        total = budgets.size_function(counts, layers, model, units, model_info)(alive)
-        return apportion(total, sizes, dict.fromkeys(sizes, total))
+            return own_sizes
+        total = sizes.size_function(counts, layers, model, units, model_info)(alive)
+        return apportion(total, own_sizes, dict.fromkeys(own_sizes, total))
 
     def check(
         self,
@@ -135,14 +136,11 @@ class Pruner:
                 otherwise.
         """
         part_protocols.check_scored(self.saliency, units)
-        if self.allocation.needs_macs:
-            part_protocols.check_counted(
-                "allocation.per=mac", model_info, "use allocation.per=parameter"
-            )
+        part_protocols.check_costs(self.allocation, units, model_info)
         self.saliency.check(model.get_submodule(part), local(units, part))
         layers = layers_of(equal_scores(units, model), model, units, model_info)
-        size = budgets.size_function(requested.counts, layers, model, units, model_info)
-        budgets.least_units(self.allocation, layers, requested, size)
+        size = sizes.size_function(requested.counts, layers, model, units, model_info)
+        budgets.check_floors(self.allocation, layers, requested, size)
         if self.allocation.needs_curves:
             return requested.keep
         counts = budgets.counts_for(self.allocation, layers, requested, size)
@@ -169,7 +167,7 @@ class Pruner:
         statistics, scores = self._statistics_and_scores(read, model, units, data)
         layers = layers_of(self._pooled(units, scores), model, units, model_info, store.masks)
         counted = all_alive(layers) if self.structure.n_of_m else layers
-        size = budgets.size_function(requested.counts, counted, model, units, model_info)
+        size = sizes.size_function(requested.counts, counted, model, units, model_info)
         counts = budgets.counts_for(self.allocation, counted, requested, size)
         if solve := self._solve:
             alive = {name: store.masks[name] for name in units}
@@ -195,8 +193,8 @@ class Pruner:
         kept, alive = ({name: each.alive(of) for name, each in units.items()} for of in both)
         weights = scored_parameters(units, model)
         magnitudes = pooled_scores(units, {name: weight.abs() for name, weight in weights.items()})
-        sizes = magnitudes, self.seed, self.structure
-        return masks_of(units, apply_control(self.control, kept, alive, *sizes), store.masks)
+        rest = magnitudes, self.seed, self.structure
+        return masks_of(units, apply_control(self.control, kept, alive, *rest), store.masks)
 
     def unit_scores(
         self, model: nn.Module, store: MaskStore, units: Units, data: Calibration

@@ -12,7 +12,8 @@ Config = dict[str, Any]
 OPERATIONAL = (
     "run_name", "method", "output_dir", "sweep_name", "rerun", "device", "threads", "progress",
     "rehearse", "tracking",
-    "ranks", "checkpoint", "sensitivity", "launch", "latency", "export",
+    "ranks", "checkpoint", "sensitivity", "launch", "latency", "latency_grid",
+    "latency_table_elsewhere", "export",
 )  # fmt: skip
 # Keys that do not count once the content of the data is known.
 PATHS = ("data.root", "data.verify")
@@ -40,11 +41,15 @@ NOT_REHEARSED = (
 
 
 def hashed_config_of(
-    config: Config, weights_sha256: str | None = None, data_sha256: str | None = None
+    config: Config,
+    weights_sha256: str | None = None,
+    data_sha256: str | None = None,
+    latency_table_sha256: str | None = None,
 ) -> Config:
     """Returns the config without operational keys, paths, nulls and options at neutral values.
 
-    Weights and data count by content, not by path: equal bytes at two paths are one run.
+    Weights, data and latency table count by content, not by path: equal bytes at two paths are one
+    run.
 
     data_sha256: None if the data have not been read yet. Then their path counts.
     """
@@ -57,6 +62,7 @@ def hashed_config_of(
     if kept.get("prune_at") != "init":
         kept.pop("rescore_trained", None)  # only methods at initialisation read it
     kept["weights"], kept["data_sha256"] = weights_sha256, data_sha256
+    kept["latency_table"] = latency_table_sha256
     cleaned: Config = _without_nulls(kept)
     return cleaned
 

@@ -53,10 +53,10 @@ class Record:
     before the level's pruning), "pruned" (masks shrunk, not yet retrained), "recalibrated"
     (statistics of BatchNorm recomputed), "finetuned" (retrained under the masks).
 
-    No number is infinite or NaN; it is null instead. A loss of null: the model's outputs are not
-    finite, and the run counts as failed. A compression of null: no parameter is left. A speed-up
-    of null: no multiplication is left (macs is 0), or some operators could not be counted
-    (uncounted_operators). Then macs and training_flops are null too.
+    No number is infinite or NaN; it is null instead. A loss of null: outputs are not finite, and
+    the run counts as failed. A compression of null: no parameter is left. A speed-up of null: no
+    multiplication is left (macs is 0), or operators could not be counted (uncounted_operators),
+    and macs and training_flops are null too.
     """
 
     run: str  # first 12 hex digits of the run's hash
@@ -65,16 +65,14 @@ class Record:
     setting: str  # hash of the config without seed and end point: one line in a figure
     model: str  # the model's own `name`, or the chosen file in conf/model/
     data: str  # likewise
-    # Names in the literature, as the classes declare them; None: not in the literature.
+    # Names in the literature, as the classes declare them.
     model_published_as: str | None
     data_published_as: str | None
     seed: int
     level: int
     stage: str
-    # What `density`, `requested_density` and `density_of_masks` are the kept fraction of: the units
-    # that the structure may prune, without excluded layers, as in "weights, without fc3" or
-    # "weights, with output layer fc3". A unit of several weights counts by the parameters that it
-    # owns: weights, bias and norm.
+    # What densities are the kept fraction of: the units that the structure may prune, as in
+    # "weights, without fc3", "weights, with output layer fc3". A unit counts by all its parameters.
     density_of: str
     # What the schedule names, as a density and as a compression. The one that it does not name is
     # converted, of whole units as if all groups kept equal fractions; `density` and `compression`
@@ -96,44 +94,44 @@ class Record:
     steps: int
     layers: dict[str, float]  # as density_of_weights, per tensor
     masks: str  # digest of the masks in force, "" when dense
-    # Samples in BatchNorm's statistics: "none" (no BatchNorm), "per_rank" (the model depends on
-    # the number of ranks), or "all_ranks".
+    # Samples in BatchNorm's statistics: "none" (no BatchNorm), "per_rank", or "all_ranks".
     batch_norm: str = "none"
     norms: str = "exact"  # "living": LayerNorms over pruned units count the units left alone
-    # Fraction of weights in convolutions and linear layers that lie on a path of non-zero weights
-    # from input to output, in [0, density_of_weights]; None: not measured.
+    # Fraction of weights in convolutions and linear layers on a path of non-zero weights from input
+    # to output, in [0, density_of_weights]; None: not measured.
     effective_density: float | None = None
     effective_density_unknown: str | None = None  # why it could not be measured
     empty_layers: list[str] | None = None  # prunable tensors without a non-zero weight
     # Neurons or filters without live input or output, for each prunable tensor that has any.
     dead_units: dict[str, int] | None = None
-    # Samples trained on since the previous record; None: not measured.
-    examples: int | None = None
-    # 6 x multiply-accumulates x examples (2 FLOPs each, once forward and twice backward), under
-    # the masks in force, and for the dense model in the same steps.
+    examples: int | None = None  # trained on since the previous record
+    # 6 x multiply-accumulates x examples (2 FLOPs each, once forward and twice backward): under
+    # masks, and for the dense model in the same steps.
     training_flops: int | None = None
     training_flops_dense: int | None = None
-    # State of the optimizer at the start: "reset" (none), "kept" (continued inside one training,
-    # 0 for pruned weights), "" (nothing was trained).
+    # State of the optimizer at the start: "reset" (none), "kept" (inside one training; 0 for pruned
+    # weights), "" (nothing was trained).
     optimizer_state: str | None = None
     # L2 norm of unpruned weights' gradients at a retraining's last step, unclipped; else None.
     gradient_norm: float | None = None
-    # True for a level whose accuracy is no result of the run: masks that shrink inside one
-    # training, or soft pruning, before the last level.
+    # True for a level before the last whose accuracy is no result: masks shrink inside one
+    # training, or are soft.
     is_intermediate: bool = False
-    # Density of the masks. `density` is lower if a kept weight is 0, such as a grown weight that
-    # never got a gradient.
+    # Density of the masks. `density` is lower if a kept weight is 0.
     density_of_masks: float | None = None
     # What requested_density and requested_compression count: "parameters", or "macs"
-    # (allocation.budget=macs, schedule.unit=speedup).
+    # (allocation.budget=macs, schedule.unit=speedup). With "nanoseconds" (schedule.unit=latency)
+    # the density counts parameters, and the compression is dense / left by the latency table.
     requested_counts: str = "parameters"
     compression_of: str = COMPRESSION_OF
     speedup_of: str = SPEEDUP_OF
-    # One value per epoch of the training that ended with this record; None: not measured; empty:
-    # no training ended. Mean loss per sample over the epoch's steps, as minimised but without a
-    # penalty; top-1 on validation data, in [0, 1].
+    # One value per epoch of the training that ended with this record; empty: none ended. Mean loss
+    # per sample, as minimised but without a penalty; top-1 on validation data, in [0, 1].
     epoch_losses: list[float] | None = None
     epoch_top1: list[float] | None = None
+    # By the run's latency table, without pruned units: of a forward pass, and dense / left.
+    table_milliseconds: float | None = None
+    table_speedup: float | None = None
     # Operators whose multiplications are unknown -> the weights that enter them.
     uncounted_operators: dict[str, list[str]] = field(default_factory=dict)
     perplexity: float | None = None  # exp(loss), >= 1; None: the loss is not in nats per token

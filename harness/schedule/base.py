@@ -6,13 +6,15 @@ from typing import Annotated, ClassVar, Literal, Protocol
 from harness.vocabulary.checks import check
 
 Unit = Annotated[
-    Literal["density", "compression", "speedup"],
+    Literal["density", "compression", "speedup", "latency"],
     "density (kept fraction of what may be pruned) or compression (parameters before / after) or "
-    "speedup (multiply-accumulates before / after)",
+    "speedup (multiply-accumulates before / after) or latency (milliseconds before / after, by "
+    "latency_table)",
 ]
 UNITS = {
     "compression": "parameters before / after",
     "speedup": "multiply-accumulates before / after",
+    "latency": "milliseconds before / after",
 }
 SIZE = "a finite number; write e.g. 0.05"
 ROUNDS = "a whole number in [1, 10000]; null is what the saliency's authors do"
@@ -103,7 +105,7 @@ def check_size(key: str, value: float, unit: Unit) -> None:
 
     Raises:
         ValueError: value is not a finite number, or outside (0, 1] as density, below 1 as
-            compression or speedup.
+            compression, speedup or latency.
     """
     check(key, value, SIZE)
     if unit == "density" and not 0 < value <= 1:

@@ -16,7 +16,7 @@ from handlers import as_before
 from hydra._internal.hydra import Hydra
 
 from harness import cli
-from harness.cli.main import COMMANDS, EXAMPLES, INTERNAL, help_text, is_override, main
+from harness.cli.main import COMMANDS, EXAMPLES, INTERNAL, RUNNING, help_text, is_override, main
 from harness.launch.compose import compose_config
 from harness.system.signals import FINISH_S
 
@@ -37,14 +37,14 @@ def test_help_lists_every_command_module_with_one_line(capsys) -> None:
     assert said == f"{help_text()}\n"
     for name, line in COMMANDS.items():
         assert len(re.findall(rf"^  {name} +{re.escape(line)}$", said, re.MULTILINE)) == 1
-    assert len(EXAMPLE_LINES) == 10 and max(map(len, said.splitlines())) <= 100
+    assert len(EXAMPLE_LINES) == 11 and max(map(len, said.splitlines())) <= 100
 
 
 @cases("line", *EXAMPLE_LINES)
 def test_a_common_command_is_one_that_works(line) -> None:
     _, *words = shlex.split(line)
     overrides = [re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in words if "=" in word]
-    if not words or is_override(words[0]) or words[0] == "sensitivity":
+    if not words or is_override(words[0]) or words[0] in RUNNING:
         assert compose_config(overrides)
     else:
         import_module(f"harness.cli.{words[0]}")._parser().parse_args(words[1:])
@@ -57,7 +57,7 @@ def test_every_command_explains_itself(name, monkeypatch, capsys) -> None:
     assert "Override anything in the config" in said or f"usage: pruning-harness {name} " in said
 
 
-@cases("command", "run", "sensitivity")
+@cases("command", "run", "sensitivity", "latency")
 def test_help_of_a_run_begins_with_common_commands(command, monkeypatch, capsys) -> None:
     run_main(monkeypatch, "--help", command=command)
     said = capsys.readouterr().out

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 from conftest import ROOT, cases
-from doc_pages import PAGES, blocks_of, name_of, overrides_of, split, words_of
+from doc_pages import CONFIGURED, PAGES, blocks_of, name_of, overrides_of, split, words_of
 from reference import blocks, commands, configs, markdown, pages, sources
 from reference.blocks import FENCE, Block, problems
 
@@ -66,7 +66,7 @@ def test_a_command_composes_or_has_options_that_it_knows(command) -> None:
     name, words = split(words_of(command) or [])
     if name == "sweep" and words[0] == "plan":
         name, words = "", words[1:]
-    if name in ("", "sensitivity"):
+    if name in ("", *CONFIGURED):
         assert compose_config([*_own_folders(words), *overrides_of(words)])
     else:
         commands.parser_of(name).parse_args(words)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import environment, python
-from doc_pages import blocks_of, name_of, split, words_of
+from doc_pages import CONFIGURED, blocks_of, name_of, split, words_of
 from reference.blocks import Block, files
 
 RUN = [
@@ -41,7 +41,7 @@ def done(command: str, added: list[str], folder: Path) -> "subprocess.CompletedP
     words = words_of(command)
     if words is not None:
         name, _ = split(words)
-        trains = name in ("", "sensitivity") and "--help" not in words
+        trains = name in ("", *CONFIGURED) and "--help" not in words
         return python("-m", "harness", *words, *(added if trains else ()), cwd=folder)
     if command.startswith("torchrun "):
         arguments = [*command.split()[1:], *added]

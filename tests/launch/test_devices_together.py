@@ -42,7 +42,7 @@ def test_a_worker_measures_on_the_device_that_its_runs_will_have(tmp_path, monke
     seen: list[str] = []
     monkeypatch.setattr(worker, "_exit_with_parent", lambda parent: None)
     monkeypatch.setattr(
-        "harness.launch.execute.benchmark_run",
+        "harness.launch.benchmark.benchmark_run",
         lambda point: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]),
     )
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

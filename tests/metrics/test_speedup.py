@@ -14,10 +14,11 @@ from harness.allocation.uniform import Uniform
 from harness.groups.units import Units
 from harness.metrics.macs import count_macs, macs
 from harness.models.lenet_5 import LeNet5
-from harness.pruning.budget import RequestedSize, SizeModel, count_unit
+from harness.pruning.budget import RequestedSize, SizeModel
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
+from harness.pruning.sizes import count_unit
 from harness.saliency.magnitude import Magnitude
 from harness.structure.base import Structure
 from harness.structure.element import Element

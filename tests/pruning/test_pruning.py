@@ -12,11 +12,12 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.manual import Manual
 from harness.allocation.uniform import Uniform
 from harness.models.mlp import Mlp
-from harness.pruning.budget import RequestedSize, count_unit
+from harness.pruning.budget import RequestedSize
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
+from harness.pruning.sizes import count_unit
 from harness.saliency.base import CalibrationData
 from harness.saliency.bn_scale import BNScale
 from harness.saliency.magnitude import Magnitude

@@ -160,6 +160,18 @@ def test_a_weights_file_counts_by_content_and_not_by_path() -> None:
     assert run_hash(hashed_config_of(one, "c0ffee", DATA)) != named(ONE_SHOT)
 
 
+def test_a_latency_table_counts_by_content_and_not_by_path() -> None:
+    one, two = (changed(ONE_SHOT, "latency_table", path) for path in ("a.json", "b.json"))
+    table = [
+        hashed_config_of(config, None, DATA, content)
+        for config, content in ((one, "c0ffee"), (two, "c0ffee"), (one, "bad"))
+    ]
+    assert table[0] == table[1]
+    assert run_hash(table[0]) != run_hash(table[2])
+    assert dense_hash(table[0], NUMERICS) == dense_hash(table[2], NUMERICS)
+    assert named(changed(ONE_SHOT, "latency_table", None)) == named(ONE_SHOT)
+
+
 def test_a_part_of_the_weights_that_is_left_out_counts() -> None:
     config = changed(ONE_SHOT, "weights", "a.pt")
     bare, none, head = (

@@ -32,7 +32,7 @@ from harness.run_folder.stage_keys import (
 FIRST: dict[str, LevelStage | None] = {
     **dict.fromkeys(("seed", "model", "data", "task", "training", "prune_at", "gradual"), DENSE),
     **dict.fromkeys(("dtype", "sync_batch_norm", "gradient_dtype"), DENSE),
-    **dict.fromkeys(("weights", "weights_skip"), DENSE),
+    **dict.fromkeys(("weights", "weights_skip", "latency_table"), DENSE),
     # A part from outside: it may know more than its protocol says.
     "pruning_order": DENSE,
     **dict.fromkeys(("penalty", "retraining", "structure", "exclude"), PENALISED),

@@ -142,7 +142,7 @@ def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind) ->
     (0.1, "compresion", "did you mean compression"),
     (2, "speed_up", "did you mean speedup"),
     (2, ["speedup"], r"unit must be .*, got \['speedup'\]"),
-    (2, "macs", r"or speedup \(multiply-accumulates before / after\), got 'macs'"),
+    (2, "macs", r"or latency \(milliseconds before / after, by latency_table\), got 'macs'"),
     (0.1, "sparsity", "kept fraction of what may be pruned"),
 )
 def test_final_or_unit_that_makes_no_sense_is_refused(final, unit, says) -> None:

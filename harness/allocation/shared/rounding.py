@@ -2,34 +2,37 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from harness.allocation.base import Allocation, Layer, Layers
 from harness.vocabulary.tensors import Counts
 
 
 def rounded_rule(
-    allocation: Allocation, layers: Layers, unrounded: Callable[[Layers], Counts]
+    allocation: Allocation,
+    layers: Layers,
+    unrounded: Callable[[Layers], Counts],
+    at: Callable[[int], Counts],
 ) -> Callable[[int], Counts]:
-    """Returns what the allocation proposes for a number of units, each count rounded.
+    """Returns what the allocation proposes by number, each count rounded.
 
     A count is the nearest multiple of the layer's (of two equally near the smaller), but at least
     its floor, rounded up. Layers that keep units without rounding keep some. The counts may sum to
     another number.
 
     unrounded: returns the counts of layers that are not rounded, for the size that is sought.
+    at: the allocation's proposals.
     """
     if not has_multiples(layers):
-        return partial(allocation.allocate, layers)
+        return at
     plain = unrounded({name: replace(layer, multiple=1) for name, layer in layers.items()})
     floors = rounded_floors(allocation, layers)
     least = {n: max(floors[n], above(min(1, plain[n]), layer)) for n, layer in layers.items()}
 
-    def allocate(keep: int) -> Counts:
-        counts = allocation.allocate(layers, keep)
+    def rounded(number: int) -> Counts:
+        counts = at(number)
         return {name: max(least[name], nearest(counts[name], layers[name])) for name in layers}
 
-    return allocate
+    return rounded
 
 
 def rounded_floors(allocation: Allocation, layers: Layers) -> Counts:

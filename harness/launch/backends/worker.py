@@ -45,7 +45,7 @@ def benchmark(line: str, devices: Devices, parent: int) -> RunCost | None:
     with suppress(Exception):  # the run itself reports the error
         prepare(parent)
         devices.acquire()  # before torch sees other devices: this worker executes runs later
-        from harness.launch.execute import benchmark_run
+        from harness.launch.benchmark import benchmark_run
 
         return benchmark_run(RunSpec.from_json(line))
     return None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 if TYPE_CHECKING:
     from harness.distributed.options import Options
     from harness.metrics.latency import Latency
+    from harness.metrics.layer_latency import LatencyGrid
     from harness.run_folder.checkpoints import Policy
     from harness.tracking.base import Tracking
 
@@ -56,6 +57,8 @@ class RunOptions:
     progress: Literal["auto", "bar", "plain", "none"]
     checkpoint: "Policy"
     latency: "Latency"
+    latency_grid: "LatencyGrid"
+    latency_table_elsewhere: bool
     export: list[Literal["onnx", "torch_export"]]
     sensitivity: SensitivityOptions
     launch: LaunchOptions
