@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 # Extra of pyproject.toml -> its packages, as they are imported.
 EXTRAS = {
-    "data": ("mlxtend", "pandas", "sklearn", "torchvision"),
+    "data": ("PIL", "mlxtend", "pandas", "sklearn", "torchvision"),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "report": ("matplotlib", "pandas", "scipy", "vl_convert"),
     "search": ("optuna",),

@@ -23,6 +23,7 @@ COMMANDS = {
     "sweep": "write the plan of a sweep, run a part of a plan, retry failed runs",
     "sensitivity": "prune each layer alone and measure the accuracy",
     "latency": "time each layer at several widths, into a file for latency_table",
+    "shrink": "make a network smaller, from its weights and a folder of pictures",
     "clean": "list what caches hold and free them",
     "tracking": "upload offline W&B runs, make a W&B report",
     "data": "list the data sets, fetch one",

@@ -8,7 +8,7 @@ from harness.cli.main import COMMANDS, RUNNING
 from reference.markdown import code, escaped, table
 
 # Hydra reads the arguments of the others.
-NAMES = tuple(name for name in COMMANDS if name not in RUNNING)
+NAMES = tuple(name for name in COMMANDS if name not in (*RUNNING, "shrink"))
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
@@ -24,7 +24,8 @@ def page() -> str:
         "it runs what its `KEY=VALUE` words and `-m` say. Exit statuses: [Exit "
         "codes](exit_codes.md).",
         table(["command", "what it does"], [_summary(name) for name in COMMANDS]),
-        "`run`, `sensitivity` and `latency` take `KEY=VALUE` words and Hydra's flags: see [Config "
+        "`run`, `sensitivity`, `latency` and `shrink` take `KEY=VALUE` words and Hydra's flags: "
+        "see [Config "
         "keys](config.md). `-m` runs every combination of comma-separated values, "
         "`--config-dir FOLDER` adds parts of your own, `--cfg job` prints the config, and `--help` "
         "lists all parts.",

@@ -12,6 +12,7 @@ from doc_pages import CONFIGURED, PAGES, blocks_of, name_of, overrides_of, split
 from reference import blocks, commands, configs, markdown, pages, sources
 from reference.blocks import FENCE, Block, problems
 
+from harness.cli.shrink import with_defaults
 from harness.launch.compose import compose_config
 
 COMPOSED = [
@@ -66,6 +67,8 @@ def test_a_command_composes_or_has_options_that_it_knows(command) -> None:
     name, words = split(words_of(command) or [])
     if name == "sweep" and words[0] == "plan":
         name, words = "", words[1:]
+    if name == "shrink":
+        name, words = "", with_defaults(words)
     if name in ("", *CONFIGURED):
         assert compose_config([*_own_folders(words), *overrides_of(words)])
     else:

@@ -10,7 +10,7 @@ from reference.blocks import Block, blocks
 ROOT = Path(__file__).parents[2]
 BESIDE = ("README.md", "CONTRIBUTING.md", "slurm/README.md", "examples/own_parts/README.md")
 PAGES = [*map(ROOT.joinpath, BESIDE), *sorted((ROOT / "docs").rglob("*.md"))]
-CONFIGURED = ("sensitivity", "latency")  # which take the keys of a run
+CONFIGURED = ("sensitivity", "latency", "shrink")  # which take the keys of a run
 COMMANDS = ("status", "sweep", "report", "tracking", "clean", *CONFIGURED, "data", "slurm")
 ENTRIES = ("pruning-harness", "python -m harness")
 OVERRIDE = re.compile(r"[+~]{0,2}[\w.@/]+=")
