@@ -17,6 +17,8 @@ METRICS = (
     "validation_loss",
     "density_of_weights",
     "speedup",
+    "table_speedup",
+    "table_milliseconds",
     "parameters",
     "macs",
     "epochs",

@@ -138,6 +138,7 @@ _HEADS = [
     "Requested compression",
     "Measured compression",
     "Theoretical speed-up",
+    "Speed-up by latency table",
     "Measured speed-up",
     "Why it is below the theoretical one",
     "Measured latency, ms",
@@ -171,6 +172,7 @@ def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
     densities = ("density_of_weights_fraction_mean", "effective_density_fraction_mean")
     cells = [
         *(Cell(times(row[name]), number(row[name])) for name in _RATIOS),
+        Cell(times(row[_PREDICTED]), number(row[_PREDICTED])),
         Cell(measured_speedup(row), number(row["measured_speedup_ratio_mean"])),
         row["why_slow"],
         *(_plain(row[name], unit) for name, unit in _OF_PASSES.items()),
@@ -189,6 +191,7 @@ def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
     return Row(row["label"], cells, row["label"])
 
 
+_PREDICTED = "table_speedup_ratio_mean"
 _OF_PASSES = {"latency_ms_mean": 1, "peak_bytes_mean": 2**20, "file_bytes_mean": 2**20}
 
 

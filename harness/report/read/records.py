@@ -67,7 +67,10 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
     return {key: printable(value) if type(value) is str else value for key, value in record.items()}
 
 
-_MAY_BE_NULL = ("compression", "speedup", "loss", "validation_loss", "top1", "top5", "perplexity")
+_MAY_BE_NULL = (
+    "compression", "speedup", "loss", "validation_loss", "top1", "top5", "perplexity",
+    "table_milliseconds", "table_speedup",
+)  # fmt: skip
 
 
 def _problem(path: Path, error: ValueError | OSError) -> str:

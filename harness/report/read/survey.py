@@ -14,6 +14,13 @@ import pandas as pd
 
 from harness.report.paper import Paper
 
+# Of requested_counts in a record: what a request names.
+REQUESTED = {
+    "parameters": "compression",
+    "macs": "speed-up",
+    "nanoseconds": "speed-up by latency table",
+}
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -140,10 +147,12 @@ class Section:
 
     @property
     def requested_ratio(self) -> str:
-        """Returns what was requested: "compression", "speed-up", or "compression or speed-up"."""
-        macs = self.pruned["requested_counts"] == "macs"
-        names = ["compression"] * bool((~macs).any()) + ["speed-up"] * bool(macs.any())
-        return " or ".join(names)
+        """Returns what was requested: "compression", "speed-up", or "compression or speed-up".
+
+        With a latency table: "speed-up by latency table".
+        """
+        counts = set(self.pruned["requested_counts"])
+        return " or ".join(name for key, name in REQUESTED.items() if key in counts)
 
     @property
     def has_perplexity(self) -> bool:

@@ -17,6 +17,7 @@ MEASURES = {
     "perplexity": "perplexity",
     "compression": "compression_ratio",
     "speedup": "speedup_ratio",
+    "table_speedup": "table_speedup_ratio",
     "density": "density_fraction",
     "density_of_weights": "density_of_weights_fraction",
     "effective_density": "effective_density_fraction",
@@ -45,6 +46,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         few_seeds: True for fewer than three seeds.
         change_seeds: Number of seeds whose dense model is known.
         level: 0 for dense models.
+        table_speedup_ratio: What a run's latency table predicts; NaN without a table.
         measured_speedup_ratio_*: mean is that of the seeds' medians over passes; low is the lowest
             first quartile of a seed, high the highest third one.
         latency_where: The conditions of what was measured with a clock; "" for nothing.
@@ -186,7 +188,14 @@ def warnings(summary: pd.DataFrame) -> list[str]:
     if macs.any():
         labels = ", ".join(sorted(set(pruned.loc[macs, "label"])))
         notes.append(f"the requested ratio is a theoretical speed-up (MACs) of: {labels}")
+    timed = pruned["requested_counts"] == "nanoseconds"
+    if timed.any():
+        labels = ", ".join(sorted(set(pruned.loc[timed, "label"])))
+        notes.append(
+            f"the requested ratio is dense / left milliseconds by a latency table of: {labels}"
+        )
     measured = pruned["compression_ratio_mean"].where(~macs, pruned["speedup_ratio_mean"])
+    measured = measured.where(~timed, pruned["table_speedup_ratio_mean"])
     missed = measured / pruned["requested_compression_ratio"] - 1
     count = (missed.abs() > 0.05).sum()
     if count:
