@@ -124,13 +124,16 @@ def test_the_key_is_of_arguments_configs_code_and_the_variables_that_they_name(
     assert not changed()
 
 
-def test_files_of_a_point_are_its_own_parts_and_its_weights(tmp_path) -> None:
+def test_files_of_a_point_are_its_own_parts_its_weights_and_its_table(tmp_path) -> None:
     weights = tmp_path / "w.pt"
     weights.write_bytes(b"x")
-    (point,) = planned_of(*TINY, f"weights={weights}", "saliency._target_=parts.Dropping")
+    table = tmp_path / "t.json"
+    table.write_bytes(b"{}")
+    given = (f"weights={weights}", f"latency_table={table}")
+    (point,) = planned_of(*TINY, *given, "saliency._target_=parts.Dropping")
 
     own = HELPERS / "parts.py"
-    assert point.files == [str(own), str(weights)]
+    assert point.files == [str(own), str(weights), str(table)]
     assert planned_of(*TINY)[0].files == []
 
 

@@ -141,5 +141,5 @@ def _epochs(spec: RunSpec) -> int:
 
 
 def _files(spec: RunSpec) -> list[str]:
-    weights = spec.config["weights"]
-    return [*map(str, own_files(spec.hashed_config)), *([weights] if weights else [])]
+    given = [spec.config[key] for key in ("weights", "latency_table")]
+    return [*map(str, own_files(spec.hashed_config)), *filter(None, given)]
