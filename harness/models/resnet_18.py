@@ -1,5 +1,4 @@
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import nn
 
@@ -28,8 +27,10 @@ class ResNet18(ScaledModel):
         ValueError: width_factor is not in (0, 16].
     """
 
-    name_in_literature: ClassVar[str] = "resnet_18"
+    @property
+    def name_in_literature(self) -> str:
+        return "resnet_18"
 
-    def network(self, inputs: int, classes: int) -> nn.Module:
+    def network(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         channels = [self.channels(published) for published in (64, 128, 256, 512)]
-        return residual_network(inputs, channels, 2, classes, "projection")
+        return residual_network(shape[0], channels, 2, classes, "projection")

@@ -19,11 +19,11 @@ from harness.allocation.uniform import Uniform
 from harness.metrics.macs import macs
 from harness.models.resnet_18 import ResNet18
 from harness.models.shared.scaled_model import ScaledModel
-from harness.models.vgg_16_bn import Vgg16Bn
+from harness.models.vgg_bn import VggBn
 from harness.pruning.masks import MaskStore
 from harness.vocabulary.tensors import Tensors
 
-MODELS: dict[str, type[ScaledModel]] = {"ResNet-18": ResNet18, "VGG-16-BN": Vgg16Bn}
+MODELS: dict[str, type[ScaledModel]] = {"ResNet-18": ResNet18, "VGG-16-BN": VggBn}
 REPEATS, AT_MOST = 5, 0.65
 SHAPE, CLASSES = (3, 32, 32), 10
 BATCH, STEPS = 128, 1  # of a round

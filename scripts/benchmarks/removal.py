@@ -15,7 +15,7 @@ import harness
 from benchmarks.figure import Figure, Note, Side, duration, in_turns, ratio
 from benchmarks.fine_tuning import CLASSES, SHAPE, Training, halve
 from harness.groups.find import groups_of
-from harness.models.resnet_20 import ResNet20
+from harness.models.resnet_cifar import ResNetCifar
 
 REPEATS, BATCH, STEPS = 5, 128, 8
 SAMPLES = 50_000
@@ -35,7 +35,7 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
 
 def share_of_level(repeats: int, quick: bool) -> Iterator[Figure | Note]:
     torch.manual_seed(0)
-    model = ResNet20(width_factor=QUICK_WIDTH if quick else 1.0).build(SHAPE, CLASSES)
+    model = ResNetCifar(width_factor=QUICK_WIDTH if quick else 1.0).build(SHAPE, CLASSES)
     batch = torch.randn(BATCH, *SHAPE), torch.randint(CLASSES, (BATCH,))
     masks = halve(model, batch[0][:2])
     compact = partial(harness.compact, model, masks, batch[0][:2])

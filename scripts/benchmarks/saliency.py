@@ -22,7 +22,7 @@ from harness.launch.instantiate import build_named
 from harness.launch.paths import CONF
 from harness.models.lenet_5 import LeNet5
 from harness.models.mlp import Mlp
-from harness.models.resnet_20 import ResNet20
+from harness.models.resnet_cifar import ResNetCifar
 from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
@@ -127,5 +127,5 @@ def cases(quick: bool) -> Iterator[Case]:
     yield Case("LeNet-5", lenet, train.inputs[:512], train.labels[:512], len(train))
     # Of CIFAR-10's size; the time of a step does not depend on the values of pixels.
     inputs, labels = torch.randn(128, 3, 32, 32), torch.arange(128) % 10
-    network = ResNet20(shortcut="projection").build((3, 32, 32), 10)
+    network = ResNetCifar(shortcut="projection").build((3, 32, 32), 10)
     yield Case("ResNet-20", network, inputs, labels, 50_000)

@@ -25,7 +25,7 @@ from harness.metrics.layer_times import explain_slow_pass
 from harness.metrics.macs import count_macs
 from harness.metrics.stopwatch import quartiles, ratios
 from harness.models.resnet_18 import ResNet18
-from harness.models.vgg_16_bn import Vgg16Bn
+from harness.models.vgg_bn import VggBn
 from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
@@ -81,7 +81,7 @@ def networks(quick: bool) -> Iterator[Network]:
     shape, width = (3, 32, 32), QUICK_WIDTH if quick else 1.0
     yield Network("ResNet-18", ResNet18(width_factor=width).build(shape, CLASSES).eval(), 32)
     if not quick:
-        yield Network("VGG-16-BN", Vgg16Bn().build(shape, CLASSES).eval(), 32)
+        yield Network("VGG-16-BN", VggBn().build(shape, CLASSES).eval(), 32)
         yield Network("MobileNetV2", torchvision.models.mobilenet_v2(weights=None).eval(), 224)
         yield Network("ResNet-50", torchvision.models.resnet50(weights=None).eval(), 224)
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import SyncedBatchNorm, convert_batch_norm
 from harness.models.resnet_18 import ResNet18
-from harness.models.resnet_20 import ResNet20
-from harness.models.vgg_16_bn import Vgg16Bn
+from harness.models.resnet_cifar import ResNetCifar
+from harness.models.vgg_bn import VggBn
 from harness.training.batching import micro_batches
 
 Found = dict[str, Tensor]
@@ -77,7 +77,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "small": (network, 5),
     **{
         part.name_in_literature: (partial(part.build, (2, 16, 16), 3), 16)
-        for part in (ResNet20(0.125), ResNet18(0.03), Vgg16Bn(0.06))
+        for part in (ResNetCifar(0.125), ResNet18(0.03), VggBn(0.06))
     },
 }
 SMALL = [("small", dtype) for dtype in (torch.float32, torch.float64)]

@@ -20,6 +20,7 @@ from harness.report import report
 from harness.report.published import LiteratureNames, match_figures
 from harness.report.published.convert import compression, dense_sizes, speedup
 
+CIFAR_MODELS = "resnet_18", "resnet_20", "resnet_56", "vgg_11_bn", "vgg_16_bn", "vgg_19_bn"
 ONE = "method,size,accuracy,std,n\nA,0.1,98,0.2,3\n"
 
 
@@ -38,7 +39,7 @@ def counted(network: nn.Module, shape: tuple[int, ...]) -> list[int]:
 @cases(
     "model, data, shape",
     *((model, "mnist", (1, 28, 28)) for model in ("lenet_300_100", "lenet_5")),
-    *((model, "cifar10", (3, 32, 32)) for model in ("resnet_18", "resnet_20", "vgg_16_bn")),
+    *((model, "cifar10", (3, 32, 32)) for model in CIFAR_MODELS),
 )
 def test_sizes_are_those_of_our_own_models(model, data, shape) -> None:
     part = component("model", model)

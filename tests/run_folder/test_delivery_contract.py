@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import CONF, component, every, narrow, shape_for
+from conftest import CONF, component, every, names_of, narrow, shape_for
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -18,7 +18,7 @@ from harness.structure.base import Structure
 from harness.vocabulary.tensors import Tensors
 
 CLASSES = 10
-MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
+MODELS = names_of("model")
 
 
 def shape_of(model: str) -> tuple[int, ...]:

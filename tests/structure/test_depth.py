@@ -14,7 +14,7 @@ from harness.groups.units import masks_of
 from harness.metrics.macs import count_macs
 from harness.models.char_transformer import CharTransformer
 from harness.models.lenet_5 import LeNet5
-from harness.models.resnet_20 import ResNet20
+from harness.models.resnet_cifar import ResNetCifar
 from harness.structure.depth import Depth
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -87,7 +87,7 @@ def around(*blocks: nn.Module) -> nn.Sequential:
 
 def resnet() -> nn.Module:
     torch.manual_seed(0)
-    return ResNet20(width_factor=0.25).build((3, 8, 8), 4)
+    return ResNetCifar(width_factor=0.25).build((3, 8, 8), 4)
 
 
 def transformer() -> nn.Module:

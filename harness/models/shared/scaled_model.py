@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from torch import nn
@@ -24,44 +24,51 @@ class ScaledModel(ABC):
         ValueError: width_factor is not in (0, 16].
     """
 
-    name_in_literature: ClassVar[str]
-    smallest: ClassVar[int] = 1  # rows and columns of an image
     width_factor: Annotated[float, FACTOR] = 1.0
 
     def __post_init__(self) -> None:
         check_declared(self)
 
     @property
+    @abstractmethod
+    def name_in_literature(self) -> str:
+        """Returns the name of the model at its published width."""
+
+    @property
     def published_as(self) -> str | None:
         return self.name_in_literature if self.width_factor == 1 else None
+
+    @property
+    def smallest(self) -> int:
+        """Returns the rows and columns that an image must have at least."""
+        return 1
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         check_images(self.name_in_literature, shape, classes, self.smallest)
         with torch.device("meta"):
-            planned = self.network(shape[0], classes)
+            planned = self.network(shape, classes)
         weights = sum(parameter.numel() for parameter in planned.parameters())
         check_weights(self.name_in_literature, weights)
-        model = self.network(shape[0], classes)
-        _initialise_convolutions(model)
+        model = self.network(shape, classes)
+        self.initialise(model)
         return model
 
     @abstractmethod
-    def network(self, inputs: int, classes: int) -> nn.Module:
-        """Returns the model for images of so many channels, with torch's initial weights."""
+    def network(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Returns the model for images of this shape, with torch's initial weights."""
+
+    def initialise(self, model: nn.Module) -> None:
+        """Draws convolutions from N(0, 2 / (filters x kernel size)), and sets their biases to 0.
+
+        Source: He et al. 2015, Delving Deep into Rectifiers (arXiv:1502.01852), equation 14, as in
+        torchvision.
+        """
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def channels(self, published: int) -> int:
         """Returns the channels in place of the published ones."""
         return math.ceil(self.width_factor * published)
-
-
-def _initialise_convolutions(model: nn.Module) -> None:
-    """Draws convolutions from N(0, 2 / (filters x kernel size)), and sets their biases to 0.
-
-    Source: He et al. 2015, Delving Deep into Rectifiers (arXiv:1502.01852), equation 14, as in
-    torchvision.
-    """
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
