@@ -13,6 +13,8 @@ EXTRAS = {
     "search": ("optuna",),
     "slurm": ("submitit",),
     "tensorboard": ("tensorboard",),
+    "timm": ("timm", "huggingface_hub"),
+    "transformers": ("transformers", "huggingface_hub"),
     "wandb": ("wandb",),
     "wandb-report": ("wandb_workspaces",),
 }

@@ -92,7 +92,8 @@ def every(group: str) -> pytest.MarkDecorator:
 
 def names_of(group: str) -> list[str]:
     """Returns the names of the components of conf/<group>/: of models that differ in numbers alone
-    (depth, width) the smallest, and none without a value that a user must give (???)."""
+    (depth, width) the smallest, none without a value that a user must give (???), and none of a
+    library, whose networks have tests of their own."""
     files = sorted((CONF / group).glob("*.yaml"))
     assert files, f"conf/{group} holds no component"
     if group != "model":
@@ -103,7 +104,11 @@ def names_of(group: str) -> list[str]:
         numbers = {key: value for key, value in keys.items() if type(value) in (int, float)}
         kind = str({key: value for key, value in keys.items() if key not in numbers})
         kinds.setdefault(kind, []).append(([*numbers.values()], file.stem))
-    return sorted(min(alike)[1] for kind, alike in kinds.items() if "???" not in kind)
+    return sorted(
+        min(alike)[1]
+        for kind, alike in kinds.items()
+        if "???" not in kind and "Torchvision" not in kind
+    )
 
 
 @cache  # many tests take them, and none changes them: parts are frozen
@@ -118,8 +123,6 @@ SHALLOW = {"densenet_40": {"depth": 7}, "wrn_16_8": {"depth": 10, "widening": 2}
 def narrow(group: str, name: str) -> dict[str, Any]:
     """Returns the changes that make a model of conf/ cheap, if there are any."""
     keys = OmegaConf.load(CONF / group / f"{name}.yaml")
-    if (group, name) == ("model", "torchvision"):
-        return {"name": "shufflenet_v2_x0_5"}
     return {"width_factor": 1 / 8, **SHALLOW.get(name, {})} if "width_factor" in keys else {}
 
 

@@ -13,7 +13,8 @@ import harness
 
 HOME = Path(str(harness.__file__)).parent
 # A component is one module: there may be as many as there are methods. The rest is in `shared`.
-FAMILIES = {folder.name for folder in CONF.iterdir() if (HOME / folder.name / "base.py").exists()}
+NAMES = {name for folder in CONF.iterdir() for name in (folder.name, f"{folder.name}s")}
+FAMILIES = {name for name in NAMES if (HOME / name / "base.py").exists()}
 MOST, MOST_AT_THE_TOP = 15, 3
 
 FOLDERS = sorted({file.parent for file in HOME.rglob("*.py")})

@@ -50,7 +50,8 @@ class ExperimentConfig:
         control: a matched control in place of the method's masks; see harness/pruning/controls.py.
         dense_checkpoints: epochs of dense training that stay on disk for rewinding.
         dtype: of weights and inputs, float32 or float64.
-        weights: file (.safetensors, .pt) whose tensors replace the initial ones, or null.
+        weights: file (.safetensors, .pt) whose tensors replace the initial ones, "pretrained" for
+            those of the model's library, or null.
         latency_table: file of milliseconds per layer, which `pruning-harness latency` writes, or
             null.
         weights_skip: modules or tensors of it that stay as initialised, such as another head.

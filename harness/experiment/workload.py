@@ -17,7 +17,7 @@ from harness.metrics.macs import Macs, count_macs
 from harness.metrics.size import layer_densities, nonzero_fraction, parameters_left, ratio
 from harness.model_state.usable import check_usable
 from harness.model_state.whole_state import whole_state
-from harness.models.base import Model
+from harness.models.base import Model, weights_file
 from harness.pruning.density import Scope
 from harness.pruning.reader import Calibration
 from harness.task.base import Task
@@ -42,7 +42,7 @@ class Workload:
     """Holds model, data, task and seed of a run on one device.
 
     Args:
-        weights: file whose tensors replace the initial random ones, or None.
+        weights: file whose tensors replace the initial random ones, "pretrained", or None.
         weights_skip: as in ExperimentConfig.
         sync_batch_norm: as in ExperimentConfig.
         gradient_dtype: as in ExperimentConfig.
@@ -67,7 +67,7 @@ class Workload:
         """
         model = self._build(derive(self.seed, "init"))
         if self.weights is not None:
-            load_weights(model, self.weights, self.weights_skip)
+            load_weights(model, weights_file(self.weights, self.model), self.weights_skip)
         return model
 
     def random_state(self, level: int) -> Tensors:

@@ -214,16 +214,16 @@ def _identity(spec: RunSpec, experiment: Experiment) -> Identity:
         setting=setting_hash(spec.hashed_config),
         method=spec.method,
         label=spec.label,
-        model=_name_of(spec, "model"),
-        data=_name_of(spec, "data"),
+        model=_name_of(spec, "model", experiment.model),
+        data=_name_of(spec, "data", experiment.data),
         model_published_as=_published_as(experiment.model),
         data_published_as=_published_as(experiment.data),
     )
 
 
-def _name_of(spec: RunSpec, group: str) -> str:
-    """Returns the part's own `name`, such as model.name, or the chosen file of its group."""
-    name = value_at(spec.values, f"{group}.name")
+def _name_of(spec: RunSpec, group: str, part: object) -> str:
+    """Returns the part's `short_name`, its key `name`, or the chosen file of its group."""
+    name = getattr(part, "short_name", None) or value_at(spec.values, f"{group}.name")
     return name if isinstance(name, str) and name else spec.choices[group]
 
 

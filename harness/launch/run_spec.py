@@ -1,6 +1,5 @@
 """Describes one run as plain data: its config, its name and its folder."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
@@ -12,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness.launch.compose import check_config_names, config_folders
 from harness.launch.config.check import check_config
 from harness.launch.digests.code import code_of
+from harness.launch.digests.files import file_digest, files_digest, weights_digest
 from harness.launch.instantiate import build_part
 from harness.launch.method_name import method_name
 from harness.launch.variables import resolved, unresolved
@@ -81,18 +81,20 @@ class RunSpec:
         return hashed_config_of(self.config, *self._contents)
 
     @property
-    def _contents(self) -> tuple[str | None, str | None, str | None]:
-        """Returns the digests of weights, data and latency table."""
-        return self._weights_sha256, self.data_sha256, self.latency_table_sha256
+    def _contents(self) -> tuple[str | None, ...]:
+        """Returns the digests of weights, data, latency table, and files that decide the model."""
+        weights, files = self._model_digests
+        return weights, self.data_sha256, self.latency_table_sha256, files
 
     @cached_property
-    def _weights_sha256(self) -> str | None:
-        return _sha256_of("weights", self.values["weights"])
+    def _model_digests(self) -> tuple[str | None, str | None]:
+        model, weights = self.values["model"], self.values["weights"]
+        return weights_digest(weights, model), files_digest(model)
 
     @cached_property
     def latency_table_sha256(self) -> str | None:
         """Returns the digest of the latency table's bytes; None without a table."""
-        return _sha256_of("latency_table", self.values["latency_table"])
+        return file_digest("latency_table", self.values["latency_table"])
 
     @property
     def identity_config(self) -> Config:
@@ -210,12 +212,3 @@ def sweep_folder(config: Config) -> Path:
         ValueError: sweep_name is not allowed as the name of a folder below `output_dir`.
     """
     return Path(config["output_dir"]) / check_name("sweep_name", config["sweep_name"])
-
-
-def _sha256_of(key: str, file: str | None) -> str | None:
-    if file is None:
-        return None
-    path = Path(file)
-    if not path.is_file():
-        raise ValueError(f"{key}={file}: there is no such file; give a path or null")
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,19 +3,23 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 from torch import nn
 
 # In float32: a weight, its gradient, and two numbers of Adam.
 BYTES_PER_WEIGHT = 16
+PRETRAINED = "pretrained"  # value of the key `weights`
 
 
 class Model(Protocol):
     """Builds a model for samples of a shape and a number of classes.
 
     A class may declare `published_as`, the model's name in the literature. Published figures of
-    that name are then shown beside its results.
+    that name are then shown beside its results. `short_name`, if it has one, is its name in records
+    and figures, in place of the key `name` and of the file's name. `pretrained_file() -> Path`, if
+    it has it, returns the file that weights=pretrained takes.
     """
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -26,6 +30,23 @@ class Model(Protocol):
         Raises:
             ValueError: the architecture cannot take such samples.
         """
+
+
+def weights_file(weights: str, model: object) -> str | Path:
+    """Returns the file of the key `weights`: for "pretrained" that of the model's library.
+
+    Raises:
+        ValueError: the model has no such weights, or they are not on this machine.
+    """
+    if weights != PRETRAINED:
+        return weights
+    find = getattr(model, "pretrained_file", None)
+    if find is None:
+        raise ValueError(
+            f"weights={PRETRAINED}: {type(model).__name__} brings no weights; give "
+            "weights=FILE, or use model=torchvision, timm or transformers"
+        )
+    return Path(find())
 
 
 def check_task(name: str, shape: Sequence[int], classes: int) -> None:

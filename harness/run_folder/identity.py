@@ -28,10 +28,11 @@ ADDED: dict[str, Any] = {
     "allocation.per": "unit",
     "structure.norms": "exact",
     "structure.round_to": None,
+    "model_sha256": None,
 }
 DENSE = (
-    "seed", "model", "data", "data_sha256", "task", "training", "dtype", "gradient_dtype",
-    "sync_batch_norm", "weights", "weights_skip",
+    "seed", "model", "model_sha256", "data", "data_sha256", "task", "training", "dtype",
+    "gradient_dtype", "sync_batch_norm", "weights", "weights_skip",
 )  # fmt: skip
 
 # Seeds, and how long something lasts: two samples and three steps do not show them.
@@ -45,6 +46,7 @@ def hashed_config_of(
     weights_sha256: str | None = None,
     data_sha256: str | None = None,
     latency_table_sha256: str | None = None,
+    model_sha256: str | None = None,
 ) -> Config:
     """Returns the config without operational keys, paths, nulls and options at neutral values.
 
@@ -52,10 +54,13 @@ def hashed_config_of(
     run.
 
     data_sha256: None if the data have not been read yet. Then their path counts.
+    model_sha256: of files that decide the model's architecture, in place of their folder; or None.
     """
     kept = {key: value for key, value in copy.deepcopy(config).items() if key not in OPERATIONAL}
     for path in PATHS if data_sha256 else ():
         _drop(kept, path)
+    if model_sha256:
+        _drop(kept, "model.name")
     for path, neutral in ADDED.items():
         if value_at(kept, path) == neutral:
             _drop(kept, path)
@@ -63,6 +68,7 @@ def hashed_config_of(
         kept.pop("rescore_trained", None)  # only methods at initialisation read it
     kept["weights"], kept["data_sha256"] = weights_sha256, data_sha256
     kept["latency_table"] = latency_table_sha256
+    kept["model_sha256"] = model_sha256
     cleaned: Config = _without_nulls(kept)
     return cleaned
 

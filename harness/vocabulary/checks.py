@@ -32,7 +32,7 @@ LENGTH = re.compile(r"of (\d+) to (\d+) characters")
 
 WORDS: dict[Any, str] = {
     bool: "true or false", int: "a whole number", float: "a number", str: "text",
-    type(None): "null",
+    type(None): "null", Any: "a value",
 }  # fmt: skip
 UNIONS = (Union, types.UnionType)
 LISTS = (list, tuple, Sequence)
@@ -170,7 +170,7 @@ def matches(value: object, hint: Any) -> bool:
     if hint in (int, float, bool):
         return follows(value, WORDS[hint])
     if hint in WORDS:
-        return isinstance(value, hint)
+        return hint is Any or isinstance(value, hint)
     return hint is not Part or (isinstance(value, dict) and "_target_" in value)
 
 
@@ -231,7 +231,7 @@ def _joined(rules: list[str]) -> str:
 def _plural(hint: Any) -> str:
     """Returns the rule for several values: "a number in (0, 1]" becomes "numbers in (0, 1]"."""
     rule = rule_of(hint)
-    for one in ("a whole number", "a finite number", "a number"):
+    for one in ("a whole number", "a finite number", "a number", "a value"):
         if rule.startswith(one):
             return f"{one.removeprefix('a ')}s{rule.removeprefix(one)}"
     return rule

@@ -15,7 +15,7 @@ TEXT = "".join(
 )
 NAMES = set(re.findall(r"`(?:[^`\s]*/)?([^`/\n]+/?)`", TEXT))
 FILE = re.compile(r"[a-z-]+\.(csv|json|jsonl|html|safetensors|log|yaml|npz|tex)")
-INPUTS = {"sizes.csv", "claims.yaml", "page.html"}  # of the package itself
+INPUTS = {"sizes.csv", "claims.yaml", "page.html", "config.json"}  # that are only read
 
 
 def literals() -> Iterator[str]:

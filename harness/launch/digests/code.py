@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.launch.digests.imported_modules import closure, file_of, module_of
 from harness.launch.digests.imports import is_ours
+from harness.launch.trust.targets import called
 from harness.system.loaded_sources import mark_digested, source_of
 
 # The imports of a run are followed from these modules and from its parts.
@@ -116,6 +117,8 @@ def _targets(value: Any) -> Iterator[str]:
         target = value.get("_target_")
         if isinstance(target, str):
             yield target
+            if named := called(value):
+                yield named[1]
             if target.startswith("hydra.utils.") and isinstance(value.get("path"), str):
                 yield value["path"]
         for inner in value.values():

@@ -18,7 +18,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from harness.launch.trust.own_modules import check_defined_in
-from harness.launch.trust.targets import components
+from harness.launch.trust.targets import called, components
 from harness.launch.variables import resolved
 from harness.system.atomic_files import CannotWrite, write_atomic
 
@@ -41,6 +41,8 @@ def check_parts(config: Any, trust: str | Sequence[str] = (), where: str = "conf
             `trust`, or an interpolation could make one.
     """
     allowed = trusted_modules(trust)
+    for key, value in _called(config, where):
+        _check_target(key, value, allowed)
     for key, value in _leaves(config, where):
         if key.endswith("._target_"):
             _check_target(key, value, allowed)
@@ -133,6 +135,18 @@ def _check_target(key: str, target: Any, trust: Sequence[str]) -> None:
             f"(harness.load: trust=[{module!r}])"
         )
     raise ValueError(f"{key} must name a component, as harness.models.mlp.MLP, got {target!r}")
+
+
+def _called(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Yields the keys beside `_target_` that name code, with its dotted name."""
+    if isinstance(value, dict):
+        if named := called(value):
+            yield f"{key}.{named[0]}", named[1]
+        for name, inner in value.items():
+            yield from _called(inner, f"{key}.{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _called(inner, f"{key}[{number}]")
 
 
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:

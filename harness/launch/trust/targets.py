@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,24 @@ OPTIMIZERS = (
 )  # fmt: skip
 # Their functions execute, read or delete whatever their arguments name.
 REFUSED = frozenset({*sys.stdlib_module_names, "hydra", "omegaconf"})
+
+
+# Components of which a key names code that they call, as pkg.module:factory.
+CALLS = {"harness.models.python.Python": "target"}
+
+
+def called(node: Mapping[Any, Any]) -> tuple[str, str] | None:
+    """Returns the key of a part that names code beside `_target_`, and its value with dots.
+
+    >>> called({"_target_": "harness.models.python.Python", "target": "nets:small"})
+    ('target', 'nets.small')
+    """
+    key = CALLS.get(str(node.get("_target_")), "")
+    return (key, _dotted(node[key])) if key in node else None
+
+
+def _dotted(target: Any) -> str:
+    return str(target).replace(":", ".")
 
 
 @cache
@@ -48,7 +66,7 @@ def allowed(config: DictConfig) -> list[str]:
     """
     named = dict(_targets(OmegaConf.to_container(config, resolve=False), ""))
     for key, text in named.items():
-        target = named[key] = str(OmegaConf.select(config, key)) if "${" in text else text
+        target = named[key] = _dotted(OmegaConf.select(config, key)) if "${" in text else text
         module = target.partition(".")[0]
         if module in REFUSED:
             raise ValueError(
@@ -65,6 +83,8 @@ def allowed(config: DictConfig) -> list[str]:
 
 def _targets(value: Any, key: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
+        if named := called(value):
+            yield f"{key}.{named[0]}".removeprefix("."), named[1]
         for name, inner in value.items():
             path = f"{key}.{name}".removeprefix(".")
             if name == "_target_" and isinstance(inner, str):
