@@ -5,7 +5,7 @@ All models of a network take turns on one batch. Seconds are CPU seconds of one 
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -20,6 +20,7 @@ import harness
 from benchmarks.figure import Figure, Note, Seconds, Side, in_turns, ratio
 from harness.allocation.base import ModelInfo
 from harness.allocation.uniform import Uniform
+from harness.delivery.runtimes import Ready, make_ready
 from harness.groups.units import Units
 from harness.metrics.layer_times import explain_slow_pass
 from harness.metrics.macs import count_macs
@@ -106,6 +107,31 @@ def measured(
         yield from reason(network, smaller, seconds, title(*cell), inputs)
     for s in speedups if find_spec("torch_pruning") else ():
         yield from compared(name, seconds, f"torch-pruning {s}x", title(COMPARED, s))
+    if find_spec("onnxruntime"):
+        yield from fused(network, cells, inputs, repeats)
+
+
+def fused(
+    network: Network,
+    cells: Mapping[tuple[int | None, int], Smaller],
+    inputs: Tensor,
+    repeats: int,
+) -> Iterator[Figure]:
+    """Yields the ratios in onnxruntime, which computes norms and activations in the layers."""
+    models = {title(*cell): smaller for cell, smaller in cells.items() if cell[0] == COMPARED}
+    dense = {"dense": network.model, "dense again": network.model}
+    ready = {
+        name: make_ready("onnxruntime", model, inputs, torch.float32, 1)
+        for name, model in {**dense, **{n: each.model for n, each in models.items()}}.items()
+    }
+    sides = {name: Side(partial(_ready, each), _pass) for name, each in ready.items()}
+    seconds = in_turns(sides, repeats, clock=time.process_time)
+    name = f"structured: {network.name}, onnxruntime"
+    yield ratio(f"{name}, dense / itself", seconds, "dense again", "dense")
+    for side, smaller in models.items():
+        shares = [r / smaller.theoretical for r in ratios(seconds["dense"], seconds[side])]
+        chosen = {each: seconds[each] for each in ("dense", side)}
+        yield Figure(f"{name}, {side}", "ratio", median(shares), min(shares), max(shares), chosen)
 
 
 def title(round_to: int | None, speedup: int) -> str:
@@ -208,3 +234,11 @@ def _same(model: nn.Module) -> nn.Module:
 
 def _run(inputs: Tensor, model: nn.Module) -> object:
     return model(inputs)
+
+
+def _ready(each: Ready) -> Ready:
+    return each
+
+
+def _pass(each: Ready) -> object:
+    return each.run()
