@@ -49,11 +49,12 @@ class Transformers:
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         folder = self._folder()
-        from transformers import AutoModelForImageClassification as Auto
+        from transformers import AutoModelForImageClassification
 
+        auto: Any = AutoModelForImageClassification  # its methods are not typed
         return library_model(
             f"{USER} model.name={self.name}",
-            lambda sample: Auto.from_config(self._config(folder, sample, classes)),
+            lambda sample: auto.from_config(self._config(folder, sample, classes)),
             shape,
             classes,
         )
