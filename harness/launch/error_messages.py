@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from harness.launch.compose import OPTIONAL
 from harness.system.atomic_files import CannotWrite
@@ -81,6 +81,8 @@ def _one_line(error: BaseException, config: DictConfig | None) -> str:
         return _unknown_key(key, config, node if surplus else "")
     if isinstance(error, HydraException) and isinstance(cause, Exception):
         return _with_key(node, _in_one_line(cause), config)
+    if node and isinstance(error, MissingMandatoryValue):
+        return f"{node} has no value; give {node}=..."
     if node and "full_key:" in text:  # of Hydra or OmegaConf, over several lines
         return f"{node}: {printable(text.splitlines()[0])}"
     return _in_one_line(error) or type(error).__name__

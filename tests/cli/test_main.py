@@ -35,6 +35,7 @@ WRONG = {
     "exclude=[fc9]": r"exclude names 'fc9'.*there are: first, last",
     "weights=nowhere.pt": r"weights=nowhere.pt: there is no such file",
     "model=lenet_5": r"lenet_5 needs images",
+    "model=python": r"model.target has no value; give model.target=",
     "exclude=last": r"exclude must be a list of text, got 'last'; write it as a list: \[last\]",
     "dense_checkpoints=1": r"dense_checkpoints must be a list of .* >= 0, got 1; .*\[1\]",
     "seed=abc": r"seed must be a whole number, got 'abc'",

@@ -48,6 +48,12 @@ FEW_STEPS = {
 }
 # What a component may ask of the others: the first with which it is not refused is taken.
 SUITED = ((), ("model=lenet_5",), ("structure=row",), ("schedule=one_shot",))
+# What a file leaves to the user, and the package that it needs.
+GIVEN = {
+    "model/python.yaml": ("model.target=torchvision.models:resnet18", "torchvision"),
+    "model/timm.yaml": ("model.name=resnet18", "timm"),
+    "model/transformers.yaml": ("model.name=vit", "transformers"),
+}
 # Groups that stand within a training recipe.
 INSIDE = ("learning_rate", "augmentation")
 
@@ -57,15 +63,20 @@ def test_every_file_composes_and_builds(file) -> None:
     group, name = file.removesuffix(".yaml").split("/")
     key = f"{group}@training.{group}" if group in INSIDE else group
     added = "+" if group == "controls" else ""
-    cfg, experiment = built(f"{added}{key}={name}")
+    given = []
+    if file in GIVEN:
+        override, package = GIVEN[file]
+        pytest.importorskip(package)
+        given = [override]
+    cfg, experiment = built(f"{added}{key}={name}", *given)
     assert isinstance(experiment, Experiment)
     assert instantiate(cfg.tracking).__class__.__module__.startswith("harness.tracking.")
 
 
-def built(choice: str) -> tuple[DictConfig, object]:
+def built(choice: str, *given: str) -> tuple[DictConfig, object]:
     """Returns the config and what it builds, with the first of SUITED that the choice accepts."""
     for suited in SUITED:
-        cfg = compose_config([choice, *suited])
+        cfg = compose_config([choice, *given, *suited])
         try:
             return cfg, build(cfg)
         except (InstantiationException, ValueError) as error:
