@@ -54,6 +54,14 @@ GIVEN = {
     "model/timm.yaml": ("model.name=resnet18", "timm"),
     "model/transformers.yaml": ("model.name=vit", "transformers"),
 }
+# Modules of networks that differ in depth -> how the names of these begin.
+FAMILIES = {
+    "conv_n": "conv_",
+    "densenet": "densenet_",
+    "resnet_cifar": "resnet_",
+    "vgg_bn": "vgg_",
+    "wide_resnet": "wrn_",
+}
 # Groups that stand within a training recipe.
 INSIDE = ("learning_rate", "augmentation")
 
@@ -107,9 +115,9 @@ def test_a_components_config_has_the_name_of_its_module(group) -> None:
     package = ROOT / "harness" / {"model": "models"}.get(group, group)
     for name, target in targets.items() if group != "training" else ():
         # A variant, such as one with BatchNorm, has the name of its module and more.
-        stems = (file.stem for file in package.glob("*.py"))
-        modules = [stem for stem in stems if f"{name}_".startswith(f"{stem}_")]
-        assert target.startswith(f"harness.{package.name}.{max(modules, key=len)}.")
+        starts = {file.stem: f"{file.stem}_" for file in package.glob("*.py")} | FAMILIES
+        modules = [stem for stem, start in starts.items() if f"{name}_".startswith(start)]
+        assert target.split(".")[1:-1] == [package.name, max(modules, key=lambda m: len(starts[m]))]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
