@@ -9,6 +9,7 @@ from harness.system.command_line import Parser, print_text, run_command
 
 LIST = "Lists the data sets: samples, shape, classes, and where their files are."
 PREPARE = "Fetches a data set that is not part of a package, and checks it."
+NAME = 14  # characters of the column of names
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,14 +36,14 @@ def _described(name: str, root: str) -> str:
     try:
         splits = part.load()
     except ValueError as error:
-        return f"{name:<10}not here: {error}"
+        return f"{name:<{NAME}}not here: {error}"
     sizes = (len(getattr(splits, split)) for split in PARTS)
     shape = "x".join(map(str, splits.shape))
     return _row(name, *sizes, shape, splits.classes, _where(part))
 
 
 def _row(*cells: object) -> str:
-    widths = (10, 8, 12, 8, 10, 9, 0)
+    widths = (NAME, 8, 12, 8, 10, 9, 0)
     return "".join(f"{cell!s:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 

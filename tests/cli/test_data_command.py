@@ -38,7 +38,8 @@ def test_a_set_is_fetched_into_the_folder_that_is_named(tmp_path, monkeypatch, c
 def test_an_unknown_set_is_refused_with_the_names_of_all(capsys) -> None:
     assert main(["prepare", "cifar"]) == 2
     assert capsys.readouterr().err == (
-        "harness: cifar: no such data set; there are: blobs, cifar10, digits, mnist5k, topics\n"
+        "harness: cifar: no such data set; there are: blobs, cifar10, digits, "
+        "image_folder, mnist5k, topics\n"
     )
 
 
