@@ -8,6 +8,7 @@ from typing import Any
 from harness.run_folder import records
 from harness.run_folder.outcome import COMPACT, EXPORTS, RESULTS
 from harness.system.atomic_files import read_object
+from harness.system.json_schema import parse_json
 
 Row = tuple[str, str, str, str]
 
@@ -19,7 +20,7 @@ def before_and_after(run: Path) -> list[str]:
         ValueError: the folder has no compact/, or a file is damaged.
     """
     compact = read_object(run / COMPACT[1])
-    lines = [json.loads(line) for line in records.lines(run / RESULTS[0])]
+    lines = [parse_json(line) for line in records.lines(run / RESULTS[0])]
     rows = [("", "before", "after", ""), *_measured(lines[0], lines[-1]), *_timed(run)]
     files = [run / COMPACT[0], *(run / name for name in EXPORTS.values())]
     return [
@@ -39,7 +40,7 @@ def _groups(compact: dict[str, Any]) -> Iterator[Row]:
         if len(dense) > 1 and kept is not None:
             groups.setdefault(json.dumps([dense[0], kept]), []).append(name)
     for key, names in groups.items():
-        units, kept = json.loads(key)
+        units, kept = parse_json(key)
         more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
         yield (f"{names[0]}{more}", f"{units}", "->", f"{len(kept)}")
 
@@ -55,7 +56,7 @@ def _measured(dense: dict[str, Any], last: dict[str, Any]) -> Iterator[Row]:
 
 def _timed(run: Path) -> Iterator[Row]:
     """Yields the last measurement of every kind; both networks took turns in it."""
-    lines = [json.loads(line) for line in records.lines(run / "timings.jsonl")]
+    lines = [parse_json(line) for line in records.lines(run / "timings.jsonl")]
     timed = [line for line in lines if line.get("event") == "latency"]
     last = {(e["runtime"], e["batch_size"], e["dtype"], e["threads"]): e for e in timed}
     for (runtime, batch, dtype, threads), event in last.items():

@@ -156,7 +156,7 @@ def test_a_result_far_from_its_theoretical_speedup_says_why(
     dense, left = latencies(tmp_path)
     assert dense["why_slow"] is None and left["why_slow"].endswith(said)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.endswith(said)]
-    assert line.startswith("level 1 finetuned: latency (eager, batch 32, ")
+    assert line.startswith("warning: level 1 finetuned: latency (eager, batch 32, ")
 
 
 @cases("when", "never", "end", "levels")

@@ -11,10 +11,14 @@ from harness.report.read import folders
 from harness.run_folder import curve_records, outcome, overview, progress_file, records
 from harness.system.atomic_files import read_json, read_object
 from harness.system.manifest import Manifest
+from harness.vocabulary.given.latency_table import read_latency_table
 
 DEEP = "[" * 100_000 + "]" * 100_000 + "\n"
 # Their texts were made by this program a moment ago, or travel between its ranks.
-OWN_TEXTS = {"state", "watchdog", "rendezvous", "redaction", "outcome", "artifacts", "json_schema"}
+OWN_TEXTS = {
+    *("state", "watchdog", "rendezvous", "redaction", "outcome", "artifacts", "json_schema"),
+    "latency_table",  # below harness.system; it refuses such a file itself
+}
 
 
 @pytest.fixture
@@ -40,6 +44,11 @@ def test_the_error_names_the_file(read, file) -> None:
 )
 def test_a_file_on_which_nothing_depends_counts_as_missing(read, file) -> None:
     assert read(file) is None
+
+
+def test_a_latency_table_is_refused_by_name(file) -> None:
+    with pytest.raises(ValueError, match=r"latency_table=.*records\.jsonl cannot be read"):
+        read_latency_table(file)
 
 
 def test_files_are_parsed_by_the_function_that_says_so() -> None:

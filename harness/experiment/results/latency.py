@@ -41,7 +41,7 @@ def measure_latency(
         if "not_measured" in event:
             _warn(stage, event)
         if why := event.get("why_slow"):
-            print(f"{_place(stage, event)}: {printable(why)}", file=sys.stderr)
+            print(f"warning: {_place(stage, event)}: {printable(why)}", file=sys.stderr)
         sink.log_timing(event="latency", **stage, **event)
 
     with (

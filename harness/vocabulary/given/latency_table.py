@@ -188,7 +188,7 @@ def read_latency_table(path: str) -> LatencyTable:
                 f"its format is {content['latency_table']}, this version reads {FORMAT}"
             )
         return parsed_table(path, content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         missing = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(
             f"latency_table={path} cannot be read ({missing}); write it anew: "
