@@ -37,6 +37,8 @@ DEFAULTS = (
     "tracking=none",
     "sweep_name=shrink",
 )
+# Keys that not every component of their group has: without effect where another one is chosen.
+OF_SOME = ("allocation.per", "structure.round_to")
 USAGE = """\
 usage: pruning-harness shrink weights=FILE data.root=FOLDER [model.name=NAME] [KEY=VALUE ...]
 
@@ -79,8 +81,7 @@ def with_defaults(arguments: Sequence[str]) -> list[str]:
      'schedule.unit=speedup', 'schedule.final=3', 'allocation=uniform']
     """
     given = {_key(word) for word in arguments}
-    # Another allocation has no such key.
-    lacking = {"allocation.per"} if "allocation" in given else set()
+    lacking = {key for key in OF_SOME if key.partition(".")[0] in given}
     added = [word for word in DEFAULTS if _key(word) not in given | lacking]
     return [*added, *arguments]
 

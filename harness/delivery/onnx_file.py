@@ -49,8 +49,8 @@ def write(program: ExportedProgram, names: list[str], path: Path) -> None:
         ) from error
 
 
-def read(path: Path, threads: int = 0) -> Callable[[Any], list[Tensor]]:
-    """Returns a function that runs a file on the CPU.
+def read(file: Path | bytes, threads: int = 0) -> Callable[[Any], list[Tensor]]:
+    """Returns a function that runs a file, or its content, on the CPU.
 
     threads: intra-op threads; 0: as many as onnxruntime chooses.
     """
@@ -59,7 +59,7 @@ def read(path: Path, threads: int = 0) -> Callable[[Any], list[Tensor]]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 
     def run(inputs: Any) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Makes models ready for one pass after the other in a runtime: eager, compile or onnxruntime."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +12,7 @@ from harness.delivery import onnx_file
 from harness.delivery.formats import write_formats
 from harness.delivery.quiet import quiet
 from harness.metrics.peak_memory import peak_bytes
+from harness.metrics.stopwatch import waiting
 from harness.model_state.whole_state import whole_state
 from harness.vocabulary.undisturbed import deepcopy_model
 
@@ -34,8 +35,36 @@ class Ready:
     peak: Callable[[], int] | None
 
 
+@dataclass
+class OnnxFiles:
+    """Keeps the ONNX files of models: one serves every batch size and number of threads."""
+
+    _made: dict[tuple[nn.Module, torch.dtype], bytes] = field(default_factory=dict)
+
+    def of(self, model: nn.Module, inputs: Tensor, dtype: torch.dtype) -> bytes:
+        """Returns the content of the file, which is written at the first call.
+
+        Raises:
+            ValueError: ONNX cannot express the model.
+        """
+        if (model, dtype) not in self._made:
+            with TemporaryDirectory() as folder:
+                copy = deepcopy_model(model).to(dtype)
+                try:
+                    path = write_formats(copy, inputs[:2], Path(folder), ["onnx"])["onnx"]
+                except ValueError as error:  # without the advice, which is about the key export
+                    raise ValueError(str(error).partition(";")[0]) from error
+                self._made[model, dtype] = path.read_bytes()
+        return self._made[model, dtype]
+
+
 def make_ready(
-    runtime: str, model: nn.Module, inputs: Tensor, dtype: torch.dtype, threads: int
+    runtime: str,
+    model: nn.Module,
+    inputs: Tensor,
+    dtype: torch.dtype,
+    threads: int,
+    files: OnnxFiles,
 ) -> Ready:
     """Returns a copy of the model, ready to run these inputs under torch.no_grad.
 
@@ -47,6 +76,7 @@ def make_ready(
         inputs: in the dtype of the run.
         dtype: of the copy and its inputs; whole numbers stay as they are.
         threads: intra-op threads of onnxruntime. torch's are those in force.
+        files: of earlier calls.
 
     Raises:
         ValueError: the runtime cannot run the model so, or not on this device.
@@ -55,12 +85,16 @@ def make_ready(
     copy = deepcopy_model(model).to(dtype).eval()
     inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
     if runtime == "onnxruntime":
-        return _onnx(copy, inputs, dtype, threads)
+        _check_onnx(inputs, dtype)
+        content = files.of(model, inputs, dtype)
+        run = onnx_file.read(content, threads)
+        run(inputs)
+        return Ready(lambda: run(inputs), copy, len(content), None)
     return _eager(copy, inputs) if runtime == "eager" else _compiled(copy, inputs)
 
 
 def _eager(model: nn.Module, inputs: Tensor) -> Ready:
-    run = _synchronised(model, inputs)
+    run = waiting(lambda: model(inputs), inputs.device)
     run()
     return Ready(run, model, _file_bytes(model), _peak(model, inputs, run))
 
@@ -70,41 +104,25 @@ def _compiled(model: nn.Module, inputs: Tensor) -> Ready:
     with quiet():
         import torch._inductor.config as options
 
-        run = _synchronised(torch.compile(model, dynamic=False), inputs)
+        compiled = torch.compile(model, dynamic=False)
+        run = waiting(lambda: compiled(inputs), inputs.device)
         with options.patch(compile_threads=1):
             run()
     on_gpu = inputs.device.type == "cuda"
     return Ready(run, model, _file_bytes(model), _peak(model, inputs, run) if on_gpu else None)
 
 
-def _onnx(model: nn.Module, inputs: Tensor, dtype: torch.dtype, threads: int) -> Ready:
+def _check_onnx(inputs: Tensor, dtype: torch.dtype) -> None:
     if inputs.device.type != "cpu":
         raise ValueError("onnxruntime is measured on the CPU only; use device=cpu")
     if dtype not in (torch.float32, torch.float64):
         raise ValueError("onnxruntime is measured in float32 and float64 only")
-    with TemporaryDirectory() as folder:
-        try:
-            path = write_formats(model, inputs[:2], Path(folder), ["onnx"])["onnx"]
-        except ValueError as error:  # without the advice, which is about the key export
-            raise ValueError(str(error).partition(";")[0]) from error
-        size, run = path.stat().st_size, onnx_file.read(path, threads)
-    run(inputs)
-    return Ready(lambda: run(inputs), model, size, None)
-
-
-def _synchronised(model: Callable[[Tensor], object], inputs: Tensor) -> Callable[[], None]:
-    def run() -> None:
-        model(inputs)
-        if inputs.device.type == "cuda":
-            torch.cuda.synchronize(inputs.device)
-
-    return run
 
 
 def _file_bytes(model: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in whole_state(model).values())
 
 
-def _peak(model: nn.Module, inputs: Tensor, run: Callable[[], None]) -> Callable[[], int]:
+def _peak(model: nn.Module, inputs: Tensor, run: Callable[[], object]) -> Callable[[], int]:
     given = [*model.parameters(), *model.buffers(), inputs]
     return lambda: peak_bytes(run, inputs.device, given)

@@ -167,16 +167,21 @@ def measure(context: RunContext, state: RunState) -> tuple[dict[str, object], Te
     left = activations_left(context, weights)
     sizes = context.macs, context.scope, left
     measured = context.workload.measure(state.model, dense, *sizes)
-    return {**measured, **latency_left(context, dense)}, own_masks(context, dense)
+    return {**measured, **latency_left(context, dense.model, weights)}, own_masks(context, dense)
 
 
-def latency_left(context: RunContext, dense: DenseShaped) -> dict[str, float | None]:
-    """Returns what the run's latency table says of the network that is left; {} without one."""
+def latency_left(
+    context: RunContext, model: nn.Module, weights: Tensors
+) -> dict[str, float | None]:
+    """Returns what the run's latency table says of the network that is left; {} without one.
+
+    model, weights: in dense shapes; a unit whose weights are 0 counts as removed.
+    """
     table = context.model_info.latency_table
     if table is None:
         return {}
-    kept = _kept(context, dense.masks)
-    left = max(1, latency_of(dense.model, context.units, table).left(kept))
+    kept = _kept(context, weights)
+    left = max(1, latency_of(model, context.units, table).left(kept))
     return {"table_milliseconds": left / NANOSECONDS, "table_speedup": ratio(table.dense, left)}
 
 

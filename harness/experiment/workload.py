@@ -110,6 +110,15 @@ class Workload:
         sample_weights = self.training_context(0).sample_weights
         return samples.indices(self.splits.train, self.splits.classes, self.seed, sample_weights)
 
+    def batch_of(self, samples: int) -> Tensor:
+        """Returns one batch of so many training inputs; the first ones again where there are fewer.
+
+        It stands for any inputs of this shape in a measurement of time or memory.
+        """
+        indices = torch.arange(samples, device=self.ranks.device) % len(self.splits.train)
+        inputs: Tensor = next(iter(self.splits.train.batches([indices])))[0]
+        return inputs
+
     def inputs(self, samples: int, batch_size: int, purpose: str) -> Iterator[Tensor]:
         """Returns batches of at most `samples` training inputs, the same on every rank."""
         order = epoch_order(len(self.splits.train), self.seed, purpose, 0)
@@ -149,17 +158,13 @@ class Workload:
         weights = prunable_weights(expanded)
         parameters = parameters_left(expanded, masks)
         macs_left = None if macs.uncounted else macs.remaining(weights, activations)
-        connected = connectivity(expanded, self.splits.shape, self.sample().dtype)
         return {
             "density": scope.density(weights),
             "density_of_masks": scope.density(masks),
             "density_of_weights": nonzero_fraction(weights),
             "density_of": scope.describe(),
             "layers": layer_densities(weights),
-            "effective_density": connected.effective_density,
-            "empty_layers": connected.empty,
-            "dead_units": connected.dead_units,
-            "effective_density_unknown": connected.unknown,
+            **self._connected(expanded),
             "compression": ratio(parameters_left(expanded, {}), parameters),
             "speedup": None if macs_left is None else ratio(macs.dense, macs_left),
             "parameters": parameters,
@@ -169,6 +174,15 @@ class Workload:
             "validation_top1": validation.top1,
             "validation_loss": validation.loss,
             "batch_norm": self._batch_norm(model),
+        }
+
+    def _connected(self, model: nn.Module) -> dict[str, object]:
+        connected = connectivity(model, self.splits.shape, self.sample().dtype)
+        return {
+            "effective_density": connected.effective_density,
+            "empty_layers": connected.empty,
+            "dead_units": connected.dead_units,
+            "effective_density_unknown": connected.unknown,
         }
 
     def _build(self, seed: int) -> nn.Module:

@@ -120,16 +120,20 @@ def measure_layers(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Outco
 
 
 def check_same_on_ranks(spec: RunSpec, ranks: Ranks) -> None:
-    """Checks that all ranks have the same data, code and environment.
+    """Checks that all ranks have the same data, latency table, code and environment.
 
     Raises:
-        RanksDisagree: on every rank, if ranks read different data, have loaded different code, or
+        RanksDisagree: on every rank, if ranks read different files, have loaded different code, or
             have other values of environment variables that the config names.
     """
     values = spec.run if spec.reads_environment else ""
     code = " ".join([spec.code, *sorted(undigested_sources().values())])
-    data = f"{spec.data_sha256} {spec.latency_table_sha256}"
-    digests = {"data": data, "code": code, "environment": values}
+    digests = {
+        "data": spec.data_sha256,
+        "latency_table": spec.latency_table_sha256,
+        "code": code,
+        "environment": values,
+    }
     gathered = ranks.all_gather_object(digests)
     for key in digests:
         groups: dict[str | None, list[int]] = {}

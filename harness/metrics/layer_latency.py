@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from harness.groups.layers.sizes import set_sizes
 from harness.groups.units import GroupUnits, Units
-from harness.metrics.stopwatch import Clock, Step, interleaved
+from harness.metrics.stopwatch import Clock, Step, interleaved, waiting
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.tensors import prunable_layers
 
@@ -127,19 +127,12 @@ def step_of(layer: nn.Module, inputs: Sequence[tuple[int, ...]]) -> Step:
         width: Any = layer.in_channels if isinstance(layer, _ConvNd) else layer.in_features
         values = torch.randn([*shape[:at], width, *shape[at + 1 :]], generator=stream)
         made.append(values.to(weight.device, weight.dtype))
-    return waiting(lambda: [layer(each) for each in made], weight.device)
+    return several(lambda: [layer(each) for each in made], weight.device)
 
 
-def waiting(call: Callable[[], object], device: torch.device) -> Step:
-    """Returns a step of `calls_on(device)` calls that returns when all of them are done."""
-
-    def step() -> None:
-        for _ in range(calls_on(device)):
-            call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return step
+def several(call: Callable[[], object], device: torch.device) -> Step:
+    """Returns a step of `calls_on(device)` calls."""
+    return waiting(call, device, calls_on(device))
 
 
 def calls_on(device: torch.device) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.metrics.macs import count_macs
 from harness.metrics.slow_layers import Kind, LayerTime, SlowPass
-from harness.metrics.stopwatch import Clock, Stopwatch
+from harness.metrics.stopwatch import Clock, Stopwatch, wait_for
 from harness.vocabulary.tensors import Counts
 
 VECTOR_BYTES = {"AVX512": 64, "AVX2": 32}  # of a CPU; other ones have 16, as a GPU's tensor cores
@@ -119,8 +119,7 @@ def _timed(times: PassTimes, model: nn.Module, inputs: Tensor) -> None:
 
 
 def _wall_clock(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
     return time.perf_counter()
 
 

@@ -5,8 +5,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 Step = Callable[[], object]
 Clock = Callable[[], float]
+
+
+def waiting(call: Callable[[], object], device: torch.device, calls: int = 1) -> Step:
+    """Returns a step of so many calls that returns when all of their work is done, on a GPU too."""
+
+    def step() -> None:
+        for _ in range(calls):
+            call()
+        wait_for(device)
+
+    return step
+
+
+def wait_for(device: torch.device) -> None:
+    """Waits until a GPU has done all that was started on it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import nn
 
+from harness.models.shared.plain_stage import plain_stage
 from harness.models.shared.scaled_model import ScaledModel
 
 
@@ -46,11 +47,9 @@ class ConvN(ScaledModel):
         layers = OrderedDict[str, nn.Module]()
         before, pairs = shape[0], self.convolutions // 2
         for pair, published in enumerate((64, 128, 256)[:pairs], start=1):
-            for number in (2 * pair - 1, 2 * pair):
-                width = self.channels(published)
-                layers[f"conv{number}"] = nn.Conv2d(before, width, 3, padding=1)
-                layers[f"relu{number}"] = nn.ReLU()
-                before = width
+            width = self.channels(published)
+            layers |= plain_stage(before, width, (2 * pair - 1, 2 * pair))
+            before = width
             layers[f"pool{pair}"] = nn.MaxPool2d(2)
         layers["flatten"] = nn.Flatten()
         before *= (shape[1] // 2**pairs) * (shape[2] // 2**pairs)

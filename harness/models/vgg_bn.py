@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import nn
 
+from harness.models.shared.plain_stage import plain_stage
 from harness.models.shared.scaled_model import ScaledModel
 
 CHANNELS = (64, 128, 256, 512, 512)  # of each stage
@@ -50,16 +51,13 @@ class VggBn(ScaledModel):
 
     def network(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         layers = OrderedDict[str, nn.Module]()
-        before, number = shape[0], 0
+        before, first = shape[0], 1
         stages = list(zip(CHANNELS, CONVOLUTIONS[self.depth], strict=True))
         for stage, (published, convolutions) in enumerate(stages, start=1):
             width = self.channels(published)
-            for _ in range(convolutions):
-                number += 1
-                layers[f"conv{number}"] = nn.Conv2d(before, width, 3, padding=1)
-                layers[f"bn{number}"] = nn.BatchNorm2d(width)
-                layers[f"relu{number}"] = nn.ReLU()
-                before = width
+            numbers = range(first, first + convolutions)
+            layers |= plain_stage(before, width, numbers, batch_norm=True)
+            before, first = width, numbers.stop
             if stage < len(stages):
                 layers[f"pool{stage}"] = nn.MaxPool2d(2)
         layers |= {

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.report.read.folders import timings
 from harness.run_folder import records
 from harness.run_folder.outcome import COMPACT, EXPORTS, RESULTS
 from harness.system.atomic_files import read_object
@@ -56,8 +57,7 @@ def _measured(dense: dict[str, Any], last: dict[str, Any]) -> Iterator[Row]:
 
 def _timed(run: Path) -> Iterator[Row]:
     """Yields the last measurement of every kind; both networks took turns in it."""
-    lines = [parse_json(line) for line in records.lines(run / "timings.jsonl")]
-    timed = [line for line in lines if line.get("event") == "latency"]
+    timed = [line for line in timings(run) if line.get("event") == "latency"]
     last = {(e["runtime"], e["batch_size"], e["dtype"], e["threads"]): e for e in timed}
     for (runtime, batch, dtype, threads), event in last.items():
         shown = f"ms, batch {batch}, {runtime}, {dtype}, threads {threads}"

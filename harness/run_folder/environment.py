@@ -10,7 +10,7 @@ import torch
 from harness import __version__
 from harness.distributed import Ranks
 from harness.system.git import commit
-from harness.system.hardware import GIB, driver_version, hardware
+from harness.system.hardware import GIB, cpu_model, driver_version, hardware
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "numpy", "wandb")
 
@@ -45,6 +45,11 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu {platform.machine()}"
+
+
+def chip_name(device: torch.device) -> str:
+    """Returns the model of the processor that computes, which decides how long a pass takes."""
+    return f"cpu {cpu_model()}" if device.type == "cpu" else device_name(device)
 
 
 def gpus(device: torch.device) -> dict[str, Any]:

@@ -5,6 +5,12 @@ from typing import Any, Protocol
 
 from harness.run_folder.records import Record
 
+# Fields of an event of latency that must be equal for two measurements to be compared.
+LATENCY_CONDITIONS = (
+    *("batch_size", "runtime", "dtype", "threads"),
+    *("device", "torch", "onnxruntime"),
+)
+
 
 class Sink(Protocol):
     """Receives the records of records.jsonl, and epochs as they end."""

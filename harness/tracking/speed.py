@@ -9,11 +9,11 @@ from typing import Any
 from harness.run_folder import records
 from harness.run_folder.outcome import below
 from harness.run_folder.records import Record
+from harness.run_folder.sinks import LATENCY_CONDITIONS
 from harness.system.json_schema import parse_json
 
 Event = dict[str, Any]
 
-CONDITIONS = ("runtime", "batch_size", "dtype", "threads", "device", "torch", "onnxruntime")
 # Names of a tracker's row, and the fields of an event that they hold.
 NUMBERS = {
     "speedup": "speedup_median",
@@ -27,7 +27,7 @@ NUMBERS = {
     "dense_file_bytes": "dense_file_bytes",
 }
 OF_RECORD = ("compression", "level", "stage", "top1", "theoretical_speedup")
-COLUMNS = (*OF_RECORD, *CONDITIONS, *NUMBERS, "why_slow", "not_measured")
+COLUMNS = (*OF_RECORD, *LATENCY_CONDITIONS, *NUMBERS, "why_slow", "not_measured")
 
 
 def name_of(event: Event) -> str:

@@ -20,7 +20,7 @@ import harness
 from benchmarks.figure import Figure, Note, Seconds, Side, in_turns, ratio
 from harness.allocation.base import ModelInfo
 from harness.allocation.uniform import Uniform
-from harness.delivery.runtimes import Ready, make_ready
+from harness.delivery.runtimes import OnnxFiles, Ready, make_ready
 from harness.groups.units import Units
 from harness.metrics.layer_times import explain_slow_pass
 from harness.metrics.macs import count_macs
@@ -120,8 +120,9 @@ def fused(
     """Yields the ratios in onnxruntime, which computes norms and activations in the layers."""
     models = {title(*cell): smaller for cell, smaller in cells.items() if cell[0] == COMPARED}
     dense = {"dense": network.model, "dense again": network.model}
+    files = OnnxFiles()
     ready = {
-        name: make_ready("onnxruntime", model, inputs, torch.float32, 1)
+        name: make_ready("onnxruntime", model, inputs, torch.float32, 1, files)
         for name, model in {**dense, **{n: each.model for n, each in models.items()}}.items()
     }
     sides = {name: Side(partial(_ready, each), _pass) for name, each in ready.items()}

@@ -57,10 +57,18 @@ def test_what_was_not_measured_says_why(tmp_path) -> None:
     assert any(line.endswith("-  no compiler") for line in lines)
 
 
+def test_a_damaged_line_of_timings_is_passed_over(tmp_path) -> None:
+    run = finished(tmp_path / "run", TIMED)
+    with (run / "timings.jsonl").open("a") as file:
+        file.write("{damaged\n")
+    assert any("1.50x faster" in line for line in before_and_after(run))
+
+
 def test_a_given_key_stands_instead_of_the_default() -> None:
     words = with_defaults(["schedule.final=4", "+allocation=uniform"])
     assert len(words) == len(DEFAULTS) - 1  # two are given, and uniform has no `per`
     assert not {"schedule.final=2", "allocation=global_ranking", "allocation.per=mac"} & {*words}
+    assert not [word for word in with_defaults(["structure=depth"]) if "round_to" in word]
 
 
 @cases(

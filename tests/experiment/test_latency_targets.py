@@ -14,7 +14,11 @@ from whole_runs import whole_run
 
 import harness
 from harness.allocation.global_ranking import GlobalRanking
+from harness.distributed import Ranks
+from harness.experiment import runner, state
 from harness.experiment.checks.given_table import conditions
+from harness.launch.compose import compose_config
+from harness.launch.execute import build
 
 UNITS = ("structure=neuron", "allocation=uniform", "finetune=none")
 TARGET = (*UNITS, "schedule.unit=latency")
@@ -48,6 +52,20 @@ def test_a_table_beside_another_target_is_only_recorded(tmp_path, table_file) ->
     assert plain.record(1, "pruned").table_milliseconds is None
     masks, timed_masks = plain.masks[1, "pruned"], timed.masks[1, "pruned"]
     assert all(torch.equal(masks[name], timed_masks[name]) for name in masks)
+
+
+def test_the_prediction_counts_a_unit_whose_weights_are_0_as_removed(tmp_path, table_file) -> None:
+    given = ("schedule.final=0.5", f"latency_table={table_file}", ELSEWHERE)
+    config = compose_config([*SMALL, *UNITS, *given])
+    context, run = runner.prepare(build(config), Ranks(), tmp_path)
+    whole, _ = state.measure(context, run)
+    with torch.no_grad():
+        for name in ("fc1.weight", "fc1.bias"):
+            run.model.get_parameter(name)[0].zero_()
+
+    left, _ = state.measure(context, run)
+
+    assert (whole["table_milliseconds"], left["table_milliseconds"]) == (20.0, 17.0)
 
 
 def test_a_score_per_latency_spares_units_that_cost_little_time(tmp_path) -> None:

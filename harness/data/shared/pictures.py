@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.extras import check_extra
+from harness.vocabulary.given.errors import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,7 +75,7 @@ def _check_read(broken: Iterable[tuple[Path, Exception]]) -> None:
     if found:
         file, error = min(found, key=lambda pair: pair[0])
         more = f" and {len(found) - 1} more files" if len(found) > 1 else ""
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"{file}{more} cannot be read as a picture ({why}); mend or remove what is damaged"
+            f"{file}{more} cannot be read as a picture ({first_line(error)}); mend or remove what "
+            "is damaged"
         )

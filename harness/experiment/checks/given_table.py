@@ -5,10 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.experiment.config import DTYPES, ExperimentConfig
+from harness.experiment.config import ExperimentConfig
 from harness.metrics.macs import Macs
-from harness.run_folder.environment import device_name
-from harness.system.hardware import cpu_model
+from harness.run_folder.environment import chip_name
 from harness.vocabulary.given.latency_table import LatencyTable, LayerFacts, read_latency_table
 from harness.vocabulary.tensors import prunable_layers
 
@@ -36,9 +35,8 @@ def layer_facts(model: nn.Module, macs: Macs) -> dict[str, LayerFacts]:
 
 def conditions(device: torch.device, dtype: str) -> dict[str, Any]:
     """Returns what decides the time of a forward pass here, beside the model and the batch."""
-    assert dtype in DTYPES
     return {
-        "device": cpu_model() if device.type == "cpu" else device_name(device),
+        "device": chip_name(device),
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
         "dtype": dtype,

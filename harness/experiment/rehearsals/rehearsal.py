@@ -13,7 +13,7 @@ from torch import nn
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from harness.delivery.formats import write_formats
-from harness.delivery.runtimes import make_ready
+from harness.delivery.runtimes import OnnxFiles, make_ready
 from harness.experiment import prune_stage
 from harness.experiment.context import RunContext
 from harness.experiment.rehearsals.few_samples import (
@@ -175,15 +175,15 @@ def _measure(rehearsal: Rehearsal) -> None:
 
 def _time(rehearsal: Rehearsal) -> None:
     """Runs the forward passes that are timed; where one fails, the run continues without it."""
-    latency, train = rehearsal.latency, rehearsal.context.workload.splits.train
+    latency, workload = rehearsal.latency, rehearsal.context.workload
     if latency is None:
         return
     dtypes = [getattr(torch, name) for name in latency.dtypes]
-    for size, dtype in product(latency.batch_sizes, dtypes or [rehearsal.context.workload.dtype]):
-        inputs = next(iter(train.batches([torch.arange(size) % len(train)])))[0]
+    for size, dtype in product(latency.batch_sizes, dtypes or [workload.dtype]):
         try:
+            inputs = workload.batch_of(size)
             with torch.no_grad():
-                make_ready("eager", rehearsal.state.model, inputs, dtype, threads=1)
+                make_ready("eager", rehearsal.state.model, inputs, dtype, 1, OnnxFiles())
         except Exception as error:
             rehearsal.leave_out("latency", error)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from harness.delivery.runtimes import OnnxFiles
 from harness.experiment.config import DTYPES
 from harness.experiment.context import RunContext
 from harness.experiment.results.timed_pair import Measurement, Models, facts_of, timed_pair
@@ -71,11 +72,10 @@ def _slices(
     own = next(name for name, dtype in DTYPES.items() if dtype is workload.dtype)
     models: Models | None = None
     for conditions in latency.conditions(own, torch.get_num_threads()):
-        indices = torch.arange(conditions.batch_size, device=device) % len(workload.splits.train)
         try:
-            inputs = next(iter(workload.splits.train.batches([indices])))[0]
+            inputs = workload.batch_of(conditions.batch_size)
             # Shapes and dtype decide the time of a pass, so that untrained weights do.
-            models = models or Models(workload.initial_model(), left)
+            models = models or Models(workload.initial_model(), left, OnnxFiles())
         except Exception as error:  # such as a file of weights that is gone, or no memory
             yield {**facts_of(conditions, device), "not_measured": first_line(error)}
         else:

@@ -20,15 +20,16 @@ from harness.metrics.layer_latency import (
     Seen,
     Width,
     seen_layers,
+    several,
     smaller,
     step_of,
     timed,
-    waiting,
     widths,
 )
 from harness.metrics.stopwatch import Clock, quartiles, ratios
 from harness.pruning.removal.compaction import without_pruned_units
 from harness.system.atomic_files import write_json
+from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.given.latency_table import FORMAT, NANOSECONDS, parsed_table
 from harness.vocabulary.tensors import eval_mode, prunable_layers
 from harness.vocabulary.undisturbed import preserve_model
@@ -66,7 +67,7 @@ class TableOfLayers:
         return file
 
     def _measure(self) -> dict[str, Any]:
-        inputs = self._inputs()
+        inputs = self.context.workload.batch_of(self.options.batch_size)
         seen, facts = seen_layers(self.model, inputs), layer_facts(self.model, self.context.macs)
         layers = self._layers(seen, facts)
         experiment, device = self.context.experiment, self.context.ranks.device
@@ -83,13 +84,6 @@ class TableOfLayers:
             "date": datetime.now(UTC).date().isoformat(),
         }
         return table | self._whole(table, inputs) | {"noise": self._noise(layers, seen)}
-
-    def _inputs(self) -> Tensor:
-        train = self.context.workload.splits.train
-        device = self.context.ranks.device
-        indices = torch.arange(self.options.batch_size, device=device) % len(train)
-        inputs: Tensor = next(iter(train.batches([indices])))[0]
-        return inputs
 
     def _layers(self, seen: Mapping[str, Seen], facts: Mapping[str, Any]) -> dict[str, Entry]:
         """Returns the entries by name; of layers that are equal the first is measured."""
@@ -155,8 +149,8 @@ class TableOfLayers:
             half = without_pruned_units(self.model, masks, sample, lambda *_: None, norms).model
             sides["half"] = half.eval()
         except ValueError as error:
-            reason = (str(error).splitlines() or [""])[0]
-        steps = {name: waiting(_call(model, inputs), device) for name, model in sides.items()}
+            reason = first_line(error)
+        steps = {name: several(_call(model, inputs), device) for name, model in sides.items()}
         ends = {
             name: _milliseconds(seconds)
             for name, seconds in timed(steps, self.options, device, self.clock).items()

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from harness.delivery.runtimes import Ready, make_ready
+from harness.delivery.runtimes import OnnxFiles, Ready, make_ready
 from harness.metrics.latency import Conditions, Latency
 from harness.metrics.layer_times import explain_slow_pass
 from harness.metrics.stopwatch import Stopwatch, quartiles, ratios
-from harness.run_folder.environment import device_name
-from harness.system.hardware import cpu_model
+from harness.run_folder.environment import chip_name
 from harness.vocabulary.given.errors import first_line
 
 SECONDS_AT_ONCE = 1.0  # of measuring per slice
@@ -22,10 +21,11 @@ Measurement = dict[str, Any]
 
 
 class Models(NamedTuple):
-    """Holds the model in its dense shapes, and the one that is left."""
+    """Holds the model in its dense shapes, the one that is left, and the ONNX files of both."""
 
     dense: nn.Module
     left: nn.Module
+    files: OnnxFiles
 
 
 def timed_pair(
@@ -61,8 +61,9 @@ def _measured(
 ) -> Iterator[Measurement | None]:
     runtime, dtype = conditions.runtime, getattr(torch, conditions.dtype)
     sides: dict[str, Ready] = {}
-    for name, model in models._asdict().items():
-        sides[name] = make_ready(runtime, model, inputs, dtype, conditions.threads)
+    for name, model in (("dense", models.dense), ("left", models.left)):
+        settings = (inputs, dtype, conditions.threads)
+        sides[name] = make_ready(runtime, model, *settings, models.files)
         yield None
     peaks = {}
     for name, ready in sides.items():
@@ -111,7 +112,7 @@ def facts_of(conditions: Conditions, device: torch.device) -> Measurement:
         versions["onnxruntime"] = version("onnxruntime")
     return {
         **conditions._asdict(),
-        "device": f"cpu {cpu_model()}" if device.type == "cpu" else device_name(device),
+        "device": chip_name(device),
         **versions,
     }
 

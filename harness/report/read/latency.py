@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 
 from harness.report.read.folders import timings
+from harness.run_folder.sinks import LATENCY_CONDITIONS
 
-# Conditions that must be equal for two measurements to be compared.
-WHERE = ("batch_size", "runtime", "dtype", "threads", "device", "torch", "onnxruntime")
 WORDS = {
     "batch_size": "batch {}",
     "threads": "threads {}",
@@ -94,7 +93,9 @@ def conditions(event: Event) -> str:
     'batch 64, eager, float32, cpu'
     """
     return ", ".join(
-        WORDS.get(name, "{}").format(event[name]) for name in WHERE if event.get(name) is not None
+        WORDS.get(name, "{}").format(event[name])
+        for name in LATENCY_CONDITIONS
+        if event.get(name) is not None
     )
 
 

@@ -30,6 +30,27 @@ MEASURES = {
 }
 # Measures whose 95 % interval of the mean is reported.
 INTERVALS = ("top1", "change")
+# Columns that need no statistics: their source, and how a cell is made of its seeds.
+CELLS = {
+    "method": ("method", "first"),
+    "level": ("level", "first"),
+    "stage": ("stage", "first"),
+    "requested_counts": ("requested_counts", "first"),
+    "density_of": ("density_of", "first"),
+    "seeds": ("top1", "count"),
+    "failed_seeds": ("failed", "sum"),
+    "pruned_seeds": ("pruned_top1", "count"),
+    "pruned_failed_seeds": ("pruned_failed", "sum"),
+    "collapsed_seeds": ("collapsed", "sum"),
+    "cut_seeds": ("cut", "sum"),
+    "empty_layers": ("empty_layers", collapse.union),
+    "change_seeds": ("change", "count"),
+    "relative_top1_ratio_mean": ("relative_top1", "mean"),
+    "measured_speedup_ratio_low": ("measured_speedup_low", "min"),
+    "measured_speedup_ratio_high": ("measured_speedup_high", "max"),
+    "latency_where": ("latency_where", "max"),
+    "why_slow": ("why_slow", "max"),
+}
 _KEYS = ["model", "data", "label", "setting", "requested"]
 
 
@@ -64,27 +85,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         for statistic in ("mean", "std")
     } | {f"{name}_mean": (name, "mean") for name in TOTALS.values()}
     grouped = results.sort_values([*_KEYS, "seed"]).groupby(_KEYS)
-    summary = grouped.agg(
-        method=("method", "first"),
-        level=("level", "first"),
-        stage=("stage", "first"),
-        requested_counts=("requested_counts", "first"),
-        density_of=("density_of", "first"),
-        seeds=("top1", "count"),
-        failed_seeds=("failed", "sum"),
-        pruned_seeds=("pruned_top1", "count"),
-        pruned_failed_seeds=("pruned_failed", "sum"),
-        collapsed_seeds=("collapsed", "sum"),
-        cut_seeds=("cut", "sum"),
-        empty_layers=("empty_layers", collapse.union),
-        change_seeds=("change", "count"),
-        relative_top1_ratio_mean=("relative_top1", "mean"),
-        measured_speedup_ratio_low=("measured_speedup_low", "min"),
-        measured_speedup_ratio_high=("measured_speedup_high", "max"),
-        latency_where=("latency_where", "max"),
-        why_slow=("why_slow", "max"),
-        **spread,
-    )
+    summary = grouped.agg(**CELLS, **spread)
     summary = _with_intervals(summary, results)
     return summary.reset_index().rename(columns={"requested": "requested_compression_ratio"})
 
