@@ -67,6 +67,7 @@ class TrainHooks:
             after_backward=self.after_backward,
             epoch_end=epoch_end,
             masks_in_force=self.live,
+            masks=lambda: self.run.masks.masks,
             per_weight_state=self.kept,
             saver=saver,
         )

@@ -29,6 +29,8 @@ ADDED: dict[str, Any] = {
     "structure.norms": "exact",
     "structure.round_to": None,
     "model_sha256": None,
+    "training.learning_rate.unit": "epochs",
+    "retraining.learning_rate.unit": "epochs",
 }
 DENSE = (
     "seed", "model", "model_sha256", "data", "data_sha256", "task", "training", "dtype",

@@ -89,6 +89,7 @@ class Hooks:
     masks_in_force: Callable[[], Tensors] | None = (
         None  # bool by name: True where gradients are used
     )
+    masks: Callable[[], Tensors] | None = None  # bool by name: False where pruned
     # State per weight from step to step. It is compared over ranks at an epoch's end.
     per_weight_state: Callable[[], Tensors] | None = None
     saver: Saver | None = None

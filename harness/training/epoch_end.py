@@ -1,6 +1,7 @@
 """Checks a training after an epoch: finite numbers, loss, equal replicas, validation accuracy."""
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from harness.system.errors import NotFinite
 from harness.training.context import Hooks, TrainingContext
 from harness.training.evaluation import evaluate_compared
+from harness.training.updates.weight_average import WeightAverage
 
 
 def finite_loss(model: nn.Module, total: Tensor, context: TrainingContext, epoch: int) -> float:
@@ -30,18 +32,27 @@ def finite_loss(model: nn.Module, total: Tensor, context: TrainingContext, epoch
     return loss
 
 
-def sync_replicas(model: nn.Module, context: TrainingContext, hooks: Hooks, epoch: int) -> None:
+def sync_replicas(
+    model: nn.Module,
+    context: TrainingContext,
+    hooks: Hooks,
+    epoch: int,
+    average: WeightAverage | None = None,
+    ends: bool = False,
+) -> None:
     """Broadcasts rank 0's buffers and compares the replicas every few epochs.
 
     Each rank's forward passes have changed its buffers by its own samples. So no measurement
     decides what a model with such buffers learns. Replicas must be equal, because each has made the
-    same steps.
+    same steps. At the end of a training that averages its weights (`ends`) the averages are these.
 
     Raises:
         RanksDisagree: On every rank.
     """
     ranks, done = context.ranks, epoch + 1
-    ranks.broadcast(list(model.buffers()))
+    if average and ends:
+        average.into_model()
+    ranks.broadcast([*model.buffers(), *(average.statistics if average else [])])
     if done % ranks.options.compare_weights_every == 0:
         kept = hooks.per_weight_state() if hooks.per_weight_state else {}
         ranks.check_replicas(
@@ -49,13 +60,17 @@ def sync_replicas(model: nn.Module, context: TrainingContext, hooks: Hooks, epoc
         )
 
 
-def validation_top1(model: nn.Module, context: TrainingContext) -> float | None:
+def validation_top1(
+    model: nn.Module, context: TrainingContext, average: WeightAverage | None = None
+) -> float | None:
     """Returns the accuracy on validation data, or None without it. The training is not affected.
 
-    The replicas are those that were compared at the epoch's end.
+    The replicas are those that were compared at the epoch's end. Of a training that averages its
+    weights the averages are evaluated.
     """
     if context.validation is None:
         return None
     device = context.ranks.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    swapped = average.swapped_in() if average else nullcontext()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), swapped:
         return evaluate_compared(model, context.validation, context.task, context.ranks).top1

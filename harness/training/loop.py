@@ -1,6 +1,6 @@
 """Runs one training step by step. Its whole state can be saved and resumed."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +20,8 @@ from harness.training.batching import (
 from harness.training.context import Hooks, LoopState, TrainingContext, TrainingCurve
 from harness.training.epoch_end import finite_loss, sync_replicas, validation_top1
 from harness.training.rank_state import load_rank_state, rank_state
-from harness.training.recipe import AUTOCAST, Recipe
+from harness.training.recipe import Recipe
+from harness.training.updates.weight_average import WeightAverage
 from harness.vocabulary.counter_rng import uniforms
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.step_index import StepIndex
@@ -53,11 +54,12 @@ class Loop:
         self.replica = context.ranks.wrap(
             model, self._first_pass, self.exchange, hooks.masks_in_force
         )
-        self.optimizer = recipe.optimizer(model.parameters())
+        self.optimizer = recipe.make_optimizer(model)
         self.optimizer.zero_grad(set_to_none=True)  # gradients of the caller
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         device = context.ranks.device
         self.scaler = torch.amp.GradScaler(device.type) if recipe.autocast == "float16" else None
+        self.average = WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None
         self.steps = recipe.steps_per_epoch(len(context.split))
         self.first = begin.steps(self.steps)
         self.epoch, self.step = begin
@@ -78,9 +80,12 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "norm": self.norm,
+            "average": self.average.state() if self.average else None,
             "curve": asdict(self.curve),
             # Differs between ranks inside an epoch. The next epoch begins equal on all ranks.
-            "own": self.context.ranks.all_gather_object(rank_state(self.model, self.total))
+            "own": self.context.ranks.all_gather_object(
+                rank_state(self.model, self.total, self.average)
+            )
             if self.step
             else None,
         }
@@ -116,8 +121,9 @@ class Loop:
         loss = finite_loss(self.model, self.total, self.context, self.epoch)
         if self.step < self.steps:
             return
-        sync_replicas(self.model, self.context, self.hooks, self.epoch)
-        top1 = validation_top1(self.model, self.context)
+        ends = self.epoch + 1 == self.recipe.epochs
+        sync_replicas(self.model, self.context, self.hooks, self.epoch, self.average, ends)
+        top1 = validation_top1(self.model, self.context, self.average)
         # This training may have begun inside the epoch.
         counted = sum(self.sizes[max(0, self.first - self.epoch * self.steps) :])
         self.curve = self.curve.extended(loss / (counted or 1), top1)
@@ -135,9 +141,8 @@ class Loop:
         order = epoch_order(len(context.split), context.seed, context.level, self.epoch)
         self.sizes = batch_sizes(order, recipe.batch_size, context.sample_weights)
         order = order.to(context.ranks.device)
-        batches = micro_batches(
-            order, recipe.batch_size, context.ranks, recipe.accumulate, self.sizes
-        )
+        batch_size, accumulate = recipe.batch_size, recipe.accumulate
+        batches = micro_batches(order, batch_size, context.ranks, accumulate, self.sizes)
         return slice_steps(self.step, steps, list(batches))
 
     def save(self) -> None:
@@ -157,6 +162,8 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.load(state["average"])
 
     def _begin_streams(self) -> None:
         # Dropout alone differs between ranks.
@@ -165,24 +172,23 @@ class Loop:
             derive(self.context.seed, "dropout", self.context.level, self.epoch, ranks.rank)
         )
         if self.own is not None:
-            load_rank_state(self.own, self.model, self.total)
+            load_rank_state(self.own, self.model, self.total, self.average)
             self.own = None
 
     def _first_pass(self, replica: nn.Module) -> Tensor:
-        few = torch.arange(min(2, len(self.context.split)))
-        inputs, labels = next(iter(self.context.split.batches([few])))
+        split = self.context.split
+        inputs, labels = next(iter(split.batches([torch.arange(min(2, len(split)))])))
         return self.context.task.loss(replica(inputs), labels)
 
     def _backward(self, micro_batch: MicroBatch, batch: Batch) -> Tensor:
         inputs, labels = self._augmented(micro_batch, batch[0]), batch[1]
         with nullcontext() if micro_batch.last else no_sync(self.replica):
-            with self._autocast():
+            with self.recipe.autocast_on(self.context.ranks.device):
                 loss = self._loss(inputs, labels)
                 scaled = loss * micro_batch.scale
             if micro_batch.last:
-                self.context.ranks.heartbeat(
-                    before="mean of gradients"
-                )  # other ranks may wait in it
+                # Other ranks may wait in it.
+                self.context.ranks.heartbeat(before="mean of gradients")
             (self.scaler.scale(scaled) if self.scaler else scaled).backward()
         # A sample that does not count contributes only if it is not finite.
         return loss.detach() if micro_batch.scale else loss.detach() * 0
@@ -218,6 +224,8 @@ class Loop:
             self.scaler.update()
         elif not taken:
             self.optimizer.step()
+        if self.average:
+            self.average.update(self.hooks.masks() if self.hooks.masks else {})
         self.optimizer.zero_grad(set_to_none=True)
 
     def _set_rates(self) -> None:
@@ -241,9 +249,3 @@ class Loop:
             gradient = self.model.get_parameter(name).grad
             if gradient is not None:
                 gradient.masked_fill_(~mask, 0)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.recipe.autocast is None:
-            return nullcontext()
-        device = self.context.ranks.device.type
-        return torch.autocast(device, AUTOCAST[self.recipe.autocast])

@@ -1,11 +1,8 @@
 """Defines a training recipe."""
 
-import math
-from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from inspect import Parameter, signature
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +11,11 @@ from torch.optim import Optimizer
 from harness.augmentation.base import Augmentation
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
-from harness.system.processes import without_collection
 from harness.training.batching import steps_per_epoch
-from harness.vocabulary.checks import check, check_declared, follows, problem_of
+from harness.training.updates.given_optimizer import MakeOptimizer, check_groups, check_optimizer
+from harness.training.updates.parameter_groups import parameter_groups
+from harness.vocabulary.checks import check_declared
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -36,6 +33,10 @@ class Recipe:
         autocast: null, bfloat16 or float16 (with a GradScaler).
         clip_norm: Maximum norm of the unpruned gradients.
         augmentation: Augmentation of training inputs, drawn by seed, level, epoch and sample.
+        no_decay: "norms_and_biases": no weight decay on parameters with at most one dimension.
+        parameter_groups: Options of the optimizer by name or pattern of parameters or modules.
+        ema_decay: The training ends with the moving averages of its weights, a = ema_decay a +
+            (1 - ema_decay) w at every step. They are validated too. None ends with the weights.
 
     Raises:
         ValueError: A value is out of its range, or the optimizer refuses its arguments.
@@ -49,10 +50,29 @@ class Recipe:
     autocast: Literal["bfloat16", "float16"] | None = None
     clip_norm: Annotated[float, "a number above 0"] | None = None
     augmentation: Augmentation | None = None
+    no_decay: Literal["norms_and_biases"] | None = None
+    parameter_groups: dict[str, dict[str, Any]] | None = None
+    ema_decay: Annotated[float, "a number in (0, 1); write e.g. 0.999"] | None = None
 
     def __post_init__(self) -> None:
         check_declared(self)
         check_optimizer(self.optimizer)
+        check_groups(self.optimizer, self.parameter_groups, self.no_decay)
+
+    def make_optimizer(self, model: nn.Module) -> Optimizer:
+        """Returns the optimizer of the model's parameters, in groups where they are requested.
+
+        Raises:
+            ValueError: parameter_groups has a pattern that fits no parameter.
+        """
+        groups = parameter_groups(model, self.parameter_groups, self.no_decay is None)
+        return self.optimizer(groups)
+
+    def autocast_on(self, device: torch.device) -> AbstractContextManager[object]:
+        """Returns the context in which outputs and losses are computed."""
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(device.type, AUTOCAST[self.autocast])
 
     def check_ranks(self, ranks: Ranks) -> None:
         """Raises ValueError unless every rank gets an equal shard of a full global batch."""
@@ -71,58 +91,3 @@ class Recipe:
 
     def steps_per_epoch(self, samples: int) -> int:
         return steps_per_epoch(samples, self.batch_size)
-
-
-def check_optimizer(make: MakeOptimizer) -> None:
-    """Checks what a config gives to an optimizer, by the types of its defaults and by a trial.
-
-    Raises:
-        ValueError: the optimizer refuses its arguments; the message names the argument.
-    """
-    given = dict(make.keywords) if isinstance(make, partial) else {}
-    for key, value in given.items():
-        if parameter := _parameter(make, key):
-            _check_like_default(f"optimizer.{key}", value, parameter)
-    if (error := _refusal(make)) is None:
-        return
-    text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    for key, value in given.items():
-        others = {name: other for name, other in given.items() if name != key}
-        if isinstance(make, partial) and _refusal(partial(make.func, *make.args, **others)) is None:
-            raise ValueError(f"optimizer.{key}={value}: {text}") from error
-    raise ValueError(f"optimizer: {text}") from error
-
-
-def _parameter(make: MakeOptimizer, key: str) -> Parameter | None:
-    return signature(make.func).parameters.get(key) if isinstance(make, partial) else None
-
-
-def _check_like_default(key: str, value: object, parameter: Parameter) -> None:
-    default = parameter.default
-    if default is None and (problem := problem_of(value, parameter.annotation)):
-        raise ValueError(f"{key} {problem}")
-    if isinstance(default, bool):
-        check(key, value, "true or false")
-    elif isinstance(default, int | float):
-        check(key, value, "a number" if math.isfinite(default) else "a number or inf")
-    elif isinstance(default, tuple):
-        several = isinstance(value, list | tuple) and len(value) == len(default)
-        if not several or not all(follows(each, "a number") for each in value):  # type: ignore
-            raise ValueError(
-                f"{key} must be a list of {len(default)} numbers, got {value!r}; e.g. "
-                f"{list(default)}"
-            )
-
-
-def _refusal(make: MakeOptimizer) -> Exception | None:
-    """Returns why an optimizer can be made neither of a matrix (as Muon needs) nor of a vector."""
-    errors = []
-    for shape in ((1, 1), (1,)):
-        try:
-            with without_collection():  # the first optimizer imports torch._dynamo
-                make([nn.Parameter(torch.zeros(shape))])
-        except Exception as error:
-            errors.append(error)
-        else:
-            return None
-    return errors[0]

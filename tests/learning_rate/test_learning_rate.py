@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import torch
 from conftest import cases
 
 from harness.learning_rate.base import LearningRate
@@ -8,6 +9,7 @@ from harness.learning_rate.constant import Constant
 from harness.learning_rate.cosine import Cosine
 from harness.learning_rate.held import Held
 from harness.learning_rate.multi_step import MultiStep
+from harness.learning_rate.one_cycle import OneCycle
 from harness.learning_rate.stretched import Stretched
 
 
@@ -130,3 +132,33 @@ def test_final_factor_must_be_a_share(factor) -> None:
 def test_milestones_that_make_no_sense_are_refused(milestones, says) -> None:
     with pytest.raises(ValueError, match=says):
         MultiStep(milestones=milestones)
+
+
+@cases("anneal", "cosine", "linear")
+@pytest.mark.parametrize("rising", [0.0, 0.3, 1.0])
+def test_one_cycle_has_the_rates_of_torch(anneal, rising) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=20, pct_start=rising, div_factor=10,
+        final_div_factor=50, anneal_strategy={"cosine": "cos", "linear": "linear"}[anneal],
+    )  # fmt: skip
+    wanted = []
+    for _ in range(20):
+        wanted += theirs.get_last_lr()
+        optimizer.step()
+        if len(wanted) < 20:
+            theirs.step()
+    own = OneCycle(rising=rising, start_divisor=10, end_divisor=50, anneal=anneal)
+    assert factors(own, steps_per_epoch=5, epochs=4) == pytest.approx(wanted)
+
+
+def test_one_cycle_of_one_step_and_beyond_its_end_is_finite() -> None:
+    assert factors(OneCycle(rising=1), steps_per_epoch=1, epochs=1) == [1.0]
+    assert factors(OneCycle(end_divisor=2), steps_per_epoch=1, epochs=1) == pytest.approx([1 / 50])
+    assert OneCycle(end_divisor=2).factor(99, 2, 2) == pytest.approx(1 / 50)
+
+
+def test_milestones_in_steps_do_not_depend_on_the_length_of_an_epoch() -> None:
+    schedule = MultiStep(milestones=[3], gamma=0.5, unit="steps")
+    one, other = factors(schedule, 2, 3), factors(schedule, 3, 2)
+    assert one == other == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5]

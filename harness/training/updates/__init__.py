@@ -1,0 +1,1 @@
+"""Implements what changes weights at a step: optimizer, groups of parameters, averages."""
