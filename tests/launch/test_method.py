@@ -170,7 +170,7 @@ def test_the_control_comes_last(methods) -> None:
     ([], "Global Magnitude"),
     (["finetune=rewind_to_init"], "Global Magnitude (rewind_to_init)"),
     (["method=snip", "finetune=none"], "SNIP (no finetune)"),
-    (["experiment=lottery_ticket"], "Layerwise Magnitude (rewind_to_init)"),
+    (["experiment=lottery_ticket"], "Lottery Ticket"),
     (["method.label=Ours", "saliency=random"], "Ours"),
     (["method=snip", "method.label='Ours, $\\lambda$'", "finetune=none"], r"Ours, $\lambda$"),
     (["method=snip", "method.label=null"], "SNIP"),
