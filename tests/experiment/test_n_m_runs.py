@@ -103,7 +103,9 @@ def test_an_experiment_with_a_density_of_its_own_takes_that_of_the_structure(
     tmp_path, monkeypatch
 ) -> None:
     fixed = ("schedule=n_m", "schedule.final=null", "allocation=uniform", "~schedule.levels")
-    last = finished(monkeypatch, tmp_path, "experiment=lottery_ticket", "~allocation.rates", *fixed)[-1]
+    last = finished(
+        monkeypatch, tmp_path, "experiment=lottery_ticket", "~allocation.rates", *fixed
+    )[-1]
     assert (last.level, last.density) == (1, 0.5) and set(last.layers.values()) == {0.5}
 
 

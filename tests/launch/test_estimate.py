@@ -9,7 +9,13 @@ from grids import TINY, planned_of
 
 from harness.launch.backends.gpu_slots import Devices
 from harness.launch.backends.local import LocalBackend
-from harness.launch.sweeps.estimate import COSTS, estimate_line, read_costs, write_costs
+from harness.launch.sweeps.estimate import (
+    COSTS,
+    estimate_line,
+    read_costs,
+    seconds_left,
+    write_costs,
+)
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import PlannedRun
 from harness.launch.sweeps.run_cost import RunCost
@@ -84,6 +90,24 @@ def test_the_line_counts_dense_trainings_once_and_shared_stages_once() -> None:
         _plan(ways), ways[1:], 2
     )
     assert estimate_line(_plan(ways), [], 2) == "sweep: 2 runs, 0 of them to do"
+
+
+def test_what_finished_runs_left_on_disk_is_not_counted_again() -> None:
+    points = _points("schedule.final=4", "finetune=keep,none", "seed=0,1")
+    # Of 2 dense trainings of 5 epochs and 2 fine-tunings of 3, seed 0 has trained and fine-tuned.
+    done, left = points[:1], points[1:]
+    line = estimate_line(_plan(points), left, 2, done=done)
+    assert "3 of them to do: 1 dense training, 8 epochs in all" in line
+
+
+def test_the_time_that_is_left_follows_from_the_epochs_that_are_left() -> None:
+    one, other = _points("schedule.final=4", "finetune=keep", "seed=0,1")
+    bare = _points("schedule.final=4", "finetune=none", "seed=0")
+    assert seconds_left(16.0, [one], [other]) == 16.0  # 8 epochs each
+    assert seconds_left(16.0, [one], bare) == 0.0  # its dense training is there
+    assert seconds_left(10.0, bare, [one, other]) == 22.0  # 5 epochs in 10 s; 3 and 8 are left
+    analyses = [replace(run, dense="", dense_epochs=0, epochs=0) for run in (one, other)]
+    assert seconds_left(4.0, analyses[:1], analyses[1:]) == 4.0
 
 
 def _ended(points: list[PlannedRun], seconds: float, size: int) -> list[tuple[PlannedRun, float]]:

@@ -18,21 +18,23 @@ def estimate_line(
     left: Sequence[PlannedRun],
     workers: int,
     benchmark: Callable[[str, int], RunCost | None] = lambda line, runs: None,
+    done: Sequence[PlannedRun] = (),
 ) -> str:
     """Returns one line about the runs that are left to do.
 
     benchmark: measures the cost of a run. It is called for kinds without a finished run.
+    done: finished runs of the plan, whose dense trainings and shared stages lie on disk.
     """
     line = f"sweep: {len(plan.runs)} runs, {len(left)} of them to do"
     if not left:
         return line
-    dense = len({run.dense for run in left if run.dense})
+    dense = len({run.dense for run in left if run.dense} - {run.dense for run in done})
     trainings = f"{dense} dense training{'s' if dense != 1 else ''}"
-    counted = f"{line}: {trainings}, {count_epochs(left)} epochs in all"
+    counted = f"{line}: {trainings}, {added_epochs(left, done)} epochs in all"
     costs = read_costs(plan.folder)
     new = {run.kind: run.line for run in reversed(left) if run.kind not in costs}
     measured = {name: cost for name, line in new.items() if (cost := benchmark(line, len(left)))}
-    return f"{counted}; {_time_and_disk(costs | measured, left, workers)}"
+    return f"{counted}; {_time_and_disk(costs | measured, left, workers, done)}"
 
 
 def count_epochs(runs: Sequence[PlannedRun]) -> int:
@@ -44,12 +46,33 @@ def count_epochs(runs: Sequence[PlannedRun]) -> int:
     return sum(run.epochs for run in runs) + sum(dense.values()) - saved
 
 
-def _time_and_disk(costs: dict[str, RunCost], left: Sequence[PlannedRun], workers: int) -> str:
+def added_epochs(runs: Sequence[PlannedRun], done: Sequence[PlannedRun]) -> int:
+    """Returns the epochs of runs beyond those that they share with runs that are done."""
+    return count_epochs([*done, *runs]) - count_epochs(done)
+
+
+def seconds_left(elapsed: float, ended: Sequence[PlannedRun], left: Sequence[PlannedRun]) -> float:
+    """Returns how long the runs that are left will take, by the epochs that they add.
+
+    elapsed: seconds since the first of `ended` began. Of runs without an epoch, each counts alike.
+    """
+    spent = count_epochs(ended)
+    if not spent:
+        return elapsed / len(ended) * len(left)
+    return elapsed / spent * added_epochs(left, ended)
+
+
+def _time_and_disk(
+    costs: dict[str, RunCost],
+    left: Sequence[PlannedRun],
+    workers: int,
+    done: Sequence[PlannedRun] = (),
+) -> str:
     alike = _by_kind(left)
     if not costs.keys() >= alike.keys():
         return "time and disk are known once runs like these have finished"
     seconds = sum(
-        costs[name].seconds_per_epoch * count_epochs(runs) for name, runs in alike.items()
+        costs[name].seconds_per_epoch * added_epochs(runs, done) for name, runs in alike.items()
     )
     megabytes = sum(costs[run.kind].megabytes for run in left)
     parallel = min(workers, len(left))

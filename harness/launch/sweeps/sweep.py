@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.launch.backends.base import Backend
 from harness.launch.execute_lazy import failed_outcome
-from harness.launch.sweeps.estimate import estimate_line, write_costs
+from harness.launch.sweeps.estimate import estimate_line, seconds_left, write_costs
 from harness.launch.sweeps.failed_plans import has_failed
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import PlannedRun
@@ -52,7 +52,9 @@ class Sweep:
             done = {run.folder: run.finished() for run in runs}
             refused, left = self._split_refused([run for run in runs if not done[run.folder]])
             backend = self.backend
-            print(estimate_line(self.plan, left, backend.workers(), backend.benchmark), flush=True)
+            finished = [run for run in runs if done[run.folder]]
+            workers, measure = backend.workers(), backend.benchmark
+            print(estimate_line(self.plan, left, workers, measure, finished), flush=True)
             tried = [*refused, *self._run_with_retries(left)]
             with suppress(CannotWrite):  # results matter more than costs
                 write_costs(
@@ -65,8 +67,9 @@ class Sweep:
         """Writes the plan alone and prints the estimated cost; returns 0."""
         with sweep_lock(self.plan):
             self.plan.write()
-        left = [run for run in self.plan.runs if not run.finished()]
-        print(estimate_line(self.plan, left, self.backend.workers()))
+        done = [run for run in self.plan.runs if run.finished()]
+        left = [run for run in self.plan.runs if run not in done]
+        print(estimate_line(self.plan, left, self.backend.workers(), done=done))
         if self.plan.unread:
             print(
                 f"{self.plan.unread} runs get their final names when they begin: their data have "
@@ -118,10 +121,12 @@ class Sweep:
         with closing(self.backend.run([run.line for run in runs])) as outcomes:
             for count, (number, outcome) in enumerate(outcomes, start=1):
                 run = runs[number]
-                left = (time.monotonic() - began) / count * (len(runs) - count)
+                ended[run.folder] = run, outcome
+                rest = [run for run in runs if run.folder not in ended]
+                so_far = [run for run, _ in ended.values()]
+                left = seconds_left(time.monotonic() - began, so_far, rest)
                 about = f"; about {format_duration(left)} left" if left >= 1 else ""
                 print(f"[{count}/{len(runs)}] {format_result(run, outcome)}{about}", flush=True)
-                ended[run.folder] = run, outcome
         return ended
 
 
