@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.launch.paths import CONF
@@ -32,8 +33,8 @@ def _list(options: argparse.Namespace) -> int:
 def _described(name: str, root: str) -> str:
     from harness.data.shared.splits import PARTS  # late, as it imports torch
 
-    part = _built(name, root)
     try:
+        part = _built(name, root)
         splits = part.load()
     except ValueError as error:
         return f"{name:<{NAME}}not here: {error}"
@@ -53,24 +54,39 @@ def _where(part: Any) -> str:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    if options.name not in names():
-        raise ValueError(f"{options.name}: no such data set; there are: {', '.join(names())}")
-    part = _built(options.name, options.root)
+    from harness.data.shared.array_sets import ARRAY_SETS  # late, as it imports numpy
+
+    name, root = options.name, options.root
+    if name in ARRAY_SETS:
+        part = _built("torchvision", root, f"data.name={name}")
+    elif name in names():
+        part = _built(name, root)
+    else:
+        known = ", ".join([*names(), *ARRAY_SETS])
+        raise ValueError(f"{name}: no such data set; there are: {known}")
     if not hasattr(part, "fetch"):
-        print_text(f"{options.name} needs no preparation")
+        print_text(f"{name} needs no preparation")
         return 0
-    print_text(f"{options.name} is in {part.fetch()}")
+    given = Path(options.given) if options.given else None
+    print_text(f"{name} is in {part.fetch(given, print_text)}")
     return 0
 
 
-def _built(name: str, root: str) -> Any:
+def _built(name: str, root: str, *overrides: str) -> Any:
+    """Returns the data set.
+
+    Raises:
+        ValueError: its config leaves a key to the user.
+    """
     # Imported late: --help needs no torch.
-    from harness.launch.compose import compose_config
+    from harness.launch.compose import compose_config, missing_keys
     from harness.launch.instantiate import build_part
 
-    config = compose_config([f"data={name}"]).data
+    config = compose_config([f"data={name}", *overrides]).data
     if "root" in config:
         config.root = root
+    if missing := missing_keys(config):
+        raise ValueError(f"give data.{min(missing)}: see docs/guides/data.md")
     return build_part(config)
 
 
@@ -85,9 +101,14 @@ def _parser() -> Parser:
     prepare = commands.add_parser("prepare", description=PREPARE, help=PREPARE)
     prepare.set_defaults(work=_prepare)
     prepare.add_argument(
-        "name", metavar="NAME", help="name of a data set, as `data list` prints it"
+        "name",
+        metavar="NAME",
+        help="name of a data set, as `data list` prints it or torchvision has it",
     )
     prepare.add_argument(
         "root", metavar="ROOT", nargs="?", default="data", help="folder to fill (default: data)"
+    )
+    prepare.add_argument(
+        "--from", dest="given", metavar="PATH", help="archive or folder with the files, to copy"
     )
     return parser

@@ -1,5 +1,3 @@
-import pickle
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,20 +7,18 @@ import numpy as np
 import torch
 
 from harness.data.base import Split, Splits
+from harness.data.shared.array_files import Rows, checked_cifar, joined, read_cifar
+from harness.data.shared.array_sets import array_set
+from harness.data.shared.fetching import fetch
 from harness.data.shared.prepare import SEED, normalised, stratified
 from harness.extras import check_extra
 from harness.vocabulary.checks import check_declared
-from harness.vocabulary.given.unpickling import ARRAYS, restricted_load
 
 HELD_OUT = "a number in (0, 1); it is the fraction of the training data held out, write e.g. 0.1"
 CLASSES = 10
 PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
 PIXELS = 3 * 32 * 32
 IMAGES_PER_FILE = 10_000
-SECONDS_WITHOUT_AN_ANSWER = 60
-
-# (images, 3072) and (images,), both uint8
-Rows = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -71,27 +67,14 @@ class Cifar10:
         parts = stratified(train, sizes, self.split_seed)
         return normalised(Splits(**parts, test=test, classes=CLASSES), per_channel=True)
 
-    def fetch(self) -> Path:
-        """Downloads the official python layout into `root`, if it is not there already.
+    def fetch(self, given: Path | None = None, say: Callable[[str], None] = print) -> Path:
+        """Brings the official python layout into `root`: see harness/data/shared/fetching.py.
 
         Raises:
-            OSError: there is no network, or its answer takes longer than SECONDS_WITHOUT_AN_ANSWER.
-            ValueError: torchvision is not installed.
+            OSError: no source answers.
+            ValueError: what is given is not CIFAR-10, or torchvision is not installed.
         """
-        check_extra("data", "data=cifar10", "torchvision")
-        from torchvision.datasets import CIFAR10
-
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(SECONDS_WITHOUT_AN_ANSWER)
-        try:
-            CIFAR10(self.root, download=True)
-        except (OSError, RuntimeError) as error:  # RuntimeError: a checksum differs
-            raise OSError(
-                f"could not fetch cifar10 into {self.root}: {error}; check the network, or unpack "
-                f"{CIFAR10.filename} there by hand"
-            ) from error
-        finally:
-            socket.setdefaulttimeout(before)
+        fetch(array_set("CIFAR10", {}), Path(self.root), given, say)
         return Path(self.root) / PYTHON
 
     @property
@@ -166,17 +149,7 @@ def _differs_by_size(folder: Path) -> list[str]:
 
 
 def _read_python(path: Path) -> Rows:
-    with path.open("rb") as file:
-        try:
-            entry = restricted_load(file, ARRAYS, encoding="latin1")
-        except pickle.UnpicklingError as error:
-            raise ValueError(f"{path} holds more than arrays and lists ({error})") from error
-    try:
-        return _checked(path, np.asarray(entry["data"]), np.asarray(entry["labels"]))
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} must hold a dict with data and labels; is it another data set?"
-        ) from error
+    return read_cifar(path, "labels", CLASSES)
 
 
 def _read_binary(path: Path) -> Rows:
@@ -187,20 +160,9 @@ def _read_binary(path: Path) -> Rows:
             "bytes; is it cut off, or CIFAR-100?"
         )
     rows = content.reshape(-1, 1 + PIXELS)
-    return _checked(path, rows[:, 1:], rows[:, 0])
-
-
-def _checked(path: Path, pixels: np.ndarray, labels: np.ndarray) -> Rows:
-    fits = pixels.dtype == np.uint8 and pixels.shape == (len(labels), PIXELS) and len(labels) > 0
-    if not fits or labels.min() < 0 or labels.max() >= CLASSES:
-        raise ValueError(
-            f"{path} must hold uint8 images of {PIXELS} numbers, each with a label 0 to 9, got "
-            f"{pixels.dtype} {pixels.shape} and {len(labels)} labels; is it another data set?"
-        )
-    return pixels, labels.astype(np.uint8)
+    return checked_cifar(path, rows[:, 1:], rows[:, 0], CLASSES)
 
 
 def _split(files: Sequence[Rows]) -> Split:
-    pixels = np.concatenate([pixels for pixels, _ in files]).reshape(-1, 3, 32, 32)
-    labels = np.concatenate([labels for _, labels in files])
-    return Split(torch.from_numpy(pixels), torch.from_numpy(labels).long())
+    pixels, labels = joined(files)
+    return Split(torch.from_numpy(pixels), torch.from_numpy(labels))

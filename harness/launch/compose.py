@@ -148,3 +148,10 @@ def config_dirs(arguments: Sequence[str]) -> list[Path]:
     parser.add_argument("--config-dir", "-cd", type=Path, nargs="?")
     folder = parser.parse_known_args(arguments)[0].config_dir
     return [folder] if folder else []
+
+
+def missing_keys(config: DictConfig) -> set[str]:
+    """Returns the keys that a config leaves to the user."""
+    from omegaconf import OmegaConf
+
+    return set(OmegaConf.missing_keys(config))

@@ -30,7 +30,7 @@ def test_a_set_that_comes_along_needs_no_preparation(capsys) -> None:
 
 
 def test_a_set_is_fetched_into_the_folder_that_is_named(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(Cifar10, "fetch", lambda part: Path(part.root) / "there")
+    monkeypatch.setattr(Cifar10, "fetch", lambda part, given, say: Path(part.root) / "there")
     assert main(["prepare", "cifar10", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"cifar10 is in {tmp_path}/there\n"
 
@@ -38,8 +38,9 @@ def test_a_set_is_fetched_into_the_folder_that_is_named(tmp_path, monkeypatch, c
 def test_an_unknown_set_is_refused_with_the_names_of_all(capsys) -> None:
     assert main(["prepare", "cifar"]) == 2
     assert capsys.readouterr().err == (
-        "harness: cifar: no such data set; there are: blobs, cifar10, digits, "
-        "image_folder, mnist5k, topics\n"
+        "harness: cifar: no such data set; there are: blobs, cifar10, cifar100, digits, "
+        "fashion_mnist, image_folder, mnist, mnist5k, svhn, topics, torchvision, MNIST, "
+        "FashionMNIST, KMNIST, QMNIST, EMNIST, CIFAR10, CIFAR100, SVHN, STL10, USPS\n"
     )
 
 
@@ -49,5 +50,5 @@ def test_without_network_it_is_one_line_and_status_1(tmp_path) -> None:
 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert f"could not fetch cifar10 into {tmp_path}: " in line
+    assert f"could not fetch CIFAR10 into {tmp_path}: " in line
     assert os.listdir(tmp_path) == []

@@ -1,0 +1,178 @@
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from harness.data.base import Split, Splits
+from harness.data.shared.array_sets import ARRAY_SETS, ArraySet, array_set
+from harness.data.shared.fetching import differing, fetch
+from harness.data.shared.pixels import Pixels
+from harness.data.shared.prepare import SEED, stratified
+from harness.vocabulary.checks import check_declared
+
+HELD_OUT = "a number in (0, 1); it is the fraction of the training data held out, write e.g. 0.1"
+
+
+@dataclass(frozen=True)
+class Torchvision:
+    """Reads a data set of torchvision.datasets by its name there, from `root`; fetches nothing.
+
+    `pruning-harness data prepare NAME ROOT` brings the files. `validation` is the fraction of the
+    training part held out, by class. Pictures are (p / 255 - mean) / std per channel; mean and std
+    are those of the training part, unless they are given. EMNIST's pictures lie on their side, as
+    in its files.
+
+    verify: files must have the official checksums, or, where there are none, the official number
+        of pictures. False takes any files of the same format.
+    options: further arguments of torchvision's class, such as EMNIST's {split: letters}.
+
+    Source: the papers that torchvision.datasets names for each.
+
+    Raises:
+        ValueError: a value is out of range, or there is no such data set.
+    """
+
+    name: Annotated[str, "text of 1 to 200 characters; write e.g. FashionMNIST"]
+    root: str = "data"
+    verify: bool = True
+    validation: Annotated[float, HELD_OUT] = 0.1
+    mean: Sequence[Annotated[float, "a number in [0, 1]"]] | None = None
+    std: Sequence[Annotated[float, "a number above 0"]] | None = None
+    options: Mapping[str, Any] | None = None
+    split_seed: Annotated[int, SEED] = 0
+
+    def __post_init__(self) -> None:
+        check_declared(self)
+        check_name(self.name)
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(
+                "data.mean and data.std must be given together; or write null for both"
+            )
+
+    @property
+    def published_as(self) -> str | None:
+        """Returns the name in the literature, or None for other files of the same format."""
+        return self._set().published_as if self.verify else None
+
+    def files(self) -> list[Path]:
+        """Returns the files that `load` reads.
+
+        Raises:
+            ValueError: one is missing, or has another checksum while `verify` is set.
+        """
+        spec, root = self._set(), Path(self.root)
+        expected = spec.files if self.verify else dict.fromkeys(spec.files)
+        if names := differing(root, expected):
+            missing = [name for name in names if not (root / name).is_file()]
+            what = "there is no" if missing else "not the official"
+            other = "" if missing else ", or write data.verify=false to use other files"
+            raise ValueError(
+                f"data.root={self.root}: {what} {root.absolute() / (missing or names)[0]}; "
+                f"run pruning-harness data prepare {self.name} {self.root}{other}"
+            )
+        return [root / name for name in spec.files]
+
+    def load(self) -> Splits:
+        """Returns the splits.
+
+        Raises:
+            ValueError: files are missing, differ from the official ones while `verify` is set, or
+                do not hold what they should.
+        """
+        self.files()
+        spec = self._set()
+        whole, test = self._read(spec, 0), self._read(spec, 1)
+        held_out = round(self.validation * len(whole))
+        sizes = {"train": len(whole) - held_out, "validation": held_out}
+        if min(sizes.values()) < len(whole.labels.unique()):
+            raise ValueError(
+                f"data.validation={self.validation} holds out {held_out} of {len(whole)} training "
+                "pictures; both parts need one per class, set a fraction nearer to 0.5"
+            )
+        parts = {**stratified(whole, sizes, self.split_seed), "test": test}
+        mean, std = self._scale(parts["train"].inputs)
+        pixels = {name: Pixels(part.inputs, part.labels, mean, std) for name, part in parts.items()}
+        return Splits(**pixels, classes=spec.classes)
+
+    def fetch(self, given: Path | None = None, say: Callable[[str], None] = print) -> Path:
+        """Brings the files into `root`: see harness/data/shared/fetching.py.
+
+        Raises:
+            OSError: no source answers.
+            ValueError: what is given is not this data set.
+        """
+        spec, root = self._set(), Path(self.root)
+        fetch(spec, root, given, say)
+        return (root / next(iter(spec.files))).parent
+
+    def _set(self) -> ArraySet:
+        return array_set(self.name, self.options or {})
+
+    def _read(self, spec: ArraySet, part: int) -> Split:
+        names, count = (spec.train, spec.test)[part], spec.samples[part]
+        files = [Path(self.root) / name for name in names]
+        pixels, labels = spec.read(files)
+        if self.verify and len(pixels) != count:
+            raise ValueError(
+                f"{files[0]} holds {len(pixels)} pictures instead of {count}; write "
+                "data.verify=false to use other files of this format"
+            )
+        if not len(labels) or labels.min() < 0 or labels.max() >= spec.classes:
+            raise ValueError(
+                f"{files[-1]} must hold labels 0 to {spec.classes - 1}; is it another data set?"
+            )
+        return Split(torch.from_numpy(pixels), torch.from_numpy(labels))
+
+    def _scale(self, pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        if self.mean is None or self.std is None:
+            return mean_and_std(pixels)
+        channels = pixels.shape[1]
+        for key in ("mean", "std"):
+            if len(getattr(self, key)) != channels:
+                raise ValueError(
+                    f"data.{key} must have a number per channel ({channels}), got "
+                    f"{list(getattr(self, key))}"
+                )
+        return tuple(self.mean), tuple(self.std)
+
+
+def check_name(name: str) -> None:
+    """Checks that torchvision has a data set of this name.
+
+    Raises:
+        ValueError: it has none; the message names those that are spelt most alike.
+    """
+    if name not in ARRAY_SETS:
+        lower = {known.lower(): known for known in ARRAY_SETS}
+        near = [lower[key] for key in get_close_matches(name.lower().replace("_", ""), lower, n=3)]
+        meant = f"did you mean {', '.join(near)}? " if near else ""
+        raise ValueError(
+            f"data.name={name}: there is no such data set; {meant}there are {', '.join(ARRAY_SETS)}"
+        )
+
+
+def mean_and_std(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and std per channel of uint8 pictures, of pixels in [0, 1].
+
+    They are exact: computed of counts. The std is that of the population.
+
+    >>> mean_and_std(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
+    ((0.5,), (0.5,))
+
+    Raises:
+        ValueError: all pixels of a channel are equal.
+    """
+    values, moments = torch.arange(256, dtype=torch.float64) / 255, []
+    for channel in pixels.unbind(1):
+        counts = torch.bincount(channel.flatten(), minlength=256).double()
+        mean = (counts @ values) / counts.sum()
+        variance = (counts @ (values - mean) ** 2) / counts.sum()
+        if variance == 0:
+            raise ValueError("training pictures are all equal in a channel; check the data files")
+        moments.append((mean.item(), variance.sqrt().item()))
+    means, stds = zip(*moments, strict=True)
+    return means, stds
