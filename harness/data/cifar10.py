@@ -68,7 +68,7 @@ class Cifar10:
         return normalised(Splits(**parts, test=test, classes=CLASSES), per_channel=True)
 
     def fetch(self, given: Path | None = None, say: Callable[[str], None] = print) -> Path:
-        """Brings the official python layout into `root`: see harness/data/shared/fetching.py.
+        """Fetches the official python layout into `root`: see harness/data/shared/fetching.py.
 
         Raises:
             OSError: no source answers.

@@ -99,7 +99,7 @@ class Torchvision:
         return Splits(**pixels, classes=spec.classes)
 
     def fetch(self, given: Path | None = None, say: Callable[[str], None] = print) -> Path:
-        """Brings the files into `root`: see harness/data/shared/fetching.py.
+        """Fetches the files into `root`: see harness/data/shared/fetching.py.
 
         Raises:
             OSError: no source answers.

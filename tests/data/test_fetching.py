@@ -21,7 +21,7 @@ FILES = {
 
 @pytest.fixture(name="small")
 def fixture_small() -> ArraySet:
-    """MNIST whose files are four short texts."""
+    """Returns MNIST whose files are four short texts."""
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
     train, test = dict([*sums.items()][:2]), dict([*sums.items()][2:])
     return replace(array_set("MNIST", {}), train=train, test=test)

