@@ -8,7 +8,10 @@ from torch import Tensor
 class Augmentation(Protocol):
     """Changes training inputs at random, as harness.vocabulary.counter_rng draws it.
 
-    The draw depends on the sample and the epoch.
+    The draw depends on the sample and the epoch. Inputs come as the split yields them, so pictures
+    are normalised in most cases. An augmentation that is defined on pixels has a method
+    `with_scale(scale: PixelScale | None) -> Augmentation`, which is called once before training:
+    None if the split does not say its mean and std.
     """
 
     @property

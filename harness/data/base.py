@@ -20,7 +20,8 @@ IDS = (torch.int32, torch.int64)  # dtypes of inputs that an embedding looks up
 class Split:
     """Holds samples as one tensor.
 
-    Another kind of split needs the three methods alone: `__len__`, `batches` and `to`.
+    Another kind of split needs the three methods alone: `__len__`, `batches` and `to`. If it has
+    `mean` and `std`, a number per channel, its inputs are (pixels / 255 - mean) / std.
     """
 
     inputs: Tensor  # (samples, *shape)

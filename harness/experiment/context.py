@@ -141,7 +141,7 @@ def _workload(experiment: ExperimentConfig, ranks: Ranks) -> Workload:
     if experiment.calibration_samples is not None:
         workload.calibration_indices(experiment.calibration_samples)  # refuses too few samples
     for recipe in (experiment.training, experiment.retraining):
-        recipe.check_inputs(workload.sample())
+        recipe.check_inputs(workload.sample(), workload.splits.train)
     return workload
 
 

@@ -31,6 +31,8 @@ ADDED: dict[str, Any] = {
     "model_sha256": None,
     "training.learning_rate.unit": "epochs",
     "retraining.learning_rate.unit": "epochs",
+    "training.augmentation.fill": "zero",
+    "retraining.augmentation.fill": "zero",
 }
 DENSE = (
     "seed", "model", "model_sha256", "data", "data_sha256", "task", "training", "dtype",

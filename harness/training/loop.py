@@ -56,6 +56,7 @@ class Loop:
         )
         self.optimizer = recipe.make_optimizer(model)
         self.optimizer.zero_grad(set_to_none=True)  # gradients of the caller
+        self.augmentation = recipe.augmentation_for(context.split)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         device = context.ranks.device
         self.scaler = torch.amp.GradScaler(device.type) if recipe.autocast == "float16" else None
@@ -200,7 +201,7 @@ class Loop:
         return term(inputs, outputs, labels, loss) if term else loss
 
     def _augmented(self, micro_batch: MicroBatch, inputs: Tensor) -> Tensor:
-        augmentation = self.recipe.augmentation
+        augmentation = self.augmentation
         if augmentation is None:
             return inputs
         seed = derive(self.context.seed, "augmentation", self.context.level, self.epoch)

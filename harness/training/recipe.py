@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from harness.augmentation.base import Augmentation
+from harness.augmentation.shared.on_pixels import with_scale
+from harness.augmentation.shared.pixel_scale import pixel_scale_of
+from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
 from harness.training.batching import steps_per_epoch
@@ -83,11 +86,21 @@ class Recipe:
                 f"not divide it; use {below or ranks.world_size} or {below + ranks.world_size}"
             )
 
-    def check_inputs(self, inputs: Tensor) -> None:
-        """Raises ValueError unless the augmentation, if any, accepts such inputs."""
-        if self.augmentation is not None:
-            draws = torch.zeros(len(inputs), self.augmentation.draws, device=inputs.device)
-            self.augmentation.apply(inputs, draws.double())
+    def augmentation_for(self, split: Split) -> Augmentation | None:
+        """Returns the augmentation in the scale of a split's inputs, or None without one.
+
+        Raises:
+            ValueError: it needs pixels, and the split does not say how its inputs were made.
+        """
+        if self.augmentation is None:
+            return None
+        return with_scale(self.augmentation, pixel_scale_of(split))
+
+    def check_inputs(self, inputs: Tensor, split: Split) -> None:
+        """Raises ValueError unless the augmentation, if any, accepts such inputs of the split."""
+        if (augmentation := self.augmentation_for(split)) is not None:
+            draws = torch.zeros(len(inputs), augmentation.draws, device=inputs.device)
+            augmentation.apply(inputs, draws.double())
 
     def steps_per_epoch(self, samples: int) -> int:
         return steps_per_epoch(samples, self.batch_size)

@@ -55,8 +55,9 @@ GIVEN = {
     "model/timm.yaml": ("model.name=resnet18", "timm"),
     "model/transformers.yaml": ("model.name=vit", "transformers"),
 }
-# Modules of networks that differ in depth -> how the names of these begin.
-FAMILIES = {
+# Modules with several files -> how the names of these begin.
+FAMILIES: dict[str, str | tuple[str, ...]] = {
+    "compose": ("cifar_", "imagenet_"),
     "conv_n": "conv_",
     "densenet": "densenet_",
     "resnet_cifar": "resnet_",
@@ -118,7 +119,9 @@ def test_a_components_config_has_the_name_of_its_module(group) -> None:
     package = ROOT / "harness" / {"model": "models"}.get(group, group)
     for name, target in targets.items() if group != "training" else ():
         # A variant, such as one with BatchNorm, has the name of its module and more.
-        starts = {file.stem: f"{file.stem}_" for file in package.glob("*.py")} | FAMILIES
+        own = {file.stem: f"{file.stem}_" for file in package.glob("*.py")}
+        families = {stem: FAMILIES[stem] for stem in own.keys() & FAMILIES.keys()}
+        starts = {**own, **families}
         modules = [stem for stem, start in starts.items() if f"{name}_".startswith(start)]
         longest = max(modules, key=lambda m: len(starts[m]), default=None)
         module = READ_BY.get(name) if group == "data" and name in READ_BY else longest

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hydra.conf import HydraConf
@@ -12,7 +13,7 @@ from harness.launch.paths import CONF
 from harness.launch.trust.targets import components
 from harness.run_folder.identity import Config
 from harness.system.names import check_name
-from harness.vocabulary.checks import matches, problem_of
+from harness.vocabulary.checks import Part, matches, problem_of
 
 EXPERIMENT = "harness.experiment.experiment.Experiment"
 OPTIONS = "harness.launch.config.run_options"
@@ -76,6 +77,10 @@ def _of_value(key: str, value: Any, declared: Declared) -> Iterator[str]:
     elif isinstance(value, dict) and "_target_" in value:
         yield from _of_target(f"{key}._target_", value, part)
         yield from _of_part(key, value)
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            if isinstance(part, dict) and "_target_" in part:
+                yield from _of_value(f"{key}[{number}]", part, replace(declared, hint=Part))
 
 
 def _of_target(key: str, node: Config, part: str) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Implements what augmentations have in common."""
