@@ -21,7 +21,7 @@ from harness.training.context import Hooks, LoopState, TrainingContext, Training
 from harness.training.epoch_end import finite_loss, sync_replicas, validation_top1
 from harness.training.rank_state import load_rank_state, rank_state
 from harness.training.recipe import Recipe
-from harness.training.updates.weight_average import WeightAverage
+from harness.training.updates.update import Update
 from harness.vocabulary.counter_rng import uniforms
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.step_index import StepIndex
@@ -29,10 +29,9 @@ from harness.vocabulary.tensors import Batch
 
 
 class Loop:
-    """Holds replica, optimizer, scaler and position of one training.
+    """Holds replica, update and position of one training.
 
     `epoch` counts whole epochs from the recipe's beginning, `step` counts steps of the next one.
-    `norm` is that of the unpruned gradients, not clipped, at the last step of the last whole epoch.
     `total` is the loss of this rank's samples in the current epoch.
     """
 
@@ -54,17 +53,13 @@ class Loop:
         self.replica = context.ranks.wrap(
             model, self._first_pass, self.exchange, hooks.masks_in_force
         )
-        self.optimizer = recipe.make_optimizer(model)
-        self.optimizer.zero_grad(set_to_none=True)  # gradients of the caller
         self.augmentation = recipe.augmentation_for(context.split)
-        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.forward = recipe.forward_of(self.replica)
         device = context.ranks.device
-        self.scaler = torch.amp.GradScaler(device.type) if recipe.autocast == "float16" else None
-        self.average = WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None
+        self.update = Update(recipe, model, hooks, device)
         self.steps = recipe.steps_per_epoch(len(context.split))
         self.first = begin.steps(self.steps)
         self.epoch, self.step = begin
-        self.norm: float | None = None
         self.own: dict[str, Any] | None = None  # of this rank, until the epoch resumes
         self.total = torch.zeros((), dtype=torch.float64, device=device)
         self.sizes: list[float] = []  # divisor of each batch of the current epoch
@@ -78,14 +73,11 @@ class Loop:
             "epoch": self.epoch,
             "step": self.step,
             "model": whole_state(self.model),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict() if self.scaler else None,
-            "norm": self.norm,
-            "average": self.average.state() if self.average else None,
+            **self.update.state(),
             "curve": asdict(self.curve),
             # Differs between ranks inside an epoch. The next epoch begins equal on all ranks.
             "own": self.context.ranks.all_gather_object(
-                rank_state(self.model, self.total, self.average)
+                rank_state(self.model, self.total, self.update.average)
             )
             if self.step
             else None,
@@ -111,7 +103,7 @@ class Loop:
         begun = False
         for micro_batch, batch in zip(plan, batches, strict=True):
             if not begun and self.hooks.before_step:
-                self.hooks.before_step(self._number, self.optimizer)
+                self.hooks.before_step(self._number, self.update.optimizer)
             self.total += self._backward(micro_batch, batch)
             begun = not micro_batch.last
             if micro_batch.last:
@@ -123,8 +115,8 @@ class Loop:
         if self.step < self.steps:
             return
         ends = self.epoch + 1 == self.recipe.epochs
-        sync_replicas(self.model, self.context, self.hooks, self.epoch, self.average, ends)
-        top1 = validation_top1(self.model, self.context, self.average)
+        sync_replicas(self.model, self.context, self.hooks, self.epoch, self.update.average, ends)
+        top1 = validation_top1(self.model, self.context, self.update.average)
         # This training may have begun inside the epoch.
         counted = sum(self.sizes[max(0, self.first - self.epoch * self.steps) :])
         self.curve = self.curve.extended(loss / (counted or 1), top1)
@@ -157,23 +149,18 @@ class Loop:
             self.save()
 
     def _load_state(self, state: LoopState) -> None:
-        self.epoch, self.step, self.norm = state["epoch"], state["step"], state["norm"]
+        self.epoch, self.step = state["epoch"], state["step"]
         self.curve = TrainingCurve(**state["curve"])
         self.own = state["own"] and state["own"][self.context.ranks.rank]
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scaler:
-            self.scaler.load_state_dict(state["scaler"])
-        if self.average:
-            self.average.load(state["average"])
+        self.update.load(state)
 
     def _begin_streams(self) -> None:
         # Dropout alone differs between ranks.
-        ranks = self.context.ranks
-        torch.manual_seed(
-            derive(self.context.seed, "dropout", self.context.level, self.epoch, ranks.rank)
-        )
+        context = self.context
+        own = (context.seed, "dropout", context.level, self.epoch, context.ranks.rank)
+        torch.manual_seed(derive(*own))
         if self.own is not None:
-            load_rank_state(self.own, self.model, self.total, self.average)
+            load_rank_state(self.own, self.model, self.total, self.update.average)
             self.own = None
 
     def _first_pass(self, replica: nn.Module) -> Tensor:
@@ -182,7 +169,7 @@ class Loop:
         return self.context.task.loss(replica(inputs), labels)
 
     def _backward(self, micro_batch: MicroBatch, batch: Batch) -> Tensor:
-        inputs, labels = self._augmented(micro_batch, batch[0]), batch[1]
+        inputs, labels = self.recipe.laid_out(self._augmented(micro_batch, batch[0])), batch[1]
         with nullcontext() if micro_batch.last else no_sync(self.replica):
             with self.recipe.autocast_on(self.context.ranks.device):
                 loss = self._loss(inputs, labels)
@@ -190,12 +177,12 @@ class Loop:
             if micro_batch.last:
                 # Other ranks may wait in it.
                 self.context.ranks.heartbeat(before="mean of gradients")
-            (self.scaler.scale(scaled) if self.scaler else scaled).backward()
+            self.update.scaled(scaled).backward()
         # A sample that does not count contributes only if it is not finite.
         return loss.detach() if micro_batch.scale else loss.detach() * 0
 
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        outputs = self.replica(inputs)
+        outputs = self.forward(inputs)
         loss = self.context.task.loss(outputs, labels)
         term = self.hooks.loss_term
         return term(inputs, outputs, labels, loss) if term else loss
@@ -209,44 +196,9 @@ class Loop:
         return augmentation.apply(inputs, uniforms(seed, indices, augmentation.draws))
 
     def _update(self) -> None:
-        self._set_rates()
-        if self.scaler:
-            self._drop_pruned()
-            self.scaler.unscale_(self.optimizer)
-        takes = self.hooks.takes_step
-        taken = takes is not None and takes(self.optimizer)
-        if self.hooks.after_backward:
-            self.hooks.after_backward()
-        self._note_norm()
-        if self.recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        if not taken and self.scaler:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        elif not taken:
-            self.optimizer.step()
-        if self.average:
-            self.average.update(self.hooks.masks() if self.hooks.masks else {})
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def _set_rates(self) -> None:
         step = self.at.steps(self.steps)
-        factor = self.recipe.learning_rate.factor(step, self.steps, self.recipe.epochs)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
-
-    def _note_norm(self) -> None:
-        # Once an epoch, because reading a number synchronizes the device.
-        if self.step + 1 == self.steps:
-            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-            self.norm = float(nn.utils.get_total_norm(gradients))
-
-    def _drop_pruned(self) -> None:
-        """Zeroes gradients of pruned weights.
-
-        Their overflow must not make GradScaler skip the step.
-        """
-        for name, mask in self.hooks.masks_in_force().items() if self.hooks.masks_in_force else ():
-            gradient = self.model.get_parameter(name).grad
-            if gradient is not None:
-                gradient.masked_fill_(~mask, 0)
+        rate = self.recipe.learning_rate.factor(step, self.steps, self.recipe.epochs)
+        # The norm once an epoch, because reading a number synchronizes the device.
+        if not self.update.prepare(rate, notes_norm=self.step + 1 == self.steps):
+            self.update.take_step()
+        self.update.finish()

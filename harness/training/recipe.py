@@ -1,5 +1,6 @@
 """Defines a training recipe."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -40,6 +41,8 @@ class Recipe:
         parameter_groups: Options of the optimizer by name or pattern of parameters or modules.
         ema_decay: The training ends with the moving averages of its weights, a = ema_decay a +
             (1 - ema_decay) w at every step. They are validated too. None ends with the weights.
+        compile: Backend of torch.compile for the forward and backward passes of training.
+        memory_format: "channels_last" computes convolutions of images in that format.
 
     Raises:
         ValueError: A value is out of its range, or the optimizer refuses its arguments.
@@ -56,6 +59,8 @@ class Recipe:
     no_decay: Literal["norms_and_biases"] | None = None
     parameter_groups: dict[str, dict[str, Any]] | None = None
     ema_decay: Annotated[float, "a number in (0, 1); write e.g. 0.999"] | None = None
+    compile: Literal["inductor", "aot_eager", "eager"] | None = None
+    memory_format: Literal["channels_last"] | None = None
 
     def __post_init__(self) -> None:
         check_declared(self)
@@ -76,6 +81,19 @@ class Recipe:
         if self.autocast is None:
             return nullcontext()
         return torch.autocast(device.type, AUTOCAST[self.autocast])
+
+    def forward_of(self, replica: nn.Module) -> Callable[..., Any]:
+        """Returns what computes a replica's outputs in training.
+
+        Masks are values, not code, so a compiled pass serves all levels of the same shapes.
+        """
+        return replica if self.compile is None else torch.compile(replica, backend=self.compile)
+
+    def laid_out(self, inputs: Tensor) -> Tensor:
+        """Returns inputs in the format in which convolutions compute: their weights follow it."""
+        if self.memory_format is None or inputs.dim() != 4:
+            return inputs
+        return inputs.contiguous(memory_format=torch.channels_last)
 
     def check_ranks(self, ranks: Ranks) -> None:
         """Raises ValueError unless every rank gets an equal shard of a full global batch."""

@@ -44,10 +44,10 @@ class Trainer(Recipe):
             return UNFINISHED
         loop = Loop(self, model, context, hooks, first, resumed)
         if hooks.saver:
-            hooks.saver.begin(loop.optimizer)
+            hooks.saver.begin(loop.update.optimizer)
         while loop.at < last:
             loop.run_epoch(last)
             if hooks.epoch_end and loop.step == 0:
                 hooks.epoch_end(loop.epoch, loop.curve)
             loop.save()
-        return FitResult(loop.norm, loop.curve)
+        return FitResult(loop.update.norm, loop.curve)

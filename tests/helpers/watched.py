@@ -109,7 +109,7 @@ def parameters(levels: runner.Prepared) -> Tensors:
 
 def shaped(loop: Loop, name: str) -> list[torch.Tensor]:
     parameter = loop.model.get_parameter(name)
-    states = loop.optimizer.state.get(parameter, {}).values()
+    states = loop.update.optimizer.state.get(parameter, {}).values()
     return [s.clone() for s in states if torch.is_tensor(s) and s.shape == parameter.shape]
 
 

@@ -80,14 +80,14 @@ class Whole(Silent):
     def step(self, loop: Loop) -> None:
         named = dict(loop.model.named_parameters())
         gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
-        (group,) = loop.optimizer.param_groups
+        (group,) = loop.update.optimizer.param_groups
         weights = clone_tensors({name: p.detach() for name, p in named.items()})
         self.steps.append(
             Step(
                 loop.context.level,
                 loop.at,
                 group["lr"],
-                not loop.optimizer.state,
+                not loop.update.optimizer.state,
                 weights,
                 clone_tensors(gradients),
                 self.batches.copy(),
@@ -115,7 +115,7 @@ def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Wh
     def run_epoch(loop: Loop, stop: StepIndex) -> None:
         start = loop.at, clone_tensors(loop.model.state_dict())
         whole.starts.setdefault(loop.context.level, start)
-        handle = loop.optimizer.register_step_pre_hook(lambda *_: whole.step(loop))
+        handle = loop.update.optimizer.register_step_pre_hook(lambda *_: whole.step(loop))
         methods["run_epoch"](loop, stop)
         handle.remove()
 

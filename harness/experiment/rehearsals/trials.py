@@ -151,6 +151,7 @@ def _small(recipe: Trainer, samples: int) -> Trainer:
         batch_size=samples,
         accumulate=1,
         autocast=autocast,
+        compile=None,  # for other shapes it would compile again
     )
 
 
