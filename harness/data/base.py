@@ -21,7 +21,8 @@ class Split:
     """Holds samples as one tensor.
 
     Another kind of split needs the three methods alone: `__len__`, `batches` and `to`. If it has
-    `mean` and `std`, a number per channel, its inputs are (pixels / 255 - mean) / std.
+    `mean` and `std`, a number per channel, its inputs are (pixels / 255 - mean) / std. It may have
+    `for_epoch`.
     """
 
     inputs: Tensor  # (samples, *shape)
@@ -72,6 +73,16 @@ def first_inputs(split: Split, count: int) -> Tensor:
             f"{tuple(labels.shape)} for {count} samples"
         )
     return inputs
+
+
+def for_epoch(split: Split, seed: int) -> Split:
+    """Returns the split as the training loop reads it in an epoch.
+
+    A split whose samples are transformed one by one has a method `for_epoch` of its own, which
+    draws the transforms from `seed` and the number of a sample.
+    """
+    own = getattr(split, "for_epoch", None)
+    return own(seed) if own else split
 
 
 def labels_of(split: Split) -> Tensor:

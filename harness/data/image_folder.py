@@ -1,7 +1,8 @@
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -9,12 +10,15 @@ from harness.data.base import Splits
 from harness.data.shared.pictures import (
     KINDS,
     Interpolation,
+    Pictures,
+    damaged_in,
     folders_in,
     pictures_in,
-    read_pictures,
 )
-from harness.data.shared.pixels import Pixels
 from harness.data.shared.prepare import SEED
+from harness.data.shared.streamed import streamed_splits
+from harness.data.shared.transforms import train_transforms
+from harness.extras import check_extra
 from harness.vocabulary.checks import check_declared
 
 SHARE = "a number in [0, 1); it is a share of each class, write e.g. 0.2"
@@ -30,7 +34,12 @@ class ImageFolder:
     train, validation and test instead, each with a folder per class, they are the parts. Classes
     are numbered by name; `classes` says that the names are the numbers. The shorter side of a
     picture becomes size / crop pixels, and the square in its middle is cut out. Pixels are
-    (p / 255 - mean) / std.
+    (p / 255 - mean) / std. Pictures are decoded when a batch needs them, or once, where they fit
+    into memory.
+
+    transforms: of training pictures, each by itself, in place of the square in the middle: names of
+        torchvision.transforms.v2 with their arguments.
+    skip_damaged: pictures that cannot be decoded are left out and counted. All are read for it.
 
     Source: the layout of torchvision.datasets.ImageFolder; mean, std and crop are those of
     torchvision's networks for ImageNet.
@@ -50,6 +59,8 @@ class ImageFolder:
     test: Annotated[float, SHARE] = 0.2
     classes: Annotated[int, "a whole number in [2, 1000000]"] | None = None
     split_seed: Annotated[int, SEED] = 0
+    transforms: Sequence[str | Mapping[str, Any]] | None = None
+    skip_damaged: bool = False
 
     def __post_init__(self) -> None:
         check_declared(self)
@@ -74,16 +85,23 @@ class ImageFolder:
         return pictures_in(self._root())
 
     def load(self) -> Splits:
-        root = self._root()
+        check_extra("data", "data=image_folder", "PIL", "torchvision")
+        root, damaged = self._root(), self._damaged()
         if (root / "train").is_dir():
             numbers = self._numbers(root / "train")
-            parts = {part: self._labelled(self._part(part), numbers) for part in PARTS}
+            parts = {part: self._labelled(self._part(part), numbers, damaged) for part in PARTS}
         else:
             numbers = self._numbers(root)
-            parts = self._divided(self._labelled(root, numbers))
+            parts = self._divided(self._labelled(root, numbers, damaged))
         classes = self.classes or len(numbers)
-        train, validation, test = self._read([parts[part] for part in PARTS])
-        return Splits(train, validation, test, classes)
+        samples = {
+            part: Pictures(parts[part], self.size, self.crop, self.interpolation, self.channels)
+            for part in PARTS
+        }
+        labels = {part: pictures.labels for part, pictures in samples.items()}
+        return streamed_splits(
+            samples, classes, labels, (self.mean, self.std), train_transforms(self.transforms)
+        )
 
     def _root(self) -> Path:
         root = Path(self.root)
@@ -121,7 +139,9 @@ class ImageFolder:
             )
         return {name: int(name) for name in names}
 
-    def _labelled(self, folder: Path, numbers: Mapping[str, int]) -> Labelled:
+    def _labelled(
+        self, folder: Path, numbers: Mapping[str, int], without: Collection[Path]
+    ) -> Labelled:
         found: Labelled = []
         for name, number in self._numbers(folder).items():
             if self.classes is None and name not in numbers:
@@ -129,7 +149,7 @@ class ImageFolder:
                     f"data.root={self.root}: {folder} has the class {name}, which train has not; "
                     "make its folder there too"
                 )
-            files = pictures_in(folder / name)
+            files = [file for file in pictures_in(folder / name) if file not in without]
             if not files:
                 raise ValueError(
                     f"data.root={self.root}: {folder / name} holds no {KINDS}; add some, or remove "
@@ -156,10 +176,12 @@ class ImageFolder:
             parts["train"] += order
         return parts
 
-    def _read(self, parts: list[Labelled]) -> Iterator[Pixels]:
-        # All at once, so that one message counts every damaged file.
-        files = [file for part in parts for file, _ in part]
-        pixels = read_pictures(files, self.size, self.crop, self.interpolation, self.channels)
-        scale = tuple(self.mean), tuple(self.std)
-        for part, read in zip(parts, pixels.split([len(part) for part in parts]), strict=True):
-            yield Pixels(read, torch.tensor([label for _, label in part]), *scale)
+    def _damaged(self) -> set[Path]:
+        """Returns the pictures that are left out, and says how many they are."""
+        damaged = damaged_in(self.files()) if self.skip_damaged else set()
+        if damaged:
+            logging.getLogger(__name__).warning(
+                f"data.skip_damaged: {len(damaged)} pictures cannot be decoded and are left out, "
+                f"the first is {min(damaged)}"
+            )
+        return damaged

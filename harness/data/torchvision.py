@@ -10,8 +10,11 @@ from torch import Tensor
 from harness.data.base import Split, Splits
 from harness.data.shared.array_sets import ARRAY_SETS, ArraySet, array_set
 from harness.data.shared.fetching import differing, fetch
+from harness.data.shared.loading import loading_now
 from harness.data.shared.pixels import Pixels
 from harness.data.shared.prepare import SEED, stratified
+from harness.data.shared.streamed import ArraySamples, streamed_splits
+from harness.data.shared.transforms import train_transforms
 from harness.vocabulary.checks import check_declared
 
 HELD_OUT = "a number in (0, 1); it is the fraction of the training data held out, write e.g. 0.1"
@@ -28,6 +31,8 @@ class Torchvision:
 
     verify: files must have the official checksums, or, where there are none, the official number
         of pictures. False takes any files of the same format.
+    transforms: of training pictures, each by itself: names of torchvision.transforms.v2 with their
+        arguments.
     options: further arguments of torchvision's class, such as EMNIST's {split: letters}.
 
     Source: the papers that torchvision.datasets names for each.
@@ -44,6 +49,7 @@ class Torchvision:
     std: Sequence[Annotated[float, "a number above 0"]] | None = None
     options: Mapping[str, Any] | None = None
     split_seed: Annotated[int, SEED] = 0
+    transforms: Sequence[str | Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         check_declared(self)
@@ -95,6 +101,11 @@ class Torchvision:
             )
         parts = {**stratified(whole, sizes, self.split_seed), "test": test}
         mean, std = self._scale(parts["train"].inputs)
+        transform = train_transforms(self.transforms)
+        if transform or loading_now().hold is False:
+            samples = {name: ArraySamples(part.inputs, part.labels) for name, part in parts.items()}
+            labels = {name: part.labels for name, part in parts.items()}
+            return streamed_splits(samples, spec.classes, labels, (mean, std), transform)
         pixels = {name: Pixels(part.inputs, part.labels, mean, std) for name, part in parts.items()}
         return Splits(**pixels, classes=spec.classes)
 

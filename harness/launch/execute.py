@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from harness.data.shared.loading import loading
 from harness.delivery.formats import check_formats
 from harness.distributed import Ranks, ranks_of_environment
 from harness.distributed.announced import wrap_collectives
@@ -70,7 +71,10 @@ def execute_run(spec: RunSpec) -> Outcome:
         experiment = build(_analysis_config(config) if alone else config)
         spec = with_data_digest(spec, experiment.data)
         options = config_part(config, "ranks")
-        with ranks_of_environment(values["device"], options) as ranks:
+        with (
+            ranks_of_environment(values["device"], options) as ranks,
+            loading(values["workers"], values["hold_data"]),
+        ):
             check_same_on_ranks(spec, ranks)
             if spec.command == "measure":
                 return measure_layers(spec, experiment, ranks)

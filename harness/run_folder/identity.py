@@ -10,8 +10,8 @@ Config = dict[str, Any]
 # Keys that do not name a run. They change no number, except for the last bits that
 # ranks.gradient_exchange decides with more than two ranks.
 OPERATIONAL = (
-    "run_name", "method", "output_dir", "sweep_name", "rerun", "device", "threads", "progress",
-    "rehearse", "tracking",
+    "run_name", "method", "output_dir", "sweep_name", "rerun", "device", "threads", "workers",
+    "hold_data", "progress", "rehearse", "tracking",
     "ranks", "checkpoint", "sensitivity", "launch", "latency", "latency_grid",
     "latency_table_elsewhere", "export",
 )  # fmt: skip
@@ -29,6 +29,8 @@ ADDED: dict[str, Any] = {
     "structure.norms": "exact",
     "structure.round_to": None,
     "model_sha256": None,
+    "data.transforms": None,
+    "data.skip_damaged": False,
     "training.learning_rate.unit": "epochs",
     "retraining.learning_rate.unit": "epochs",
     "training.augmentation.fill": "zero",

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.data.base import for_epoch
 from harness.distributed.ddp import no_sync
 from harness.distributed.gradient_exchange import GradientExchange
 from harness.model_state.whole_state import load_into, whole_state
@@ -99,7 +100,11 @@ class Loop:
         plan = self._micro_batches(steps)
         self._begin_streams()
         self.replica.train()
-        batches = self.context.split.batches(micro_batch.indices for micro_batch in plan)
+        split = for_epoch(
+            self.context.split,
+            derive(self.context.seed, "transforms", self.context.level, self.epoch),
+        )
+        batches = split.batches(micro_batch.indices for micro_batch in plan)
         begun = False
         for micro_batch, batch in zip(plan, batches, strict=True):
             if not begun and self.hooks.before_step:

@@ -7,6 +7,7 @@ import torch
 from conftest import cases
 from PIL import Image
 
+from harness.data.base import for_epoch
 from harness.data.image_folder import ImageFolder
 
 RED, GREY = (255, 0, 0), 51
@@ -143,15 +144,36 @@ def another_class(home: Path) -> None:
     (no_classes, "holds no folders; put the pictures of each class into a folder of its own"),
     (an_empty_class, "dog holds no pictures .*; add some, or remove the folder"),
     (too_few, "dog holds 2 pictures, too few to divide; a class needs 3"),
-    (damaged, "00.png and 1 more files cannot be read as a picture .*; mend or remove"),
+    (
+        damaged,
+        "0[01].png of .* cannot be read: .*; mend or remove it, or write data.skip_damaged=true",
+    ),
     (no_test, "has a folder train, and no test; make train, validation and test"),
     (another_class, "has the class cow, which train has not"),
 )
 def test_a_folder_that_cannot_be_read_is_refused_in_one_line(tmp_path, make, message) -> None:
     make(tmp_path / "given")
     with pytest.raises(ValueError, match=message) as raised:
-        ImageFolder(str(tmp_path / "given"), **PLAIN).load()
+        ImageFolder(str(tmp_path / "given"), **PLAIN).load().to("cpu", torch.float32)
     assert "\n" not in str(raised.value)
+
+
+def test_damaged_pictures_are_left_out_and_counted_if_asked(tmp_path, caplog) -> None:
+    damaged(tmp_path / "given")
+    splits = ImageFolder(str(tmp_path / "given"), skip_damaged=True, **PLAIN).load()
+    assert sum(map(len, (splits.train, splits.validation, splits.test))) == 3
+    assert "2 pictures cannot be decoded and are left out, the first is" in caplog.text
+
+
+def test_training_pictures_are_transformed_in_the_size_of_their_files(tmp_path) -> None:
+    folder(tmp_path, cat=3)
+    crop = [{"CenterCrop": {"size": 3}}]
+    train = ImageFolder(str(tmp_path), transforms=crop, **PLAIN).load().train
+    shapes = [
+        next(split.batches([torch.tensor([0])]))[0].shape[-1]
+        for split in (train, for_epoch(train, 0))
+    ]
+    assert shapes == [2, 3]
 
 
 @cases(

@@ -1,14 +1,12 @@
 """Finds pictures in folders, and reads them as squares of one size."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
-
-from harness.extras import check_extra
-from harness.vocabulary.given.errors import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,34 +27,62 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(p for p in found if p.is_file() and not p.name.startswith("."))
 
 
-def read_pictures(
-    files: Sequence[Path], size: int, crop: float, interpolation: Interpolation, channels: int
-) -> Tensor:
-    """Returns the pictures as uint8: (pictures, channels, size, size).
+@dataclass(frozen=True)
+class Pictures:
+    """Reads labelled pictures as uint8 (channels, size, size), one by one.
 
     The shorter side becomes round(size / crop) pixels, and the square in the middle is cut out.
     Pictures in grey are read with three equal channels, and colours as grey with one channel.
     Transparent pixels lie on white. A picture is not turned as its EXIF data say.
-
-    Raises:
-        ValueError: a picture cannot be read; the first by name is named.
     """
-    check_extra("data", "data=image_folder", "PIL", "torchvision")
+
+    remedy: ClassVar[str] = "; mend or remove it, or write data.skip_damaged=true"
+
+    files: Sequence[tuple[Path, int]]
+    size: int
+    crop: float
+    interpolation: Interpolation
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        picture, label = self.whole(index)
+        return cut_out(picture, self.size, self.crop, self.interpolation), label
+
+    def whole(self, index: int) -> "tuple[Image, int]":
+        """Returns the picture of a sample in the size of its file."""
+        file, label = self.files[index]
+        return _opened(file, self.channels), label
+
+    def name_of(self, index: int) -> str:
+        return str(self.files[index][0])
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.tensor([label for _, label in self.files])
+
+
+def cut_out(picture: "Image", size: int, crop: float, interpolation: Interpolation) -> Tensor:
+    """Returns the square in the middle of a picture, resized, as uint8 (channels, size, size)."""
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms import functional as F
 
-    mode, side = InterpolationMode(interpolation), round(size / crop)
-    read, broken = [], []
+    resized = F.resize(picture, round(size / crop), InterpolationMode(interpolation))
+    square: Tensor = F.pil_to_tensor(F.center_crop(resized, [size, size]))
+    return square
+
+
+def damaged_in(files: Iterable[Path]) -> set[Path]:
+    """Returns the pictures that cannot be decoded; all are read for it."""
+    found = set()
     for file in files:
         try:
-            picture = _opened(file, channels)
-        except Exception as error:  # decoders raise many kinds
-            broken.append((file, error))
-            continue
-        resized = F.resize(picture, side, mode)
-        read.append(F.pil_to_tensor(F.center_crop(resized, [size, size])))
-    _check_read(broken)
-    return torch.stack(read)
+            _opened(file, 3)
+        except Exception:  # decoders raise many kinds
+            found.add(file)
+    return found
 
 
 def _opened(file: Path, channels: int) -> "Image":
@@ -68,14 +94,3 @@ def _opened(file: Path, channels: int) -> "Image":
             return opened.convert(mode)
         over = opened.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert(mode)
-
-
-def _check_read(broken: Iterable[tuple[Path, Exception]]) -> None:
-    found = list(broken)
-    if found:
-        file, error = min(found, key=lambda pair: pair[0])
-        more = f" and {len(found) - 1} more files" if len(found) > 1 else ""
-        raise ValueError(
-            f"{file}{more} cannot be read as a picture ({first_line(error)}); mend or remove what "
-            "is damaged"
-        )

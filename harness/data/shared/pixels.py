@@ -9,6 +9,8 @@ from torch import Tensor
 from harness.data.base import Split
 from harness.vocabulary.tensors import Batch
 
+Scale = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std, each a number per channel
+
 
 @dataclass(frozen=True, eq=False)
 class Pixels(Split):
@@ -22,13 +24,21 @@ class Pixels(Split):
     dtype: torch.dtype = torch.float32
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
-        mean, std = (
-            torch.tensor(each, dtype=self.dtype, device=self.inputs.device)[:, None, None]
-            for each in (self.mean, self.std)
-        )
+        mean, std = moments((self.mean, self.std), self.inputs.device, self.dtype)
         for pixels, labels in super().batches(indices):
-            yield (pixels.to(self.dtype) / 255 - mean) / std, labels
+            yield scaled(pixels, mean, std), labels
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Pixels":
         moved = self.inputs.to(device), self.labels.to(device)
         return replace(self, inputs=moved[0], labels=moved[1], dtype=dtype)
+
+
+def moments(scale: Scale, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Returns mean and std as tensors that broadcast over pictures."""
+    mean, std = (torch.tensor(each, dtype=dtype, device=device)[:, None, None] for each in scale)
+    return mean, std
+
+
+def scaled(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Returns (pixels / 255 - mean) / std, in the dtype of mean and std."""
+    return (pixels.to(mean.dtype) / 255 - mean) / std

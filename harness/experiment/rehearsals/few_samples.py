@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.data.base import Split
+from harness.data.base import Split, for_epoch
 from harness.data.calibration import Samples
 from harness.data.shared.splits import PARTS
 from harness.distributed import Ranks
@@ -81,6 +81,11 @@ class FewSamples:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def for_epoch(self, seed: int) -> "FewSamples":
+        split = copy.copy(self)
+        split.split = for_epoch(self.split, seed)
+        return split
 
     def batches(self, batches: Iterable[Tensor]) -> Iterator[Batch]:
         return self.split.batches(self.indices[few.to(self.indices.device)] for few in batches)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 THREADS = "a whole number in [1, 1024]"
 # Each is a process.
 PROCESSES = "a whole number in [1, 1024]"
+WORKERS = "a whole number in [0, 1024]; it counts processes of each rank"
 PATH = "text of 1 to 4096 characters; write a folder, e.g. runs"
 
 
@@ -53,6 +54,8 @@ class RunOptions:
     rerun: Literal["never", "changed", "always"]
     device: str
     threads: Annotated[int, THREADS]
+    workers: Annotated[int, WORKERS] | Literal["auto"]
+    hold_data: bool | Literal["auto"]
     rehearse: bool
     progress: Literal["auto", "bar", "plain", "none"]
     checkpoint: "Policy"

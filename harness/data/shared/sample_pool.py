@@ -1,0 +1,114 @@
+"""Reads batches in worker processes, in the order in which they are requested."""
+
+import signal
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from harness.data.shared.loading import close_later, loading_now
+from harness.data.shared.reading import Failure, Reader, Request, kept_streams
+
+
+class SamplePool:
+    """Reads batches of all parts of one data set, for one rank.
+
+    The worker processes stay from epoch to epoch, and end with the run (`loading`) or with the
+    process that started them. A single batch, and a second series beside one that is being read,
+    are read by the rank itself: what is read is the same.
+    """
+
+    def __init__(self, reader: Reader):
+        self._reader = reader
+        self._requests = _Requests()
+        self._loader: DataLoader[Any] | None = None
+        self._busy = False
+
+    def read(
+        self, requests: Iterable[Request], device: torch.device
+    ) -> Iterator[tuple[Any, Tensor]]:
+        """Yields a batch per request, as it was read: on the CPU, pinned where a GPU takes it.
+
+        Raises:
+            ValueError: a sample cannot be read; it is named.
+        """
+        source = iter(requests)
+        first = list(islice(source, 2))
+        workers = loading_now().workers_on(device)
+        if self._busy or not workers or len(first) < 2:
+            for request in chain(first, source):
+                with kept_streams():
+                    batch = self._reader.read(request)
+                yield _checked(batch)
+            return
+        self._busy = True
+        try:
+            self._requests.source = chain(first, source)
+            for batch in self._started(workers, device):
+                yield _checked(batch)
+        finally:
+            self._busy = False
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        iterator = getattr(self._loader, "_iterator", None)
+        if iterator is not None:
+            iterator._shutdown_workers()
+        self._loader, self._busy = None, False
+
+    def _started(self, workers: int, device: torch.device) -> DataLoader[Any]:
+        if self._loader is None:
+            self._loader = DataLoader(
+                _Batches(self._reader),
+                batch_sampler=cast(Any, self._requests),
+                num_workers=workers,
+                collate_fn=_unchanged,
+                pin_memory=device.type == "cuda",
+                worker_init_fn=_begin_worker,
+                # Otherwise it draws from the stream of the training.
+                generator=torch.Generator(),
+                persistent_workers=True,
+            )
+            close_later(self)
+        return self._loader
+
+
+class _Requests:
+    """Yields the requests of the series that is being read."""
+
+    source: Iterator[Request]
+
+    def __iter__(self) -> Iterator[Request]:
+        return self.source
+
+
+class _Batches(Dataset[Any]):
+    """Reads whole batches, as a DataLoader calls a data set."""
+
+    def __init__(self, reader: Reader):
+        self._reader = reader
+
+    def __getitems__(self, request: Request) -> Any:
+        return self._reader.read(request)
+
+    def __getitem__(self, index: Any) -> Any:
+        raise NotImplementedError
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _begin_worker(number: int) -> None:
+    # The rank stops at a signal, and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _checked(batch: "tuple[Any, Tensor] | Failure") -> tuple[Any, Tensor]:
+    if isinstance(batch, Failure):
+        raise ValueError(batch.message)
+    return batch
