@@ -83,6 +83,7 @@ class Workload:
             level,
             self.gradient_dtype,
             self.splits.validation,
+            self.splits.test,
         )
 
     def sample(self) -> Tensor:

@@ -129,6 +129,11 @@ class Record:
     # per sample, as minimised but without a penalty; top-1 on validation data, in [0, 1].
     epoch_losses: list[float] | None = None
     epoch_top1: list[float] | None = None
+    # Rows [steps done, loss, top-1] on validation data, of a recipe with validate_every, and the
+    # first of them with the smallest loss: step, validation_loss, and top1 on test data there.
+    # An analysis, on which nothing depends: results are those of the last step.
+    validations: list[list[float | None]] | None = None
+    early_stop: dict[str, float] | None = None
     # By the run's latency table, without pruned units: of a forward pass, and dense / left.
     table_milliseconds: float | None = None
     table_speedup: float | None = None
@@ -155,6 +160,8 @@ class Trained:
     gradient_norm: float | None = None
     epoch_losses: list[float] = field(default_factory=list)
     epoch_top1: list[float] = field(default_factory=list)
+    validations: list[list[float | None]] = field(default_factory=list)
+    early_stop: dict[str, float] | None = None
 
 
 NO_TRAINING = Trained()

@@ -1,7 +1,8 @@
 """Defines the inputs of a training beside its recipe: data, ranks, seed and hooks."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -19,19 +20,36 @@ LoopState = dict[str, Any]  # plain values and tensors
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """Holds losses and accuracies after each whole epoch of a training.
+    """Holds losses and accuracies of a training, after each whole epoch and between steps.
 
     Args:
         losses: Mean of the minimised loss over what counts, by epoch.
         top1: Accuracy on validation data, in [0, 1], by epoch. Empty without validation data.
+        validations: Rows [steps done, loss, accuracy] on validation data, where the recipe asks
+            for them. Steps count from the recipe's beginning.
+        early_stop: The first of them with the smallest loss, by step and validation_loss, and the
+            accuracy on test data there, top1. It is an analysis: nothing stops there.
     """
 
     losses: list[float] = field(default_factory=list)
     top1: list[float] = field(default_factory=list)
+    validations: list[list[float | None]] = field(default_factory=list)
+    early_stop: dict[str, float] | None = None
 
     def extended(self, loss: float, top1: float | None) -> "TrainingCurve":
         more = [] if top1 is None else [top1]
-        return TrainingCurve([*self.losses, loss], [*self.top1, *more])
+        return replace(self, losses=[*self.losses, loss], top1=[*self.top1, *more])
+
+    def validated(
+        self, step: int, loss: float, top1: float, test_top1: Callable[[], float]
+    ) -> "TrainingCurve":
+        """Returns the curve with one more row; `test_top1` is called for a new smallest loss."""
+        stop = self.early_stop
+        smallest = math.inf if stop is None else stop["validation_loss"]
+        if loss < smallest:
+            stop = {"step": step, "validation_loss": loss, "top1": test_top1()}
+        row: list[float | None] = [step, loss, top1]
+        return replace(self, validations=[*self.validations, row], early_stop=stop)
 
 
 class FitResult(NamedTuple):
@@ -99,7 +117,8 @@ class Hooks:
 class TrainingContext:
     """Holds all inputs of a training that its recipe does not decide.
 
-    `validation` is evaluated after every epoch. None evaluates nothing.
+    `validation` is evaluated after every epoch. None evaluates nothing. `test` is evaluated where
+    a recipe with validate_every finds a new smallest loss on `validation`.
     """
 
     split: Split
@@ -109,6 +128,7 @@ class TrainingContext:
     level: int | str  # 0 is dense training; names the random streams
     gradient_dtype: torch.dtype | None = None  # of gradients between ranks, None: their own
     validation: Split | None = None
+    test: Split | None = None
 
     @cached_property
     def sample_weights(self) -> Tensor | None:

@@ -98,4 +98,6 @@ def trained_fields(
         gradient_norm=ended.norm,
         epoch_losses=ended.curve.losses,
         epoch_top1=ended.curve.top1,
+        validations=ended.curve.validations,
+        early_stop=ended.curve.early_stop,
     )

@@ -1,15 +1,17 @@
-"""Checks a training after an epoch: finite numbers, loss, equal replicas, validation accuracy."""
+"""Checks and measures a training: finite numbers, loss, equal replicas, validation accuracy."""
 
 import math
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from harness.system.errors import NotFinite
-from harness.training.context import Hooks, TrainingContext
+from harness.training.context import Hooks, TrainingContext, TrainingCurve
 from harness.training.evaluation import evaluate_compared
 from harness.training.updates.weight_average import WeightAverage
+from harness.vocabulary.tensors import preserve_buffers
 
 
 def finite_loss(model: nn.Module, total: Tensor, context: TrainingContext, epoch: int) -> float:
@@ -70,7 +72,41 @@ def validation_top1(
     """
     if context.validation is None:
         return None
+    with _aside(model, context, average):
+        return evaluate_compared(model, context.validation, context.task, context.ranks).top1
+
+
+def validate(
+    model: nn.Module,
+    context: TrainingContext,
+    average: WeightAverage | None,
+    curve: TrainingCurve,
+    step: int,
+) -> TrainingCurve:
+    """Returns the curve with the validation after so many steps. The training is not affected.
+
+    Inside an epoch the statistics of norms are rank 0's.
+    """
+    validation, test = context.validation, context.test
+    if validation is None or test is None:
+        return curve
+    with preserve_buffers(model), _aside(model, context, average):
+        context.ranks.broadcast_running_statistics(model)
+        found = evaluate_compared(model, validation, context.task, context.ranks)
+        return curve.validated(
+            step,
+            found.loss,
+            found.top1,
+            lambda: evaluate_compared(model, test, context.task, context.ranks).top1,
+        )
+
+
+@contextmanager
+def _aside(
+    model: nn.Module, context: TrainingContext, average: WeightAverage | None
+) -> Iterator[None]:
+    """Keeps random streams, and gives the model its averages, if any, inside the context."""
     device = context.ranks.device
     swapped = average.swapped_in() if average else nullcontext()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), swapped:
-        return evaluate_compared(model, context.validation, context.task, context.ranks).top1
+        yield

@@ -19,7 +19,7 @@ from harness.training.batching import (
     slice_steps,
 )
 from harness.training.context import Hooks, LoopState, TrainingContext, TrainingCurve
-from harness.training.epoch_end import finite_loss, sync_replicas, validation_top1
+from harness.training.epoch_end import finite_loss, sync_replicas, validate, validation_top1
 from harness.training.rank_state import load_rank_state, rank_state
 from harness.training.recipe import Recipe
 from harness.training.updates.update import Update
@@ -115,6 +115,7 @@ class Loop:
                 self._update()
                 ranks.heartbeat()
                 self.step += 1
+                self._validate_if_due()
                 self._save_if_due(steps)
         loss = finite_loss(self.model, self.total, self.context, self.epoch)
         if self.step < self.steps:
@@ -142,6 +143,12 @@ class Loop:
         batch_size, accumulate = recipe.batch_size, recipe.accumulate
         batches = micro_batches(order, batch_size, context.ranks, accumulate, self.sizes)
         return slice_steps(self.step, steps, list(batches))
+
+    def _validate_if_due(self) -> None:
+        every, step = self.recipe.validate_every, self.at.steps(self.steps)
+        if every and step % every == 0:
+            average = self.update.average
+            self.curve = validate(self.model, self.context, average, self.curve, step)
 
     def save(self) -> None:
         if self.hooks.saver:

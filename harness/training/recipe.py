@@ -42,6 +42,8 @@ class Recipe:
         ema_decay: The training ends with the moving averages of its weights, a = ema_decay a +
             (1 - ema_decay) w at every step. They are validated too. None ends with the weights.
         compile: Backend of torch.compile for the forward and backward passes of training.
+        validate_every: Steps between two validations, beside those at the ends of epochs. They give
+            the curve of which early stopping is read. None has none.
         memory_format: "channels_last" computes convolutions of images in that format.
 
     Raises:
@@ -61,6 +63,7 @@ class Recipe:
     ema_decay: Annotated[float, "a number in (0, 1); write e.g. 0.999"] | None = None
     compile: Literal["inductor", "aot_eager", "eager"] | None = None
     memory_format: Literal["channels_last"] | None = None
+    validate_every: Annotated[int, "a whole number of at least 1; it counts steps"] | None = None
 
     def __post_init__(self) -> None:
         check_declared(self)

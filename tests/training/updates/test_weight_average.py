@@ -2,12 +2,12 @@
 
 import copy
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
 from cached_training import CONTEXT, FIRST, network
 from forked_ranks import on_ranks
+from kept_states import Kept
 from small_training import blobs, context, line, mlp, points, trainer, weights
 from torch import nn
 from torch.optim import SGD
@@ -23,21 +23,6 @@ from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import clone_tensors
 
 RECIPE = trainer(optimizer=partial(SGD, lr=0.5), epochs=3, batch_size=8, ema_decay=0.9)
-
-
-class Kept:
-    """Keeps the state of a training after each step, as a saver of checkpoints does."""
-
-    def __init__(self) -> None:
-        self.states: dict[tuple[int, int], Any] = {}
-
-    def begin(self, optimizer: object) -> None: ...
-
-    def is_due(self, step: int) -> bool:
-        return True
-
-    def save(self, epoch: int, step: int, state: Any) -> None:
-        self.states[epoch, step] = copy.deepcopy(state())
 
 
 def test_the_average_of_three_steps_can_be_followed_by_hand() -> None:
