@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.allocation.base import Allocation
 from harness.api.requested import requested_size, whole_counts, whole_seed
@@ -30,6 +30,7 @@ from harness.saliency.shared.gradient_statistics import in_float32
 from harness.schedule.base import check_rounds
 from harness.structure.base import Structure
 from harness.vocabulary.given.batches import check_batches
+from harness.vocabulary.given.inputs import Inputs
 from harness.vocabulary.given.masks import as_bool
 from harness.vocabulary.given.numbers import plain_number
 from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, clone_tensors, local_mean
@@ -76,7 +77,7 @@ def score(
     loss: Loss | None = None,
     mean: Mean = local_mean,
     structure: str | Structure = "element",
-    example_input: Tensor | None = None,
+    example_input: Inputs | None = None,
     exclude: str | Sequence[str] = (),
     seed: int = 0,
 ) -> Tensors:
@@ -86,7 +87,8 @@ def score(
 
     Args:
         saliency: an object, or the name of a file in conf/saliency/
-        batches: (inputs, labels) for a saliency that reads data; samples whose whole-number labels
+        batches: (inputs, labels) for a saliency that reads data, inputs a tensor or a dictionary of
+            keyword arguments; samples whose whole-number labels
             are all -100 are left out, as in a run; a model that flattens its k positions takes k
             consecutive labels per sample
         loss: (outputs, labels) -> loss SUMMED over the samples; None is cross-entropy of
@@ -135,7 +137,7 @@ def prune(
     batches: Iterable[Batch] | None = None,
     loss: Loss | None = None,
     mean: Mean = local_mean,
-    example_input: Tensor | None = None,
+    example_input: Inputs | None = None,
     exclude: str | Sequence[str] = (),
     masks: Tensors | None = None,
     rounds: int | None = None,

@@ -39,7 +39,8 @@ def _described(name: str, root: str) -> str:
     except ValueError as error:
         return f"{name:<{NAME}}not here: {error}"
     sizes = (len(getattr(splits, split)) for split in PARTS)
-    shape = "x".join(map(str, splits.shape))
+    named = splits.shape if isinstance(splits.shape, dict) else {"": splits.shape}
+    shape = " ".join(f"{name} {'x'.join(map(str, each))}".strip() for name, each in named.items())
     return _row(name, *sizes, shape, splits.classes, _where(part))
 
 

@@ -1,4 +1,4 @@
-"""Defines what a data set is: three splits of tensors, and batches by sample index."""
+"""Defines what a data set is: three splits, and batches by sample index."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,6 +9,15 @@ from torch import Tensor
 
 from harness.vocabulary.checks import check
 from harness.vocabulary.given.batches import check_batch
+from harness.vocabulary.given.inputs import (
+    Inputs,
+    SampleShape,
+    describe_inputs,
+    input_tensors,
+    map_inputs,
+    select_samples,
+    shape_of_sample,
+)
 from harness.vocabulary.given.numbers import plain_number
 from harness.vocabulary.tensors import Batch
 
@@ -18,30 +27,38 @@ IDS = (torch.int32, torch.int64)  # dtypes of inputs that an embedding looks up
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Holds samples as one tensor.
+    """Holds samples as one tensor, or as several by the names of the model's arguments.
 
     Another kind of split needs the three methods alone: `__len__`, `batches` and `to`. If it has
     `mean` and `std`, a number per channel, its inputs are (pixels / 255 - mean) / std. It may have
     `for_epoch`.
     """
 
-    inputs: Tensor  # (samples, *shape)
+    inputs: Inputs  # (samples, *shape)
     labels: Tensor  # int64: (samples,), or (samples, positions); or real-valued targets
 
     def __post_init__(self) -> None:
         check_batch("inputs and labels of a Split", (self.inputs, self.labels))
-        if not self.inputs.ndim or not self.labels.ndim:
+        given = input_tensors(self.inputs)
+        if not self.labels.ndim or not all(tensor.ndim for tensor in given):
             raise ValueError("inputs and labels of a Split must be (samples, ...), got one number")
         real = self.labels.is_floating_point()
-        if len(self.inputs) != len(self.labels) or not (real or self.labels.dtype == torch.int64):
+        sizes = {len(tensor) for tensor in (*given, self.labels)}
+        if len(sizes) > 1 or not (real or self.labels.dtype == torch.int64):
             raise ValueError(
                 "labels must be int64, one per sample, or real-valued targets, got "
-                f"{self.labels.dtype} for {len(self.labels)} labels and {len(self.inputs)} "
-                "samples; convert them first"
+                f"{self.labels.dtype} for {len(self.labels)} labels and inputs "
+                f"{describe_inputs(self.inputs)}; convert them first"
             )
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def tensor(self) -> Tensor:
+        """Returns the inputs of a split that holds them as one tensor."""
+        assert isinstance(self.inputs, Tensor)
+        return self.inputs
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         """Yields one batch per tensor of sample indices, in that order, on the split's device.
@@ -49,27 +66,30 @@ class Split:
         On more ranks than samples a tensor may be empty.
         """
         for chosen in indices:
-            local = chosen.to(self.inputs.device)
-            yield self.inputs.index_select(0, local), self.labels.index_select(0, local)
+            local = chosen.to(self.labels.device)
+            yield select_samples(self.inputs, local), self.labels.index_select(0, local)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Split":
         """Returns the same samples on `device`.
 
         Ids (int32, int64) and classes stay integers; all other inputs and targets become `dtype`.
         """
-        inputs_dtype = self.inputs.dtype if self.inputs.dtype in IDS else dtype
+
+        def moved(inputs: Tensor) -> Tensor:
+            return inputs.to(device, inputs.dtype if inputs.dtype in IDS else dtype)
+
         labels_dtype = dtype if self.labels.is_floating_point() else self.labels.dtype
-        return Split(self.inputs.to(device, inputs_dtype), self.labels.to(device, labels_dtype))
+        return Split(map_inputs(moved, self.inputs), self.labels.to(device, labels_dtype))
 
 
-def first_inputs(split: Split, count: int) -> Tensor:
+def first_inputs(split: Split, count: int) -> Inputs:
     """Returns the inputs of the first `count` samples, or of all: (samples, *shape)."""
     count, source = min(count, len(split)), f"batches of {type(split).__name__}"
     batch = next(iter(split.batches([torch.arange(count)])), None)
     inputs, labels = check_batch(source, batch)
-    if not inputs.shape[:1] == labels.shape[:1] == (count,):
+    if any(tensor.shape[:1] != (count,) for tensor in (*input_tensors(inputs), labels)):
         raise ValueError(
-            f"{source} must hold a row per sample, got inputs {tuple(inputs.shape)} and labels "
+            f"{source} must hold a row per sample, got inputs {describe_inputs(inputs)} and labels "
             f"{tuple(labels.shape)} for {count} samples"
         )
     return inputs
@@ -110,9 +130,9 @@ class Splits:
         object.__setattr__(self, "classes", classes)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Returns the shape of one sample, without the batch."""
-        return tuple(first_inputs(self.train, 1).shape[1:])
+    def shape(self) -> SampleShape:
+        """Returns the shape of one sample, without the batch; by name where inputs have names."""
+        return shape_of_sample(first_inputs(self.train, 1))
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Splits":
         return replace(

@@ -100,13 +100,13 @@ class Torchvision:
                 "pictures; both parts need one per class, set a fraction nearer to 0.5"
             )
         parts = {**stratified(whole, sizes, self.split_seed), "test": test}
-        mean, std = self._scale(parts["train"].inputs)
+        mean, std = self._scale(parts["train"].tensor)
         transform = train_transforms(self.transforms)
         if transform or loading_now().hold is False:
-            samples = {name: ArraySamples(part.inputs, part.labels) for name, part in parts.items()}
+            samples = {name: ArraySamples(part.tensor, part.labels) for name, part in parts.items()}
             labels = {name: part.labels for name, part in parts.items()}
             return streamed_splits(samples, spec.classes, labels, (mean, std), transform)
-        pixels = {name: Pixels(part.inputs, part.labels, mean, std) for name, part in parts.items()}
+        pixels = {name: Pixels(part.tensor, part.labels, mean, std) for name, part in parts.items()}
         return Splits(**pixels, classes=spec.classes)
 
     def fetch(self, given: Path | None = None, say: Callable[[str], None] = print) -> Path:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.groups.proving.differences import relative_error
-from harness.groups.proving.pair import call_model
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.nested import iter_tensors
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.delivery import onnx_file
 from harness.delivery.formats import write_formats
@@ -14,6 +14,14 @@ from harness.delivery.quiet import quiet
 from harness.metrics.peak_memory import peak_bytes
 from harness.metrics.stopwatch import waiting
 from harness.model_state.whole_state import whole_state
+from harness.vocabulary.given.inputs import (
+    Inputs,
+    call_model,
+    device_of,
+    first_samples,
+    floats_to,
+    input_tensors,
+)
 from harness.vocabulary.undisturbed import deepcopy_model
 
 
@@ -41,7 +49,7 @@ class OnnxFiles:
 
     _made: dict[tuple[nn.Module, torch.dtype], bytes] = field(default_factory=dict)
 
-    def of(self, model: nn.Module, inputs: Tensor, dtype: torch.dtype) -> bytes:
+    def of(self, model: nn.Module, inputs: Inputs, dtype: torch.dtype) -> bytes:
         """Returns the content of the file, which is written at the first call.
 
         Raises:
@@ -51,7 +59,9 @@ class OnnxFiles:
             with TemporaryDirectory() as folder:
                 copy = deepcopy_model(model).to(dtype)
                 try:
-                    path = write_formats(copy, inputs[:2], Path(folder), ["onnx"])["onnx"]
+                    path = write_formats(copy, first_samples(inputs, 2), Path(folder), ["onnx"])[
+                        "onnx"
+                    ]
                 except ValueError as error:  # without the advice, which is about the key export
                     raise ValueError(str(error).partition(";")[0]) from error
                 self._made[model, dtype] = path.read_bytes()
@@ -61,7 +71,7 @@ class OnnxFiles:
 def make_ready(
     runtime: str,
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     dtype: torch.dtype,
     threads: int,
     files: OnnxFiles,
@@ -83,7 +93,7 @@ def make_ready(
         Exception: what torch or the runtime raises.
     """
     copy = deepcopy_model(model).to(dtype).eval()
-    inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+    inputs = floats_to(inputs, dtype)
     if runtime == "onnxruntime":
         _check_onnx(inputs, dtype)
         content = files.of(model, inputs, dtype)
@@ -93,27 +103,27 @@ def make_ready(
     return _eager(copy, inputs) if runtime == "eager" else _compiled(copy, inputs)
 
 
-def _eager(model: nn.Module, inputs: Tensor) -> Ready:
-    run = waiting(lambda: model(inputs), inputs.device)
+def _eager(model: nn.Module, inputs: Inputs) -> Ready:
+    run = waiting(lambda: call_model(model, inputs), device_of(inputs))
     run()
     return Ready(run, model, _file_bytes(model), _peak(model, inputs, run))
 
 
-def _compiled(model: nn.Module, inputs: Tensor) -> Ready:
+def _compiled(model: nn.Module, inputs: Inputs) -> Ready:
     """Returns the model compiled for the shape of the inputs, in this process alone."""
     with quiet():
         import torch._inductor.config as options
 
         compiled = torch.compile(model, dynamic=False)
-        run = waiting(lambda: compiled(inputs), inputs.device)
+        run = waiting(lambda: call_model(compiled, inputs), device_of(inputs))
         with options.patch(compile_threads=1):
             run()
-    on_gpu = inputs.device.type == "cuda"
+    on_gpu = device_of(inputs).type == "cuda"
     return Ready(run, model, _file_bytes(model), _peak(model, inputs, run) if on_gpu else None)
 
 
-def _check_onnx(inputs: Tensor, dtype: torch.dtype) -> None:
-    if inputs.device.type != "cpu":
+def _check_onnx(inputs: Inputs, dtype: torch.dtype) -> None:
+    if device_of(inputs).type != "cpu":
         raise ValueError("onnxruntime is measured on the CPU only; use device=cpu")
     if dtype not in (torch.float32, torch.float64):
         raise ValueError("onnxruntime is measured in float32 and float64 only")
@@ -123,6 +133,6 @@ def _file_bytes(model: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in whole_state(model).values())
 
 
-def _peak(model: nn.Module, inputs: Tensor, run: Callable[[], object]) -> Callable[[], int]:
-    given = [*model.parameters(), *model.buffers(), inputs]
-    return lambda: peak_bytes(run, inputs.device, given)
+def _peak(model: nn.Module, inputs: Inputs, run: Callable[[], object]) -> Callable[[], int]:
+    given = [*model.parameters(), *model.buffers(), *input_tensors(inputs)]
+    return lambda: peak_bytes(run, device_of(inputs), given)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from harness.groups.proving.pair import call_model
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.nested import iter_tensors
 
 

@@ -13,12 +13,13 @@ from harness.mask_updates.base import MaskUpdater
 from harness.run_folder.records import Trained
 from harness.training.context import UNFINISHED, FitResult, Hooks, OnEpoch, Saver
 from harness.training.cost_meter import CostMeter, trained_fields
+from harness.vocabulary.given.inputs import Inputs
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, attribute_tensors
 
 StepAction = Callable[["TrainHooks", Optimizer], None]
 # inputs, outputs, labels, task's loss -> loss
-DistillationLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+DistillationLoss = Callable[[Inputs, Tensor, Tensor, Tensor], Tensor]
 
 
 class TrainHooks:

@@ -19,6 +19,7 @@ from harness.training.context import FitResult, TrainingCurve
 from harness.training.cost_meter import CostMeter, trained_fields
 from harness.training.recipe_presets import ResolvedRecipe, steps_of
 from harness.training.trainer import Trainer
+from harness.vocabulary.given.inputs import Inputs, call_model
 from harness.vocabulary.step_index import START, StepIndex
 
 
@@ -132,9 +133,9 @@ def student(context: RunContext, teacher: nn.Module) -> DistillationLoss:
     distillation = context.experiment.distillation
     assert distillation is not None
 
-    def loss(inputs: Tensor, outputs: Tensor, labels: Tensor, own: Tensor) -> Tensor:
+    def loss(inputs: Inputs, outputs: Tensor, labels: Tensor, own: Tensor) -> Tensor:
         with torch.no_grad():
-            teacher_outputs = teacher(inputs)
+            teacher_outputs = call_model(teacher, inputs)
         counts = label_mask_of(context.experiment.task, labels)
         return distillation.loss(outputs, teacher_outputs, own, counts)
 

@@ -26,6 +26,8 @@ from harness.training.context import TrainingContext
 from harness.training.evaluation import EvaluationResult, evaluate, evaluate_compared
 from harness.training.pretrained import load_weights
 from harness.training.state_files import build_seeded
+from harness.vocabulary.given.errors import first_line
+from harness.vocabulary.given.inputs import Inputs, first_samples, map_inputs
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, prunable_weights
 
@@ -86,7 +88,7 @@ class Workload:
             self.splits.test,
         )
 
-    def sample(self) -> Tensor:
+    def sample(self) -> Inputs:
         """Returns inputs (2, ...) to trace the model with."""
         return first_inputs(self.splits.train, 2)
 
@@ -111,16 +113,15 @@ class Workload:
         sample_weights = self.training_context(0).sample_weights
         return samples.indices(self.splits.train, self.splits.classes, self.seed, sample_weights)
 
-    def batch_of(self, samples: int) -> Tensor:
+    def batch_of(self, samples: int) -> Inputs:
         """Returns one batch of so many training inputs; the first ones again where there are fewer.
 
         It stands for any inputs of this shape in a measurement of time or memory.
         """
         indices = torch.arange(samples, device=self.ranks.device) % len(self.splits.train)
-        inputs: Tensor = next(iter(self.splits.train.batches([indices])))[0]
-        return inputs
+        return next(iter(self.splits.train.batches([indices])))[0]
 
-    def inputs(self, samples: int, batch_size: int, purpose: str) -> Iterator[Tensor]:
+    def inputs(self, samples: int, batch_size: int, purpose: str) -> Iterator[Inputs]:
         """Returns batches of at most `samples` training inputs, the same on every rank."""
         order = epoch_order(len(self.splits.train), self.seed, purpose, 0)
         indices = order[:samples].to(self.ranks.device)
@@ -131,7 +132,7 @@ class Workload:
 
     def macs(self, model: nn.Module) -> Macs:
         """Counts multiply-accumulates, which follow from shapes, not from weights."""
-        return count_macs(model, torch.zeros_like(self.sample()[:1]))
+        return count_macs(model, map_inputs(torch.zeros_like, first_samples(self.sample(), 1)))
 
     def measure(
         self,
@@ -178,7 +179,7 @@ class Workload:
         }
 
     def _connected(self, model: nn.Module) -> dict[str, object]:
-        connected = connectivity(model, self.splits.shape, self.sample().dtype)
+        connected = connectivity(model, self.sample())
         return {
             "effective_density": connected.effective_density,
             "empty_layers": connected.empty,
@@ -188,7 +189,16 @@ class Workload:
 
     def _build(self, seed: int) -> nn.Module:
         shape, classes = self.splits.shape, self.splits.classes
-        model = build_seeded(lambda: self.model.build(shape, classes), seed)
+        try:
+            model = build_seeded(lambda: self.model.build(shape, classes), seed)
+        except (LookupError, TypeError) as error:
+            if not isinstance(shape, dict):
+                raise
+            raise ValueError(
+                f"build of model {type(self.model).__name__} fails on the shapes of the inputs "
+                f"{', '.join(shape)} ({type(error).__name__}: {first_line(error)}); it gets a "
+                "dictionary of shapes by name"
+            ) from error
         check_usable(model, f"what build of model {type(self.model).__name__} returns")
         model = model.to(self.ranks.device, self.dtype)
         whole_state(model)  # what no file can hold is refused before any training

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from harness.groups.proving.pair import REFUSALS, call_model
+from harness.groups.proving.pair import REFUSALS
 from harness.groups.proving.values import random_inputs, random_values
 from harness.groups.tracing.traceable import traceable, writable
 from harness.vocabulary.given.errors import first_line
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.nested import map_tensors
 from harness.vocabulary.tensors import Tensors, fixed_mode
 from harness.vocabulary.undisturbed import deepcopy_model

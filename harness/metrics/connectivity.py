@@ -9,10 +9,11 @@ from torch import nn
 from harness.groups.living import whole_norms
 from harness.metrics.open_pass import meets_input
 from harness.metrics.probe import Probe, probe
+from harness.vocabulary.given.inputs import Inputs, describe_inputs, first_samples
 from harness.vocabulary.tensors import Tensors, prunable_weights
 
-# Model -> shape and dtype of its input -> connectivity of the dense model.
-Known = dict[tuple[tuple[int, ...], torch.dtype], "Connectivity"]
+# Model -> shapes and dtypes of its inputs -> connectivity of the dense model.
+Known = dict[str, "Connectivity"]
 _DENSE: WeakKeyDictionary[nn.Module, Known] = WeakKeyDictionary()
 
 
@@ -33,12 +34,11 @@ class Connectivity:
     unknown: str | None = None
 
 
-def connectivity(
-    model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float64
-) -> Connectivity:
-    """Returns how much of the model still connects its input, of `shape`, to its output.
+def connectivity(model: nn.Module, sample: Inputs) -> Connectivity:
+    """Returns how much of the model still connects its input to its output.
 
-    dtype: of the inputs; any real one means float64, and integers are ids of 0.
+    sample: inputs, of which shape and dtype are read; any real one means float64, and integers are
+    ids of 0.
 
     A weight that is 0 is on no path; for other weights see `connected_weights`. In the dense model
     every weight is on a path, with two exceptions: weights that meet nothing but padding, and
@@ -53,32 +53,32 @@ def connectivity(
     """
     weights = prunable_weights(model)
     if all(bool(weight.all()) for weight in weights.values()):
-        dense = _dense(model, shape, dtype)
+        dense = _dense(model, sample)
         return Connectivity(1.0, [], {}) if dense.unknown else dense
     empty = [name for name, weight in weights.items() if not weight.any()]
     try:
-        masks = connected_weights(model, shape, dtype)
+        masks = connected_weights(model, sample)
     except Exception as error:  # of whatever kind: one figure of many stops no run
         return replace(_failed(error), empty=empty)
-    dense = _dense(model, shape, dtype)
+    dense = _dense(model, sample)
     if dense.unknown:
         return replace(dense, empty=empty)
     return Connectivity(_connected_fraction(masks), empty, _dead_units(masks))
 
 
-def _dense(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> Connectivity:
+def _dense(model: nn.Module, sample: Inputs) -> Connectivity:
     """Returns the dense model's; computed once per model, as it does not depend on the weights."""
-    known = _DENSE.setdefault(model, {})
-    if (shape, dtype) not in known:
+    known, key = _DENSE.setdefault(model, {}), describe_inputs(first_samples(sample, 1))
+    if key not in known:
         ones = {name: torch.ones_like(weight) for name, weight in prunable_weights(model).items()}
         try:
             with whole_norms(model):
-                known[shape, dtype] = _of_dense(probe(model, shape, ones, dtype))
+                known[key] = _of_dense(probe(model, sample, ones))
         except torch.OutOfMemoryError as error:  # the next record may have the memory
             return _failed(error)
         except Exception as error:
-            known[shape, dtype] = _failed(error)
-    return known[shape, dtype]
+            known[key] = _failed(error)
+    return known[key]
 
 
 def _of_dense(dense: Probe) -> Connectivity:
@@ -124,9 +124,7 @@ def _dead_units(masks: Tensors) -> dict[str, int]:
     return {name: count for name, count in dead.items() if count}
 
 
-def connected_weights(
-    model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float64
-) -> Tensors:
+def connected_weights(model: nn.Module, sample: Inputs) -> Tensors:
     """Returns per prunable weight a mask, True where it lies on a path of non-zero weights.
 
     Forward passes of two samples find the layer inputs that change with the model's input (a
@@ -148,4 +146,4 @@ def connected_weights(
     Raises:
         ValueError: the model has no Conv or Linear layer.
     """
-    return probe(model, shape, prunable_weights(model), dtype).masks
+    return probe(model, sample, prunable_weights(model)).masks

@@ -13,6 +13,7 @@ from harness.metrics import operators
 from harness.metrics.operators import Products
 from harness.metrics.parameter_flow import ParameterFlow, has_others, has_packed, tensors_of
 from harness.metrics.storages import Storages
+from harness.vocabulary.given.inputs import Inputs, input_tensors
 
 
 class MacCounter(TorchDispatchMode):
@@ -24,13 +25,14 @@ class MacCounter(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self, parameters: Mapping[str, Tensor], prunable: Iterable[str], inputs: Tensor):
+    def __init__(self, parameters: Mapping[str, Tensor], prunable: Iterable[str], inputs: Inputs):
         super().__init__()  # type: ignore[no-untyped-call]
         self.uses: dict[str, int | Tensor] = dict.fromkeys(parameters, 0)
         self.activations = 0
         self._storages = Storages(parameters)
         self._flow = ParameterFlow(self._storages, prunable)
-        self._dependent = {self._storages.key(inputs)}  # storages whose values the input decides
+        # Storages whose values the input decides.
+        self._dependent = set(map(self._storages.key, input_tensors(inputs)))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

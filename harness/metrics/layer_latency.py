@@ -14,6 +14,7 @@ from harness.groups.layers.sizes import set_sizes
 from harness.groups.units import GroupUnits, Units
 from harness.metrics.stopwatch import Clock, Step, interleaved, waiting
 from harness.vocabulary.checks import check_declared
+from harness.vocabulary.given.inputs import Inputs, call_model, clone_inputs
 from harness.vocabulary.tensors import prunable_layers
 
 ON_A_QUEUE = 10  # calls between two waits for a GPU, which does them when it comes to them
@@ -150,7 +151,7 @@ def timed(
     return {name: [each / calls for each in seconds] for name, seconds in found.items()}
 
 
-def seen_layers(model: nn.Module, inputs: Tensor) -> dict[str, Seen]:
+def seen_layers(model: nn.Module, inputs: Inputs) -> dict[str, Seen]:
     """Returns what each layer that is called as a module does in this forward pass, by weight.
 
     A layer whose weight is used without it, as in nn.MultiheadAttention, is not among them.
@@ -158,7 +159,7 @@ def seen_layers(model: nn.Module, inputs: Tensor) -> dict[str, Seen]:
     layers, shapes = prunable_layers(model), dict[str, list[tuple[int, ...]]]()
     elements: dict[str, int] = {}
     with torch.no_grad(), _hooks(layers, shapes, elements):
-        model(inputs.clone())
+        call_model(model, clone_inputs(inputs))
     return {name: Seen(tuple(shapes[name]), elements[name]) for name in layers if name in shapes}
 
 

@@ -9,11 +9,20 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.metrics.macs import count_macs
 from harness.metrics.slow_layers import Kind, LayerTime, SlowPass
 from harness.metrics.stopwatch import Clock, Stopwatch, wait_for
+from harness.vocabulary.given.inputs import (
+    Inputs,
+    call_model,
+    device_of,
+    first_samples,
+    input_tensors,
+    join_samples,
+    samples_of,
+)
 from harness.vocabulary.tensors import Counts
 
 VECTOR_BYTES = {"AVX512": 64, "AVX2": 32}  # of a CPU; other ones have 16, as a GPU's tensor cores
@@ -68,7 +77,7 @@ class PassTimes:
 def explain_slow_pass(
     dense: nn.Module,
     left: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     speedups: tuple[float, float],
     clock: Clock | None = None,
 ) -> Generator[None, None, str | None]:
@@ -85,12 +94,12 @@ def explain_slow_pass(
         clock: returns seconds; by default the wall clock, behind all work of the device.
     """
     removed = _are_smaller(dense, left)
-    found = SlowPass((), *speedups, len(inputs), vector_width(inputs), removed)
+    found = SlowPass((), *speedups, samples_of(inputs), vector_width(inputs), removed)
     if found.is_near or not removed:
         return found.why
-    chosen = clock or partial(_wall_clock, inputs.device)
+    chosen = clock or partial(_wall_clock, device_of(inputs))
     times = [PassTimes(chosen) for _ in range(3)]
-    twice = torch.cat([inputs, inputs])
+    twice = join_samples([inputs, inputs])
     runs = {"dense": (dense, inputs), "left": (left, inputs), "twice": (left, twice)}
     steps = {n: partial(_timed, t, *runs[n]) for n, t in zip(runs, times, strict=True)}
     watch = Stopwatch(steps, REPEATS, 1)
@@ -99,23 +108,25 @@ def explain_slow_pass(
     seconds = [each.medians() for each in times]
     return SlowPass(
         list(_layers((dense, left), inputs, seconds, found.vector_width)),
-        *speedups, len(inputs), found.vector_width,
+        *speedups, samples_of(inputs), found.vector_width,
     ).why  # fmt: skip
 
 
-def vector_width(inputs: Tensor) -> int:
-    """Returns how many numbers of this dtype fit into what is computed at once.
+def vector_width(inputs: Inputs) -> int:
+    """Returns how many numbers of the inputs' dtype fit into what is computed at once.
 
     On a CPU these are its vector registers: 64 bytes with AVX-512, 32 with AVX2, else 16. On a GPU
     they are 16 bytes, 8 numbers in half precision, as its tensor cores take them.
     """
-    kind = torch.backends.cpu.get_cpu_capability() if inputs.device.type == "cpu" else ""
-    return VECTOR_BYTES.get(kind, 16) // inputs.element_size()
+    given = input_tensors(inputs)
+    numbers = next((tensor for tensor in given if tensor.is_floating_point()), given[0])
+    kind = torch.backends.cpu.get_cpu_capability() if numbers.device.type == "cpu" else ""
+    return VECTOR_BYTES.get(kind, 16) // numbers.element_size()
 
 
-def _timed(times: PassTimes, model: nn.Module, inputs: Tensor) -> None:
+def _timed(times: PassTimes, model: nn.Module, inputs: Inputs) -> None:
     with times.of(model):
-        model(inputs)
+        call_model(model, inputs)
 
 
 def _wall_clock(device: torch.device) -> float:
@@ -130,7 +141,7 @@ def _are_smaller(dense: nn.Module, left: nn.Module) -> bool:
 
 def _layers(
     models: tuple[nn.Module, nn.Module],
-    inputs: Tensor,
+    inputs: Inputs,
     seconds: list[dict[str, float]],
     width: int,
 ) -> Iterator[LayerTime]:
@@ -146,9 +157,9 @@ def _layers(
         yield LayerTime(name, kind, times[0], times[1], times[2], *counts, odd)
 
 
-def _macs_by_module(model: nn.Module, inputs: Tensor) -> Counts:
+def _macs_by_module(model: nn.Module, inputs: Inputs) -> Counts:
     found: Counts = {}
-    for name, count in count_macs(model, inputs[:1]).weights.items():
+    for name, count in count_macs(model, first_samples(inputs, 1)).weights.items():
         owner = name.rpartition(".")[0]
         found[owner] = found.get(owner, 0) + count
     return found

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from harness.metrics.counter import MacCounter
 from harness.vocabulary import tensors
+from harness.vocabulary.given.inputs import Inputs, call_model, device_of
 from harness.vocabulary.undisturbed import uncompiled
 
 
@@ -43,7 +44,7 @@ class Macs:
         )
 
 
-def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
+def count_macs(model: nn.Module, inputs: Inputs) -> Macs:
     """Counts one forward pass, in eval mode, on `inputs` of one sample (1, ...).
 
     Counted is every sum of products: matrix products, convolutions, attention, recurrent layers,
@@ -69,17 +70,17 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
         ValueError: the model has no Conv or Linear layer.
     """
     parameters, prunable = dict(model.named_parameters()), tensors.prunable_layers(model)
-    devices = [inputs.device] if inputs.device.type == "cuda" else []
+    device = device_of(inputs)
     counter = MacCounter(parameters, prunable, inputs)
     with (
         tensors.eval_mode(model),
-        torch.random.fork_rng(devices),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
         _slow_path(),
         uncompiled(),
         torch.no_grad(),
         counter,
     ):
-        model(inputs)
+        call_model(model, inputs)
     uses = {name: _one_number(value) for name, value in counter.uses.items()}
     dense = {name: _dense_count(uses[name], value.numel()) for name, value in parameters.items()}
     return Macs(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from harness.metrics.open_pass import OpenPass, UniformDraws
+from harness.vocabulary.given.inputs import Inputs, first_samples, map_inputs
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.recomputation import no_checkpoints
 from harness.vocabulary.tensors import Tensors, eval_mode
@@ -30,15 +31,14 @@ class Probe:
 
 def probe(
     model: nn.Module,
-    shape: tuple[int, ...],
+    sample: Inputs,
     weights: Tensors,
-    dtype: torch.dtype = torch.float64,
 ) -> Probe:
     """Runs the three passes; of the prunable `weights` only where they are 0 counts.
 
-    shape, dtype: of one input; integers are ids of 0, and all others float64.
+    sample: inputs, of which shape and dtype are read; integers are ids of 0, all others float64.
     """
-    like = torch.empty(shape, dtype=dtype)
+    like = first_samples(sample, 1)
     draw = UniformDraws(next(iter(weights.values())).device)
     stand_ins = _stand_ins(model, draw, weights)
     before: list[_Call] = []
@@ -75,7 +75,7 @@ def _stand_ins(model: nn.Module, draw: UniformDraws, prunable: Tensors) -> Tenso
     return stand_ins
 
 
-def _run(model: nn.Module, stand_ins: Tensors, like: Tensor, open_pass: OpenPass) -> list[Tensor]:
+def _run(model: nn.Module, stand_ins: Tensors, like: Inputs, open_pass: OpenPass) -> list[Tensor]:
     """Returns the outputs that are real numbers, from nested tuples and dictionaries too.
 
     Raises:
@@ -86,10 +86,15 @@ def _run(model: nn.Module, stand_ins: Tensors, like: Tensor, open_pass: OpenPass
         name: buffer.to(torch.float64 if buffer.is_floating_point() else buffer.dtype, copy=True)
         for name, buffer in model.named_buffers()
     }
-    drawn = open_pass.draw(1, *like.shape)
-    inputs = (drawn if like.is_floating_point() else drawn.to(like.dtype),)
+
+    def drawn(tensor: Tensor) -> Tensor:
+        values = open_pass.draw(*tensor.shape)
+        return values if tensor.is_floating_point() else values.to(tensor.dtype)
+
+    inputs = map_inputs(drawn, like)
+    args, named = ((), inputs) if isinstance(inputs, dict) else ((inputs,), None)
     with eval_mode(model), no_checkpoints(), uncompiled(), open_pass:
-        outputs = functional_call(model, {**stand_ins, **buffers}, inputs)
+        outputs = functional_call(model, {**stand_ins, **buffers}, args, named)
     real = [output for output in iter_tensors(outputs) if output.is_floating_point()]
     if not real:
         raise ValueError("no output is a tensor of real numbers")

@@ -1,10 +1,10 @@
 """Defines what a model component is, and checks the task that it is built for."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -22,10 +22,11 @@ class Model(Protocol):
     it has it, returns the file that weights=pretrained takes.
     """
 
-    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+    def build(self, shape: Any, classes: int) -> nn.Module:
         """Returns a fresh model in training mode, with weights from torch's global random stream.
 
-        `shape` is that of one sample without the batch; the model returns (batch, classes).
+        `shape` is that of one sample without the batch: a tuple, or a dictionary of tuples where
+        inputs have names. The model returns (batch, classes), or what the task reads.
 
         Raises:
             ValueError: the architecture cannot take such samples.
@@ -49,12 +50,17 @@ def weights_file(weights: str, model: object) -> str | Path:
     return Path(find())
 
 
-def check_task(name: str, shape: Sequence[int], classes: int) -> None:
+def check_task(name: str, shape: Any, classes: int) -> None:
     """Checks the shape of a sample and the number of classes.
 
     Raises:
-        ValueError: a size is below 1, there is none, or there are fewer than 2 classes.
+        ValueError: inputs have names, a size is below 1, there is none, or there is no class.
     """
+    if isinstance(shape, Mapping):
+        raise ValueError(
+            f"{name} takes one tensor, and the data has several inputs: {', '.join(shape)}; use "
+            "model=python with a model whose forward has arguments of these names"
+        )
     if not shape or any(size < 1 for size in shape):
         raise ValueError(
             f"{name}: shape must have sizes of at least 1, got {tuple(shape)}; "

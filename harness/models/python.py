@@ -10,6 +10,7 @@ from harness.models.base import check_task
 from harness.models.shared.library_model import OutputEntry
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.given.errors import first_line
+from harness.vocabulary.given.inputs import SampleShape
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class Python:
     def short_name(self) -> str:
         return self.target.rpartition(":")[2]
 
-    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        check_task(f"model.target={self.target}", shape, classes)
+    def build(self, shape: SampleShape, classes: int) -> nn.Module:
         factory = self._factory()
-        known = {
-            "shape": tuple(shape), "classes": classes, "num_classes": classes, "in_chans": shape[0],
-        }  # fmt: skip
+        known = {"shape": shape, "classes": classes, "num_classes": classes}
+        if not isinstance(shape, dict):
+            check_task(f"model.target={self.target}", shape, classes)
+            known |= {"shape": tuple(shape), "in_chans": shape[0]}
         named = _parameters(self.target, factory)
         given = {key: known[key] for key in known if key in named}
         arguments = {**given, **(self.options or {})}

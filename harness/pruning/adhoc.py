@@ -1,6 +1,6 @@
 """Reads the arguments of one call of the Python API: parts, data, and counts per tensor."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,17 @@ from harness.task.shared.sums import check_sums
 from harness.vocabulary import tensors
 from harness.vocabulary.apportion import apportion
 from harness.vocabulary.given.batches import explain_input_errors, kind_of
+from harness.vocabulary.given.inputs import (
+    Inputs,
+    clone_inputs,
+    describe_inputs,
+    first_samples,
+    floats_to,
+    input_tensors,
+    map_inputs,
+    samples_of,
+    select_samples,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class Request:
     batches: list[tensors.Batch]
     loss: tensors.Loss | None
     mean: tensors.Mean
-    example_input: Tensor | None
+    example_input: Inputs | None
     exclude: str | Sequence[str]
 
     def units(self, model: nn.Module) -> Units:
@@ -95,7 +106,7 @@ class Request:
             return ModelInfo(layer_order=layer_order)
         if sample is None:
             raise ValueError('an allocation by "mac" runs the model; give example_input or batches')
-        macs = count_macs(model, torch.zeros_like(sample[:1]))
+        macs = count_macs(model, map_inputs(torch.zeros_like, first_samples(sample, 1)))
         return ModelInfo(macs.weights, macs.activations, macs.uncounted, layer_order=layer_order)
 
     def _check_layer_order(self, layer_order: LayerOrder | None) -> None:
@@ -119,7 +130,7 @@ class Request:
         by_sample, as_given = _labels_of_samples(self.batches)
         counted = [_counted(inputs, labels) for inputs, labels in by_sample]
         batches = [(_like(model, x), y.to(device)) for x, y in counted if len(y)]
-        if any(bool(inputs.isnan().any()) for inputs, _ in batches):
+        if any(bool(t.isnan().any()) for inputs, _ in batches for t in input_tensors(inputs)):
             raise ValueError("inputs of batches hold NaN; clean them, or leave these samples out")
         loss = self.loss or _cross_entropy
 
@@ -142,17 +153,24 @@ class Request:
         with explain_dtype_errors(model, wide), explain_input_errors(f"inputs of {source}", given):
             yield
 
-    def _given_input(self) -> Tensor | None:
-        given: object = self.example_input
+    def _given_input(self) -> Inputs | None:
+        given: Any = self.example_input
         if given is None:
             return self.batches[0][0] if self.batches else None
-        if not isinstance(given, Tensor) or given.is_meta or not given.ndim or not given.numel():
+        parts = list(given.values()) if isinstance(given, Mapping) else [given]
+        tensors_with_values = [
+            part
+            for part in parts
+            if isinstance(part, Tensor) and not part.is_meta and part.ndim and part.numel()
+        ]
+        if not parts or len(tensors_with_values) < len(parts):
             raise ValueError(
-                f"example_input must be a tensor with values, (samples, ...), got {kind_of(given)}"
+                "example_input must be a tensor with values, (samples, ...), or a dictionary of "
+                f"them, got {kind_of(given)}"
             )
-        return given
+        return dict(given) if isinstance(given, Mapping) else parts[0]
 
-    def _sample(self, model: nn.Module) -> Tensor | None:
+    def _sample(self, model: nn.Module) -> Inputs | None:
         given = self._given_input()
         return None if given is None else _like(model, given)
 
@@ -172,7 +190,7 @@ class _Copies:
     batches: list[tensors.Batch]
 
     def __iter__(self) -> Iterator[tensors.Batch]:
-        return ((inputs.clone(), labels) for inputs, labels in self.batches)
+        return ((clone_inputs(inputs), labels) for inputs, labels in self.batches)
 
 
 def _labels_of_samples(
@@ -188,35 +206,37 @@ def _labels_of_samples(
     """
     by_sample = []
     for inputs, labels in batches:
-        samples, count = len(inputs), len(labels) if labels.ndim else 1
+        samples, count = samples_of(inputs), len(labels) if labels.ndim else 1
         labels_per_sample = count // samples if samples else 1
         if not labels_per_sample or count != labels_per_sample * samples:
             raise ValueError(
-                f"batches: labels {tuple(labels.shape)} are {count} for {samples} inputs "
-                f"{tuple(inputs.shape)}; give each sample one label, or equally many in a row"
+                f"batches: labels {tuple(labels.shape)} are {count} for {samples} samples "
+                f"{describe_inputs(inputs)}; give each sample one label, or equally many in a row"
             )
         by_sample.append((inputs, labels.reshape(samples, labels_per_sample, *labels.shape[1:])))
-    if all(labels.shape[:1] == inputs.shape[:1] for inputs, labels in batches):
+    if all(len(labels) == samples_of(inputs) for inputs, labels in batches if labels.ndim):
         return list(batches), lambda labels: labels
     return by_sample, lambda labels: labels.flatten(0, 1)
 
 
-def _counted(inputs: Tensor, labels: Tensor) -> tensors.Batch:
+def _counted(inputs: Inputs, labels: Tensor) -> tensors.Batch:
     """Returns the samples with a label that counts. As in a run, all other samples are left out."""
     if labels.is_floating_point() or not labels.numel():
         return inputs, labels
     counts = (labels != IGNORED).reshape(len(labels), -1).any(dim=1)
-    return (inputs, labels) if counts.all() else (inputs[counts.to(inputs.device)], labels[counts])
+    if counts.all():
+        return inputs, labels
+    return select_samples(inputs, counts.nonzero().flatten()), labels[counts]
 
 
 def _first(model: nn.Module) -> Tensor:
     return next(iter(tensors.prunable_weights(model).values()))
 
 
-def _like(model: nn.Module, inputs: Tensor) -> Tensor:
+def _like(model: nn.Module, inputs: Inputs) -> Inputs:
     """Moves inputs to the model's device, and floating-point inputs to the model's dtype."""
     first = _first(model)
-    return inputs.to(first.device, first.dtype if inputs.is_floating_point() else inputs.dtype)
+    return map_inputs(lambda t: t.to(first.device), floats_to(inputs, first.dtype))
 
 
 def _cross_entropy(outputs: Any, labels: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ import logging
 import re
 from collections.abc import Container, Iterable, Iterator
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from harness.groups.units import RemovableUnits, Units, weights_of
 from harness.pruning.graph.graph import Graph, graph_of
 from harness.vocabulary.given.errors import first_line
+from harness.vocabulary.given.inputs import Inputs, join_samples, samples_of
 from harness.vocabulary.tensors import TABLES, preserve_parameters, prunable_layers
 
 LOG = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def check_not_recomputed(units: Units, graph: Graph) -> None:
 
 
 def units_in_use(
-    units: Units, known_layers: Iterable[str], model: nn.Module, sample: Tensor, graph: Graph
+    units: Units, known_layers: Iterable[str], model: nn.Module, sample: Inputs, graph: Graph
 ) -> Units:
     """Returns the units without those of layers that work in training only (an auxiliary head).
 
@@ -161,11 +161,11 @@ def _layers(names: Iterable[str]) -> str:
     return ", ".join(name.removesuffix(".weight") for name in names)
 
 
-def _used_in_training(model: nn.Module, sample: Tensor) -> tuple[set[str], str | None]:
+def _used_in_training(model: nn.Module, sample: Inputs) -> tuple[set[str], str | None]:
     """Returns the weights used by a forward pass in training mode, or why no such pass runs."""
     failure = None
     # Norms over a batch need two samples; some models take one sample only.
-    for inputs in [sample] if len(sample) != 1 else [torch.cat([sample, sample]), sample]:
+    for inputs in [sample] if samples_of(sample) != 1 else [join_samples([sample] * 2), sample]:
         try:
             with preserve_parameters(model):
                 graph = graph_of(model, inputs, training=True)

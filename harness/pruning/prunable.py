@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.allocation.base import LayerOrder
 from harness.groups.units import Units, weights_of
@@ -11,6 +11,7 @@ from harness.pruning.coverage import units_in_use, warn_uncovered
 from harness.pruning.graph.graph import Graph
 from harness.pruning.masks import MaskStore
 from harness.structure.base import Structure
+from harness.vocabulary.given.inputs import Inputs
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
@@ -60,7 +61,7 @@ def copy_into(model: nn.Module, values: Tensors) -> None:
         model.get_parameter(name).copy_(value)
 
 
-def units_of(structure: Structure, model: nn.Module, sample: Tensor, graph: Graph | None) -> Units:
+def units_of(structure: Structure, model: nn.Module, sample: Inputs, graph: Graph | None) -> Units:
     """Returns the structure's units of layers in use, and logs parameters that no rule covers.
 
     graph: None if there is no sample to run the model with.

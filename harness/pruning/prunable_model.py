@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from harness.allocation.base import ModelInfo
 from harness.groups.units import Units
@@ -12,6 +12,7 @@ from harness.pruning.density import Scope
 from harness.pruning.graph.graph import graph_of
 from harness.pruning.prunable import exclude_layers, layer_order_of, layers_known_to, units_of
 from harness.structure.base import Structure
+from harness.vocabulary.given.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Prunable:
 
 
 def find_prunable(
-    structure: Structure, model: nn.Module, exclude: list[str], sample: Tensor, macs: Macs
+    structure: Structure, model: nn.Module, exclude: list[str], sample: Inputs, macs: Macs
 ) -> Prunable:
     """Reads the model's graph on `sample` (samples, ...), and logs parameters that no rule covers.
 

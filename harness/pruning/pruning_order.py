@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
 from harness.groups.units import Units
 from harness.pruning.budget import RequestedSize, round_sizes
 from harness.pruning.reader import is_in
 from harness.vocabulary.apportion import apportion
+from harness.vocabulary.given.inputs import Inputs
 from harness.vocabulary.tensors import Counts
 
 State = dict[str, Any]
@@ -26,11 +27,11 @@ class PruningOrder(Protocol):
         """Returns names of submodules in order; each prunable weight is in exactly one of them."""
         ...
 
-    def first_inputs(self, model: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
+    def first_inputs(self, model: nn.Module, inputs: list[Inputs]) -> list[Inputs]:
         """Returns the inputs of the first part for these batches of model inputs."""
         ...
 
-    def next_inputs(self, model: nn.Module, part: str, inputs: list[Tensor]) -> list[Tensor]:
+    def next_inputs(self, model: nn.Module, part: str, inputs: list[Inputs]) -> list[Inputs]:
         """Returns the inputs of the next part, given the inputs of this part."""
         ...
 

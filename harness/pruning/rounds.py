@@ -14,6 +14,7 @@ from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import PruningOrder, PruningProgress, units_in
 from harness.pruning.reader import Calibration, Reader
 from harness.pruning.removal.living import follow_masks
+from harness.vocabulary.given.inputs import Inputs
 from harness.vocabulary.tensors import Tensors, eval_mode
 from harness.vocabulary.undisturbed import deepcopy_model
 
@@ -97,7 +98,7 @@ class _PartInputs:
     def __init__(self, order: PruningOrder, model: nn.Module, data: Calibration):
         self._order, self._model, self._data = order, model, data
         self._parts = list(order.parts(model))
-        self._position, self._inputs = len(self._parts), list[Tensor]()
+        self._position, self._inputs = len(self._parts), list[Inputs]()
 
     def to(self, part: str) -> Calibration:
         """Advances to this part, or starts again from the first part if the part lies behind."""

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import nn
+
+from harness.vocabulary.given.inputs import Inputs
 
 
 class Recalibration(Protocol):
@@ -24,7 +26,7 @@ class Recalibration(Protocol):
             ValueError: the model has nothing to recalibrate.
         """
 
-    def apply(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
+    def apply(self, model: nn.Module, batches: Iterable[Inputs]) -> None:
         """Measures in place. Every rank gets the same batches, so no communication is needed.
 
         Raises:

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.finite import is_finite
+from harness.vocabulary.given.inputs import Inputs, call_model
 from harness.vocabulary.tensors import eval_mode
 
 COUNT = "a whole number >= 2; one sample has no variance"
@@ -62,7 +63,7 @@ class BatchNormStatistics:
             )
 
     @torch.no_grad()
-    def apply(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
+    def apply(self, model: nn.Module, batches: Iterable[Inputs]) -> None:
         """Writes the statistics; everything else, modes included, is restored bit for bit.
 
         num_batches_tracked is restored too: it counts steps of training, and none happens here.
@@ -81,7 +82,7 @@ class BatchNormStatistics:
         norms = _norms(model)
         with eval_mode(model), _measuring(norms) as measured:
             for inputs in batches:
-                model(inputs)
+                call_model(model, inputs)
         if not measured:
             raise ValueError(
                 "recalibration: no BatchNorm was given any input; give batches of at least 2 "

@@ -17,6 +17,7 @@ from harness.run_folder.outcome import COMPACT, CONFIG, MASKS, MODEL
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import write_atomic
 from harness.system.json_schema import parse_json
+from harness.vocabulary.given.inputs import SampleShape
 from harness.vocabulary.tensors import Tensors, clone_tensors
 
 
@@ -26,7 +27,7 @@ class ExportedModel:
 
     state: Tensors
     masks: Tensors
-    shape: tuple[int, ...]  # of one sample
+    shape: SampleShape  # of one sample
     classes: int
     # Norm -> the units over which it takes its statistics, where these are not all.
     living_norms: Tensors = field(default_factory=dict)
@@ -98,11 +99,15 @@ def has_compact(folder: Path) -> bool:
     return True
 
 
-def _shape_and_classes(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
+def _shape_and_classes(facts: dict[str, Any]) -> tuple[SampleShape, int]:
     shape, classes = facts["shape"], facts["classes"]
-    whole = isinstance(shape, list) and all(type(size) is int for size in (*shape, classes))
-    if not whole or min((*shape, classes)) < 1:
+    named = shape if isinstance(shape, dict) else {"": shape}
+    whole = named and all(isinstance(sizes, list) for sizes in named.values())
+    sizes = [size for each in named.values() for size in each] if whole else [0]
+    if not all(type(size) is int and size >= 1 for size in (*sizes, classes)):
         raise ValueError(f"its shape and classes must be sizes, got {shape!r} and {classes!r}")
+    if isinstance(shape, dict):
+        return {name: tuple(sizes) for name, sizes in shape.items()}, classes
     return tuple(shape), classes
 
 

@@ -13,6 +13,7 @@ from harness.saliency.shared.gradient_statistics import (
     zero_sums,
 )
 from harness.vocabulary.checks import check_declared
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.nested import iter_tensors, map_tensors
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
@@ -117,7 +118,7 @@ def mean_hessian_product(
         samples = 0
         for inputs, labels in data.batches:
             with derivatives.differentiable_attention():
-                value = loss(data.module(inputs), labels)
+                value = loss(call_model(data.module, inputs), labels)
                 gradients = derivatives.gradients_of(value, parameters, create_graph=True)
                 products = derivatives.hessian_times(gradients, vector, parameters)
             for name, product in products.items():

@@ -15,6 +15,7 @@ from harness.saliency.shared.gradient_statistics import (
     zero_sums,
 )
 from harness.vocabulary.checks import check_declared
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Companions, Tensors, prunable_weights
 
@@ -73,7 +74,7 @@ class Hutchinson(Saliency):
         ):
             sums = zero_sums(dict(parameters))
             for inputs, labels in data.batches:
-                self._add(sums, loss(data.module(inputs), labels), parameters)
+                self._add(sums, loss(call_model(data.module, inputs), labels), parameters)
                 samples += len(labels)
         return check_finite(data.mean(sums, samples), "diagonal of the Hessian")
 

@@ -8,6 +8,7 @@ from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.gradient_statistics import differentiable_weights
 from harness.vocabulary.checks import check_declared
+from harness.vocabulary.given.inputs import Inputs, call_model, first_samples, floats_to, map_inputs
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.tensors import Tensors, prunable_weights
 from harness.vocabulary.undisturbed import deepcopy_model
@@ -87,17 +88,16 @@ def positive_copy(model: nn.Module, bias: str = "abs") -> nn.Module:
     return positive
 
 
-def flow_gradients(model: nn.Module, inputs: Tensor) -> Tensors:
+def flow_gradients(model: nn.Module, inputs: Inputs) -> Tensors:
     """Returns d(sum of outputs)/dw per prunable weight, for one sample of ones.
 
     The sample has the shape of those given.
 
     Whole-number inputs stay of their dtype, the others become float64.
     """
-    dtype = torch.float64 if inputs.is_floating_point() else inputs.dtype
-    ones = torch.ones(1, *inputs.shape[1:], dtype=dtype, device=inputs.device)
+    ones = map_inputs(torch.ones_like, first_samples(floats_to(inputs, torch.float64), 1))
     with differentiable_weights(model) as parameters:
-        return gradients_of(_flow(model(ones)), parameters)
+        return gradients_of(_flow(call_model(model, ones)), parameters)
 
 
 def _flow(outputs: Any) -> Tensor:

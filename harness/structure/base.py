@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harness.groups.units import Units
 from harness.structure.shared.weight_units import WeightUnits
+from harness.vocabulary.given.inputs import Inputs
 from harness.vocabulary.n_of_m import NOfM
 from harness.vocabulary.tensors import prunable_layers
 from harness.vocabulary.topk import topk_mask
@@ -40,7 +41,7 @@ class Structure(ABC):
         return None
 
     @abstractmethod
-    def units(self, model: nn.Module, sample: Tensor) -> Units:
+    def units(self, model: nn.Module, sample: Inputs) -> Units:
         """Returns the units that this structure prunes, by the name of a weight, in model order.
 
         Units whose removal would remove a model output are left out.
@@ -79,7 +80,7 @@ class Pattern(Structure):
     def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Expands the mask of a weight's units to its elements, in the weight's shape."""
 
-    def units(self, model: nn.Module, sample: Tensor) -> Units:
+    def units(self, model: nn.Module, sample: Inputs) -> Units:
         """Returns the units of all weights of layers of the structure's kinds."""
         layers = prunable_layers(model)
         names = [name for name, layer in layers.items() if isinstance(layer, self.kinds)]

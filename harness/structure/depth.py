@@ -14,6 +14,7 @@ from harness.groups.tracing.dispatch import follow
 from harness.groups.units import RemovableUnits, Units
 from harness.structure.base import Structure
 from harness.vocabulary.checks import check_declared
+from harness.vocabulary.given.inputs import Inputs
 from harness.vocabulary.tensors import PRUNABLE, Companions, Tensors, prunable_layers
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Depth(Structure):
     def __post_init__(self) -> None:
         check_declared(self)
 
-    def units(self, model: nn.Module, sample: Tensor) -> Units:
+    def units(self, model: nn.Module, sample: Inputs) -> Units:
         layers = prunable_layers(model)
         shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
         table, units = follow(model, sample), Units()

@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.task.base import Task, sample_weights
+from harness.vocabulary.given.inputs import Inputs, call_model
 from harness.vocabulary.tensors import Tensors
 
 LoopState = dict[str, Any]  # plain values and tensors
@@ -98,7 +99,7 @@ class Hooks:
     # Runs before a step's forward pass. Masks and optimizer state may change here.
     before_step: Callable[[int, Optimizer], None] | None = None
     # (inputs, outputs, labels, the task's loss summed over these samples) -> the sum to minimise.
-    loss_term: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None
+    loss_term: Callable[[Inputs, Tensor, Tensor, Tensor], Tensor] | None = None
     # Runs with averaged, unscaled, unclipped gradients. True: it has updated the model itself,
     # and the optimizer does nothing.
     takes_step: Callable[[Optimizer], bool] | None = None
@@ -129,6 +130,12 @@ class TrainingContext:
     gradient_dtype: torch.dtype | None = None  # of gradients between ranks, None: their own
     validation: Split | None = None
     test: Split | None = None
+
+    def first_loss(self, model: nn.Module) -> Tensor:
+        """Returns the loss of the first two training samples, or of the only one."""
+        first = torch.arange(min(2, len(self.split)))
+        inputs, labels = next(iter(self.split.batches([first])))
+        return self.task.loss(call_model(model, inputs), labels)
 
     @cached_property
     def sample_weights(self) -> Tensor | None:

@@ -8,6 +8,7 @@ from torch import nn
 from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.task.base import Task, perplexity, sample_weights
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.tensors import eval_mode
 
 
@@ -49,7 +50,7 @@ def evaluate_compared(
     with eval_mode(model):
         for inputs, labels in split.batches(shard.split(batch_size)):
             if len(labels):
-                measures = task.measure(model(inputs), labels)
+                measures = task.measure(call_model(model, inputs), labels)
                 parts = [measures[key].double() for key in ("top1", "top5", "loss")]
                 sums += torch.stack([*parts, sample_weights(task, labels).sum()])
     *totals, counted = ranks.sum(sums)

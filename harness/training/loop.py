@@ -17,13 +17,14 @@ from harness.training.batching import (
     epoch_order,
     micro_batches,
     slice_steps,
-)
+)  # fmt: skip
 from harness.training.context import Hooks, LoopState, TrainingContext, TrainingCurve
 from harness.training.epoch_end import finite_loss, sync_replicas, validate, validation_top1
 from harness.training.rank_state import load_rank_state, rank_state
 from harness.training.recipe import Recipe
 from harness.training.updates.update import Update
 from harness.vocabulary.counter_rng import uniforms
+from harness.vocabulary.given.inputs import Inputs, call_model
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import Batch
@@ -52,7 +53,7 @@ class Loop:
             context.ranks.options.gradient_exchange == "sparse", context.gradient_dtype
         )
         self.replica = context.ranks.wrap(
-            model, self._first_pass, self.exchange, hooks.masks_in_force
+            model, context.first_loss, self.exchange, hooks.masks_in_force
         )
         self.augmentation = recipe.augmentation_for(context.split)
         self.forward = recipe.forward_of(self.replica)
@@ -175,11 +176,6 @@ class Loop:
             load_rank_state(self.own, self.model, self.total, self.update.average)
             self.own = None
 
-    def _first_pass(self, replica: nn.Module) -> Tensor:
-        split = self.context.split
-        inputs, labels = next(iter(split.batches([torch.arange(min(2, len(split)))])))
-        return self.context.task.loss(replica(inputs), labels)
-
     def _backward(self, micro_batch: MicroBatch, batch: Batch) -> Tensor:
         inputs, labels = self.recipe.laid_out(self._augmented(micro_batch, batch[0])), batch[1]
         with nullcontext() if micro_batch.last else no_sync(self.replica):
@@ -193,19 +189,19 @@ class Loop:
         # A sample that does not count contributes only if it is not finite.
         return loss.detach() if micro_batch.scale else loss.detach() * 0
 
-    def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        outputs = self.forward(inputs)
+    def _loss(self, inputs: Inputs, labels: Tensor) -> Tensor:
+        outputs = call_model(self.forward, inputs)
         loss = self.context.task.loss(outputs, labels)
         term = self.hooks.loss_term
         return term(inputs, outputs, labels, loss) if term else loss
 
-    def _augmented(self, micro_batch: MicroBatch, inputs: Tensor) -> Tensor:
+    def _augmented(self, micro_batch: MicroBatch, inputs: Inputs) -> Inputs:
         augmentation = self.augmentation
-        if augmentation is None:
-            return inputs
+        if augmentation is None or not isinstance(inputs, Tensor):
+            return inputs  # Recipe.check_inputs refuses an augmentation of named inputs
         seed = derive(self.context.seed, "augmentation", self.context.level, self.epoch)
-        indices = micro_batch.indices.to(inputs.device)
-        return augmentation.apply(inputs, uniforms(seed, indices, augmentation.draws))
+        draws = uniforms(seed, micro_batch.indices.to(inputs.device), augmentation.draws)
+        return augmentation.apply(inputs, draws)
 
     def _update(self) -> None:
         step = self.at.steps(self.steps)

@@ -19,8 +19,14 @@ from harness.training.batching import steps_per_epoch
 from harness.training.updates.given_optimizer import MakeOptimizer, check_groups, check_optimizer
 from harness.training.updates.parameter_groups import parameter_groups
 from harness.vocabulary.checks import check_declared
+from harness.vocabulary.given.inputs import Inputs, map_inputs
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def _channels_last(inputs: Tensor) -> Tensor:
+    images = inputs.dim() == 4
+    return inputs.contiguous(memory_format=torch.channels_last) if images else inputs
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,9 @@ class Recipe:
         """
         return replica if self.compile is None else torch.compile(replica, backend=self.compile)
 
-    def laid_out(self, inputs: Tensor) -> Tensor:
+    def laid_out(self, inputs: Inputs) -> Inputs:
         """Returns inputs in the format in which convolutions compute: their weights follow it."""
-        if self.memory_format is None or inputs.dim() != 4:
-            return inputs
-        return inputs.contiguous(memory_format=torch.channels_last)
+        return inputs if self.memory_format is None else map_inputs(_channels_last, inputs)
 
     def check_ranks(self, ranks: Ranks) -> None:
         """Raises ValueError unless every rank gets an equal shard of a full global batch."""
@@ -117,9 +121,16 @@ class Recipe:
             return None
         return with_scale(self.augmentation, pixel_scale_of(split))
 
-    def check_inputs(self, inputs: Tensor, split: Split) -> None:
+    def check_inputs(self, inputs: Inputs, split: Split) -> None:
         """Raises ValueError unless the augmentation, if any, accepts such inputs of the split."""
-        if (augmentation := self.augmentation_for(split)) is not None:
+        if self.augmentation is not None and not isinstance(inputs, Tensor):
+            raise ValueError(
+                f"augmentation={type(self.augmentation).__name__} changes one tensor, and the data "
+                f"has several inputs: {', '.join(inputs)}; leave augmentation out, or transform "
+                "the samples in the data set"
+            )
+        augmentation = self.augmentation_for(split)
+        if augmentation is not None and isinstance(inputs, Tensor):
             draws = torch.zeros(len(inputs), augmentation.draws, device=inputs.device)
             augmentation.apply(inputs, draws.double())
 

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
+from harness.vocabulary.given.inputs import Inputs
+
 Tensors = dict[str, Tensor]  # "layer1.0.conv1.weight" -> tensor of that weight's shape
 Counts = dict[str, int]  # "layer1.0.conv1.weight" -> number of units
 # Weight to score -> biases and norm parameters that go with its rows.
 Companions = dict[str, tuple[str, ...]]
-Batch = tuple[Tensor, Tensor]  # inputs (samples, ...), labels (samples, ...)
+Batch = tuple[Inputs, Tensor]  # inputs, labels: each (samples, ...)
 Loss = Callable[[Tensor, Tensor], Tensor]  # outputs, labels -> loss SUMMED over the samples
 Mean = Callable[[Tensors, int], Tensors]  # (sums, samples) -> sums over ranks / samples over ranks
 

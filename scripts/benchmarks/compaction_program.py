@@ -16,7 +16,7 @@ from harness.groups.find import groups_of
 from harness.groups.group import Group, group_masks
 from harness.groups.layers.norms import treatment
 from harness.groups.living import living_indices, living_norms
-from harness.groups.proving.pair import call_model
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.tensors import Tensors
 

@@ -133,7 +133,7 @@ ODD_BATCHES: dict[str, tuple[Any, str]] = {
     "one batch": ((X, Y), "got a tensor (12, 8)"),
     "inputs alone": (X, "got a tensor (12, 8)"),
     "dictionaries": ([{"x": X, "y": Y}], "got a dict of x, y"),
-    "inputs in a dictionary": ([({"ids": X}, Y)], "got a tuple of a dict, a tensor (12,)"),
+    "inputs in a dictionary": ([({"ids": X}, Y)], "inputs of batches are named ids"),
     "inputs in a tuple": ([((X, X), Y)], "got a tuple of a tuple, a tensor (12,)"),
     "triples": ([(X, Y, Y)], "got a tuple of a tensor (12, 8), a tensor (12,), a tensor (12,)"),
     "numpy": ([(X.numpy(), Y)], "got a tuple of a ndarray, a tensor (12,)"),
@@ -171,7 +171,7 @@ def test_classes_may_be_integers_of_any_width(labels) -> None:
     assert all(torch.equal(score, other[name]) for name, score in one.items())
 
 
-@pytest.mark.parametrize("value", [(X, Y), [X], {"x": X}, X.numpy(), META, torch.tensor(1.0), 5])
+@pytest.mark.parametrize("value", [(X, Y), [X], {"x": 1}, X.numpy(), META, torch.tensor(1.0), 5])
 def test_an_example_input_is_a_tensor(value) -> None:
     given: Any = value
     call = lambda: harness.prune(network(), 0.5, structure="row", example_input=given)  # noqa: E731

@@ -75,11 +75,11 @@ ODD_DATA: dict[str, tuple[Callable[[], Any], str]] = {
     "a tensor as split": (of(points, kind=lambda inputs, labels: inputs), "which has no batches"),
     "inputs in a dictionary": (
         of(points, kind=own(lambda x, y: ({"ids": x}, y))),
-        "join several inputs in one tensor",
+        "fails on the shapes of the inputs ids (KeyError: 0)",
     ),
     "inputs in a tuple": (
         of(points, kind=own(lambda x, y: ((x, x), y))),
-        "join several inputs in one tensor",
+        "give several inputs as a dictionary of tensors",
     ),
     "dictionaries": (of(points, kind=own(lambda x, y: {"x": x, "y": y})), "got a dict of x, y"),
     "triples": (of(points, kind=own(lambda x, y: (x, y, y))), "got a tuple of a tensor (2, 8), a"),

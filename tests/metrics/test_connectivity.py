@@ -23,7 +23,7 @@ def test_a_gate_that_a_dead_unit_makes_leaves_the_other_factor_its_paths() -> No
     with torch.no_grad():
         network.squeeze.weight.zero_()
 
-    found = connectivity(network, (3,))
+    found = connectivity(network, torch.zeros(1, 3))
 
     # 9 of 18 weights; the gate is sigmoid(bias), a constant that is not 0.
     assert found.effective_density == 0.5
@@ -38,8 +38,8 @@ def test_density_units_and_empty_tensors_of_a_network_that_was_counted_by_hand()
         second.copy_(torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.0, 5.0]]))
         third.copy_(torch.tensor([[-1.0, 1.0]]))
 
-    masks = connected_weights(network, (2,))
-    found = connectivity(network, (2,))
+    masks = connected_weights(network, torch.zeros(1, 2))
+    found = connectivity(network, torch.zeros(1, 2))
 
     # One path: input 0, unit 0, unit 0, output. Unit 1 of the first layer (-2) has no output, unit
     # 2 no input, so the 5 that reads it lies on no path, nor does the 1 that reads what it feeds.
@@ -56,7 +56,7 @@ def test_an_empty_layer_leaves_no_path_at_all() -> None:
     with torch.no_grad():
         network.fc1.weight.zero_()  # type: ignore
 
-    found = connectivity(network, (1, 28, 28))
+    found = connectivity(network, torch.zeros(1, 1, 28, 28))
 
     assert found.effective_density == 0.0 and found.empty == ["fc1.weight"]
     assert found.dead_units == {
@@ -76,7 +76,7 @@ def test_a_shortcut_around_an_empty_layer_is_a_path() -> None:
     network = Residual()
     with torch.no_grad():
         network.around.weight.zero_()
-    assert connectivity(network, (4,)).effective_density == 8 / 24
+    assert connectivity(network, torch.zeros(1, 4)).effective_density == 8 / 24
 
 
 def test_a_unit_that_only_its_bias_feeds_has_no_live_input() -> None:
@@ -85,7 +85,7 @@ def test_a_unit_that_only_its_bias_feeds_has_no_live_input() -> None:
         with torch.no_grad():
             network[0].weight[1] = 0  # type: ignore
             network[0].bias.fill_(1.0)  # type: ignore
-        assert connected_weights(network, (2,))["2.weight"].tolist() == [[True, False]]
+        assert connected_weights(network, torch.zeros(1, 2))["2.weight"].tolist() == [[True, False]]
 
 
 def test_the_loser_of_a_maximum_is_reachable_too() -> None:
@@ -94,7 +94,9 @@ def test_the_loser_of_a_maximum_is_reachable_too() -> None:
         network[0].weight.copy_(torch.tensor([[[0.0, 2.0]]]))  # type: ignore
     for pool in (nn.MaxPool1d(2), nn.MaxPool1d(2, ceil_mode=True), nn.AdaptiveMaxPool1d(1)):
         network[1] = pool
-        assert connected_weights(network, (1, 8))["0.weight"].tolist() == [[[False, True]]]
+        assert connected_weights(network, torch.zeros(1, 1, 8))["0.weight"].tolist() == [
+            [[False, True]]
+        ]
 
 
 @pytest.mark.parametrize("share", [0.5, 1.5 / 512, 1 / 512])
@@ -108,7 +110,7 @@ def test_fifty_layers_of_512_units_neither_vanish_nor_overflow(share, kind) -> N
         with torch.no_grad():  # one sure path through all layers, which random masks may cut
             for number, layer in enumerate(linear):
                 layer.weight[(7 * number + 7) % width, 7 * number % width] = 1e-30
-    found = connected_weights(network, (width,))
+    found = connected_weights(network, torch.zeros(1, width))
 
     kept = [layer.weight != 0 for layer in linear]
     fed, read = [torch.ones(width, dtype=torch.bool)], [torch.ones(width, dtype=torch.bool)]
@@ -130,7 +132,7 @@ def test_one_faint_unit_among_64_is_followed_through_250_layers() -> None:
         for number, layer in enumerate(linear):
             layer.weight[1:] = 0
             layer.weight[0, 1:] = 1 if number else 0
-    for mask in connected_weights(network, (64,)).values():
+    for mask in connected_weights(network, torch.zeros(1, 64)).values():
         assert mask.nonzero().tolist() == [[0, 0]]
 
 
@@ -150,7 +152,7 @@ def test_attention_with_token_ids_is_traced() -> None:
     with torch.no_grad():
         network.block.linear1.weight[3:] = 0
         network.last.weight[0, 0] = 0
-    masks = connected_weights(network, (6,))
+    masks = connected_weights(network, torch.zeros(1, 6))
 
     assert masks["block.self_attn.out_proj.weight"].all()
     # Units 3 to 15 have no input, so the columns of linear2 that read them lie on no path.
@@ -172,7 +174,7 @@ def test_inputs_that_the_network_shifts_below_zero_close_nothing() -> None:
     network = Shifted()
     with torch.no_grad():
         network.one.weight[0] = 0
-    assert connectivity(network, (3,)).effective_density == (9 + 6) / 20
+    assert connectivity(network, torch.zeros(1, 3)).effective_density == (9 + 6) / 20
 
 
 @pytest.mark.parametrize("forwards", [0, 1])
@@ -194,13 +196,16 @@ def test_values_may_decide_which_layers_are_called_and_with_how_many_samples(for
         network.last.weight[0, 0] = 0
 
     # The third pass counts: it calls all three layers, or all but two with its 16 weights.
-    assert connectivity(network, (4,)).effective_density == (39 if forwards == 0 else 23) / 40
+    assert (
+        connectivity(network, torch.zeros(1, 4)).effective_density
+        == (39 if forwards == 0 else 23) / 40
+    )
 
 
 def test_wide_attention_does_not_saturate() -> None:
     torch.manual_seed(0)
     network = CharTransformer(width=512, heads=1).build((8,), 10)
-    assert all(mask.all() for mask in connected_weights(network, (8,)).values())
+    assert all(mask.all() for mask in connected_weights(network, torch.zeros(1, 8)).values())
 
 
 def test_a_weight_that_layers_share_is_reached_through_any_of_them() -> None:
@@ -217,7 +222,9 @@ def test_a_weight_that_layers_share_is_reached_through_any_of_them() -> None:
     with torch.no_grad():
         # Inputs 0 -> unit 1 -> unit 2; alone, neither call uses both weights on a path.
         network.one.weight.copy_(torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]))
-    assert torch.equal(connected_weights(network, (3,))["one.weight"], network.one.weight != 0)
+    assert torch.equal(
+        connected_weights(network, torch.zeros(1, 3))["one.weight"], network.one.weight != 0
+    )
 
 
 def test_a_sparse_matrix_in_the_layers_own_dtype_lets_paths_through() -> None:
@@ -233,4 +240,4 @@ def test_a_sparse_matrix_in_the_layers_own_dtype_lets_paths_through() -> None:
     network = Graph()
     with torch.no_grad():
         network.one.weight[0] = 0
-    assert connectivity(network, (3,)).effective_density == (3 + 1) / 8
+    assert connectivity(network, torch.zeros(1, 3)).effective_density == (3 + 1) / 8

@@ -19,8 +19,8 @@ def test_a_dense_network_of_conf_is_wholly_reachable(model) -> None:
     with torch.no_grad():
         for weight in prunable_weights(network).values():
             weight[weight == 0] = 0.01
-    assert all(mask.all() for mask in connected_weights(network, shape).values())
-    assert connectivity(network, shape).effective_density == 1.0
+    assert all(mask.all() for mask in connected_weights(network, torch.zeros(1, *shape)).values())
+    assert connectivity(network, torch.zeros(1, *shape)).effective_density == 1.0
 
 
 @every("model")
@@ -33,7 +33,10 @@ def test_the_model_and_the_random_streams_come_back_as_they_were(model, dtype) -
     parameters = [(id(p), p.requires_grad) for p in network.parameters()]
     modes, stream = [m.training for m in network.modules()], torch.get_rng_state()
 
-    first, second = connected_weights(network, shape), connected_weights(network, shape)
+    first, second = (
+        connected_weights(network, torch.zeros(1, *shape)),
+        connected_weights(network, torch.zeros(1, *shape)),
+    )
 
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -59,7 +62,7 @@ def test_buffers_that_the_forward_writes_to_come_back_as_they_were() -> None:
     network = Counting()
     with torch.no_grad():
         network.weight[0] = 0
-    assert connectivity(network, (3,)).dead_units == {"weight": 1}
+    assert connectivity(network, torch.zeros(1, 3)).dead_units == {"weight": 1}
     assert network.seen == 0 and network.largest == 0
 
 
@@ -69,11 +72,11 @@ def test_after_an_error_the_model_is_as_it_was() -> None:
         network[0].weight[0] = 0  # type: ignore
     own = network[0].weight
     with pytest.raises(RuntimeError, match="shape"):
-        connected_weights(network, (3,))
-    assert "shape" in str(connectivity(network, (3,)).unknown)
+        connected_weights(network, torch.zeros(1, 3))
+    assert "shape" in str(connectivity(network, torch.zeros(1, 3)).unknown)
     assert network.training and network[0].weight is own
 
 
 def test_without_a_layer_to_prune_there_is_an_error() -> None:
     with pytest.raises(ValueError, match="no Conv or Linear layer"):
-        connectivity(nn.ReLU(), (3,))
+        connectivity(nn.ReLU(), torch.zeros(1, 3))

@@ -49,7 +49,10 @@ def check(build: Callable[[bool], nn.Module], shape: tuple[int, ...], share: flo
         linear = build(False)
         state = {name: network.state_dict()[name] for name in linear.state_dict()}
         linear.load_state_dict(state)
-        expected, found = on_counted_paths(linear.eval(), shape), connected_weights(network, shape)
+        expected, found = (
+            on_counted_paths(linear.eval(), shape),
+            connected_weights(network, torch.zeros(1, *shape)),
+        )
         assert found.keys() == expected.keys()
         for name, mask in expected.items():
             assert torch.equal(found[name], mask), (seed, name)

@@ -37,11 +37,11 @@ def recurrent(net: Two, x: Tensor) -> Tensor:
 )
 def test_nested_outputs_and_float32_constants_are_probed(forward) -> None:
     # Of 32 + 8 weights 8 are 0, and 2 read the unit that has none left.
-    assert connectivity(Two(forward), (8,)).effective_density == 30 / 40
+    assert connectivity(Two(forward), torch.zeros(1, 8)).effective_density == 30 / 40
 
 
 def test_an_lstm_with_explicit_states_is_probed() -> None:
-    assert connectivity(Two(recurrent), (8,)).effective_density == 32 / 40
+    assert connectivity(Two(recurrent), torch.zeros(1, 8)).effective_density == 32 / 40
 
 
 def test_an_operator_that_writes_in_place_is_not_repeated_on_a_copy() -> None:
@@ -50,7 +50,7 @@ def test_an_operator_that_writes_in_place_is_not_repeated_on_a_copy() -> None:
         total.lerp_(net.two(net.one(x)), 1.0)
         return total
 
-    assert "dtype" in str(connectivity(Two(forward), (8,)).unknown)
+    assert "dtype" in str(connectivity(Two(forward), torch.zeros(1, 8)).unknown)
 
 
 @cases(
@@ -61,7 +61,7 @@ def test_an_operator_that_writes_in_place_is_not_repeated_on_a_copy() -> None:
 def test_a_model_that_fails_in_the_probe_has_no_effective_density_for_this_reason(
     forward, reason
 ) -> None:
-    found = connectivity(Two(forward), (8,))
+    found = connectivity(Two(forward), torch.zeros(1, 8))
 
     assert found.effective_density is None and found.dead_units is None and found.empty == []
     assert reason in (found.unknown or "") and "\n" not in found.unknown
@@ -74,10 +74,10 @@ def test_a_failure_that_comes_late_is_a_reason_too() -> None:
         return net.two(net.one(x))
 
     model = Two(forward)
-    assert connectivity(model, (8,)).unknown is None
+    assert connectivity(model, torch.zeros(1, 8)).unknown is None
     nn.init.zeros_(model.two.weight)
 
-    found = connectivity(model, (8,))
+    found = connectivity(model, torch.zeros(1, 8))
 
     assert found.effective_density is None and found.empty == ["two.weight"]
     assert found.unknown.endswith("""(KeyError: 'nothing\\nis left')""")

@@ -30,11 +30,11 @@ def test_a_probe_that_finds_no_path_in_the_dense_network_either_says_nothing(thr
             return self.two(Spike.apply(self.one(x), threshold))
 
     network = Spiking()
-    assert connectivity(network, (3,)).effective_density == 1.0
+    assert connectivity(network, torch.zeros(1, 3)).effective_density == 1.0
     with torch.no_grad():
         network.one.weight[0] = 0
 
-    found = connectivity(network, (3,))
+    found = connectivity(network, torch.zeros(1, 3))
 
     assert found.effective_density is None and found.dead_units is None and found.empty == []
     assert found.unknown == "no path is found through two of the dense model" or (
@@ -62,7 +62,7 @@ def test_spikes_that_hide_a_few_paths_of_a_dense_network_make_it_unknown() -> No
     with torch.no_grad():
         network.one.weight[0, 0] = 0
 
-    found = connectivity(network, (6,))
+    found = connectivity(network, torch.zeros(1, 6))
 
     assert found.effective_density is None and found.dead_units is None
     assert found.unknown == "no path is found through two of the dense model"
@@ -86,7 +86,7 @@ def test_experts_that_values_choose_make_it_unknown_and_a_layer_that_is_never_ca
         network = Experts(routed)
         with torch.no_grad():
             network.gate.weight[0, 0] = 0
-        found[routed] = connectivity(network, (6,))
+        found[routed] = connectivity(network, torch.zeros(1, 6))
 
     assert found[True].effective_density is None
     assert "values decide what is called, and the probe has not called experts." in str(
@@ -113,10 +113,10 @@ def test_effective_density_does_not_jump_at_the_first_zero() -> None:
             return self.head(self.conv(x).flatten(1))
 
     network = Heads()
-    dense = connectivity(network, (1, 1))
+    dense = connectivity(network, torch.zeros(1, 1, 1))
     with torch.no_grad():
         network.head.weight[0, 0] = 0
-    pruned = connectivity(network, (1, 1))
+    pruned = connectivity(network, torch.zeros(1, 1, 1))
     # 2 of the kernels' 6 weights, 4 of the head, none of the 10 that are idle.
     assert (dense.effective_density, pruned.effective_density) == (6 / 20, 5 / 20)
     assert dense.dead_units == pruned.dead_units == {"idle.weight": 5}
@@ -137,7 +137,7 @@ def test_kernel_entries_that_only_meet_padding_are_no_blindness() -> None:
         with torch.no_grad():
             first[1] = 0
         # Of the kernel that is left one entry meets an input that is not padding.
-        found = connectivity(network, shape)
+        found = connectivity(network, torch.zeros(1, *shape))
         assert found.unknown is None
         assert found.effective_density == paths / sum(
             weight.numel() for weight in network.parameters() if weight.dim() > 1
@@ -158,4 +158,4 @@ def test_a_norm_written_by_hand_leaves_living_units_their_paths() -> None:
     for unit in range(4):
         with torch.no_grad():
             network.one.weight[unit, 0] = 0
-        assert connectivity(network, (6,)).effective_density == (143 - unit) / 144
+        assert connectivity(network, torch.zeros(1, 6)).effective_density == (143 - unit) / 144

@@ -14,6 +14,8 @@ from harness.data.shared.splits import PARTS, check_splits
 def digest(loaded: Any) -> str:
     """Returns the SHA-256, in hex, of classes and of dtype, shape, bytes of inputs and labels.
 
+    Names of inputs count too, where they have names.
+
     Raises:
         ValueError: what is loaded is no Splits.
     """
@@ -22,15 +24,20 @@ def digest(loaded: Any) -> str:
     for name in PARTS:
         split = getattr(splits, name)
         sha.update(f"\n{name} {len(split)}\n".encode())
-        for tensor in _tensors(split):
-            sha.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        for column, tensor in _tensors(split):
+            sha.update(f"{column}{tensor.dtype} {tuple(tensor.shape)}\n".encode())
             plain = tensor.detach().cpu().contiguous().flatten()
             sha.update(plain.view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 
-def _tensors(split: Split) -> Iterator[Tensor]:
-    """Yields inputs and labels in the order of samples, for any kind of split."""
+def _tensors(split: Split) -> Iterator[tuple[str, Tensor]]:
+    """Yields inputs and labels in the order of samples, for any kind of split, with their names.
+
+    One tensor of inputs has no name, nor have labels.
+    """
     for inputs, labels in split.batches(torch.arange(len(split)).split(CHUNK)):
-        yield inputs
-        yield labels
+        named = {"": inputs} if isinstance(inputs, Tensor) else inputs
+        for name, tensor in named.items():
+            yield f"{name} ".lstrip(), tensor
+        yield "", labels

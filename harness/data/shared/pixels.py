@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.data.base import Split
+from harness.vocabulary.given.inputs import map_inputs
 from harness.vocabulary.tensors import Batch
 
 Scale = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std, each a number per channel
@@ -19,14 +20,15 @@ class Pixels(Split):
     That takes a quarter of the memory of float32. mean, std: a number per channel.
     """
 
+    inputs: Tensor
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     dtype: torch.dtype = torch.float32
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         mean, std = moments((self.mean, self.std), self.inputs.device, self.dtype)
-        for pixels, labels in super().batches(indices):
-            yield scaled(pixels, mean, std), labels
+        for inputs, labels in super().batches(indices):
+            yield map_inputs(lambda pixels: scaled(pixels, mean, std), inputs), labels
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Pixels":
         moved = self.inputs.to(device), self.labels.to(device)

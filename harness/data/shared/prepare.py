@@ -9,6 +9,7 @@ from torch import Tensor
 from harness.data.base import Split, Splits
 from harness.extras import check_extra
 from harness.vocabulary.checks import check
+from harness.vocabulary.given.inputs import select_samples
 
 # The range of scikit-learn.
 SEED = "a whole number in [0, 4294967295]; write e.g. 0"
@@ -36,7 +37,8 @@ def stratified(samples: Split, sizes: Mapping[str, int], seed: int) -> dict[str,
             if size < len(rest)
             else (rest, rest[:0])
         )
-        parts[name] = Split(samples.inputs[part], samples.labels[part])
+        chosen = torch.from_numpy(part)
+        parts[name] = Split(select_samples(samples.inputs, chosen), samples.labels[chosen])
     return parts
 
 
@@ -51,10 +53,10 @@ def normalised(splits: Splits, per_channel: bool = False) -> Splits:
     Raises:
         ValueError: all training inputs (of a channel) are equal.
     """
-    mean, std = _mean_and_std(splits.train.inputs, per_channel)
+    mean, std = _mean_and_std(splits.train.tensor, per_channel)
 
     def scaled(split: Split) -> Split:
-        return Split((split.inputs - mean).div_(std), split.labels)
+        return Split((split.tensor - mean).div_(std), split.labels)
 
     return Splits(
         scaled(splits.train), scaled(splits.validation), scaled(splits.test), splits.classes

@@ -13,7 +13,7 @@ def check_splits(splits: Any) -> Splits:
     """Returns what a data set has loaded, if it is three splits with samples.
 
     Raises:
-        ValueError: it is something else, or a batch is no pair of tensors.
+        ValueError: it is something else, or a batch is no pair of inputs and labels.
     """
     if not isinstance(splits, Splits):
         raise ValueError(
@@ -29,5 +29,5 @@ def check_splits(splits: Any) -> Splits:
             )
         if not len(split):
             raise ValueError(f"data: the {part} split has no samples; give it at least 1")
-        first_inputs(split, 2)  # refuses a batch that is no pair of tensors for these samples
+        first_inputs(split, 2)  # refuses a batch that is no pair for these samples
     return splits

@@ -19,6 +19,14 @@ from harness.training.batching import micro_batches
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.given.batches import explain_input_errors
 from harness.vocabulary.given.errors import first_line
+from harness.vocabulary.given.inputs import (
+    Inputs,
+    call_model,
+    clone_inputs,
+    describe_inputs,
+    first_samples,
+    input_tensors,
+)
 from harness.vocabulary.tensors import eval_mode
 from harness.vocabulary.undisturbed import preserve_model
 
@@ -33,11 +41,8 @@ def check_data(workload: Workload) -> None:
     splits = workload.splits
     for part in PARTS:
         split = getattr(splits, part)
-        if (
-            isinstance(split, Split)
-            and split.inputs.is_floating_point()
-            and not is_finite(split.inputs)
-        ):
+        held = input_tensors(split.inputs) if isinstance(split, Split) else []
+        if any(tensor.is_floating_point() and not is_finite(tensor) for tensor in held):
             raise ValueError(
                 f"inputs of the {part} data hold NaN or infinity; clean them, or leave these "
                 "samples out"
@@ -61,10 +66,10 @@ def check_outputs(workload: Workload, model: nn.Module) -> None:
             check(outputs, workload.splits.classes)
 
 
-def _outputs(model: nn.Module, inputs: Tensor) -> Any:
+def _outputs(model: nn.Module, inputs: Inputs) -> Any:
     try:
         with explain_input_errors("inputs of the data", inputs):
-            return model(inputs.clone())  # a model may write into its inputs
+            return call_model(model, clone_inputs(inputs))  # a model may write into its inputs
     except (RuntimeError, IndexError) as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [
@@ -72,8 +77,8 @@ def _outputs(model: nn.Module, inputs: Tensor) -> Any:
         ]
         place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
         raise ValueError(
-            f"{type(model).__name__} fails on the data's inputs {tuple(inputs.shape)} "
-            f"{inputs.dtype}: {first_line(error)}{place}; let build make a "
+            f"{type(model).__name__} fails on the data's inputs {describe_inputs(inputs)}: "
+            f"{first_line(error)}{place}; let build make a "
             "model for the shape that it is given"
         ) from error
 
@@ -123,7 +128,7 @@ def check_smallest_batch(
         return
     try:
         with preserve_model(model):
-            model.train()(workload.sample()[:1])
+            call_model(model.train(), first_samples(workload.sample(), 1))
     except ValueError as error:
         raise ValueError(
             f"batch_size={batch_size} leaves a batch or part of one sample of {len(order)} on "

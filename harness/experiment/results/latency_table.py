@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.experiment.checks.given_table import conditions, layer_facts
 from harness.experiment.context import RunContext
@@ -30,6 +30,7 @@ from harness.metrics.stopwatch import Clock, quartiles, ratios
 from harness.pruning.removal.compaction import without_pruned_units
 from harness.system.atomic_files import write_json
 from harness.vocabulary.given.errors import first_line
+from harness.vocabulary.given.inputs import Inputs, call_model
 from harness.vocabulary.given.latency_table import FORMAT, NANOSECONDS, parsed_table
 from harness.vocabulary.tensors import eval_mode, prunable_layers
 from harness.vocabulary.undisturbed import preserve_model
@@ -135,7 +136,7 @@ class TableOfLayers:
         }
         return {"widths": [[width.size for width in grid] for grid in grids], **rows}
 
-    def _whole(self, table: Mapping[str, Any], inputs: Tensor) -> dict[str, Any]:
+    def _whole(self, table: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
         """Returns the time of the dense model, and what no layer explains.
 
         The part of it that shrinks is found from a second model, of which every other unit is
@@ -203,8 +204,8 @@ def check_writable(file: Path, overwrite: bool) -> None:
         )
 
 
-def _call(model: nn.Module, inputs: Tensor) -> Callable[[], object]:
-    return lambda: model(inputs)
+def _call(model: nn.Module, inputs: Inputs) -> Callable[[], object]:
+    return lambda: call_model(model, inputs)
 
 
 def _milliseconds(seconds: Sequence[float]) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from harness.delivery.compact_folder import CompactModel, describe, write_compact
 from harness.delivery.formats import write_formats
@@ -16,6 +16,7 @@ from harness.pruning.removal.compaction import Cut
 from harness.pruning.removal.living import indices_left
 from harness.run_folder.export import ExportedModel, export_model
 from harness.run_folder.outcome import COMPACT, EXPORTS
+from harness.vocabulary.given.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ModelFiles:
     exported: ExportedModel
     compact: CompactModel | None
     model: nn.Module
-    sample: Tensor
+    sample: Inputs
     formats: Collection[str] = field(default=())
 
     def write(self, folder: Path) -> None:
@@ -69,7 +70,7 @@ def model_files(
     compact, sample = None, context.workload.sample()
     if context.experiment.compact != "never":
         model, cut = _smaller(context, state)
-        build = {"model": config.get("model"), "shape": list(splits.shape)}
+        build = {"model": config.get("model"), "shape": exported.shape}
         build["classes"] = splits.classes
         compact = describe(context.workload.initial_model(), model, cut, build)
     return ModelFiles(exported, compact, model, sample, formats)

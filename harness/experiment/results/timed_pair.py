@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.delivery.runtimes import OnnxFiles, Ready, make_ready
 from harness.metrics.latency import Conditions, Latency
@@ -15,6 +15,7 @@ from harness.metrics.layer_times import explain_slow_pass
 from harness.metrics.stopwatch import Stopwatch, quartiles, ratios
 from harness.run_folder.environment import chip_name
 from harness.vocabulary.given.errors import first_line
+from harness.vocabulary.given.inputs import Inputs, device_of, floats_to
 
 SECONDS_AT_ONCE = 1.0  # of measuring per slice
 Measurement = dict[str, Any]
@@ -30,7 +31,7 @@ class Models(NamedTuple):
 
 def timed_pair(
     models: Models,
-    inputs: Tensor,
+    inputs: Inputs,
     conditions: Conditions,
     latency: Latency,
     theoretical: float | None = None,
@@ -42,7 +43,7 @@ def timed_pair(
 
     theoretical: the speed-up by multiply-accumulates, with which the eager one is compared.
     """
-    facts = facts_of(conditions, inputs.device)
+    facts = facts_of(conditions, device_of(inputs))
     facts["parameters"], facts["dense_parameters"] = map(_parameters, (models.left, models.dense))
     with _threads(conditions.threads), _compiler_reset(conditions.runtime):
         try:
@@ -54,7 +55,7 @@ def timed_pair(
 
 def _measured(
     models: Models,
-    inputs: Tensor,
+    inputs: Inputs,
     conditions: Conditions,
     latency: Latency,
     theoretical: float | None,
@@ -76,7 +77,7 @@ def _measured(
     speedups = ratios(watch.seconds["dense"], watch.seconds["left"])
     why = None
     if runtime == "eager" and theoretical:
-        given = inputs.to(dtype) if inputs.is_floating_point() else inputs
+        given = floats_to(inputs, dtype)
         why = yield from _why_slow(sides, given, (median(speedups), theoretical))
     yield {
         **_quartiles("milliseconds", [1000 * each for each in watch.seconds["left"]]),
@@ -91,7 +92,7 @@ def _measured(
 
 
 def _why_slow(
-    sides: dict[str, Ready], inputs: Tensor, speedups: tuple[float, float]
+    sides: dict[str, Ready], inputs: Inputs, speedups: tuple[float, float]
 ) -> Generator[None, None, str | None]:
     models = sides["dense"].model, sides["left"].model
     try:

@@ -12,9 +12,10 @@ from harness.groups.attributes import changes_below
 from harness.groups.group import Group, group_masks, kept_indices
 from harness.groups.proof import first_difference
 from harness.groups.proving.differences import Difference
-from harness.groups.proving.pair import REFUSALS, call_model
+from harness.groups.proving.pair import REFUSALS
 from harness.groups.removal import remove
 from harness.groups.tracing.traceable import traceable, writable
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.nested import map_tensors
 from harness.vocabulary.tensors import all_tensors, fixed_mode
 

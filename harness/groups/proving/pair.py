@@ -1,6 +1,6 @@
 """Holds copies of a masked network and of the smaller one, and runs them beside each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from harness.groups.proving.draws import RandomOff
 from harness.groups.proving.values import random_inputs, random_values, widened
 from harness.groups.removal import Removed, copy_model, slice_tensor
 from harness.vocabulary.given.errors import first_line
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.nested import map_tensors
 from harness.vocabulary.tensors import Tensors, all_tensors, clone_tensors
 from harness.vocabulary.undisturbed import preserve_model, uncompiled
@@ -168,11 +169,6 @@ class Pair:
             output = call_model(model, self.inputs)
         self.narrows |= off.narrows and self.dtype == torch.float64
         return output
-
-
-def call_model(model: nn.Module, inputs: Any) -> Any:
-    """Calls a model with one argument, or with a dictionary of keyword arguments."""
-    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 
 
 def _make_pair(

@@ -17,6 +17,7 @@ from harness.groups.operators.rules import RULES
 from harness.groups.operators.zeros import gives_zero
 from harness.groups.tracing.trace import Trace
 from harness.groups.tracing.traceable import traceable, writable
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.nested import iter_tensors, map_tensors
 from harness.vocabulary.tensors import fixed_mode
 
@@ -49,7 +50,7 @@ def _run(trace: Trace, model: nn.Module, example_input: Any, training: bool) -> 
     inputs = map_tensors(example_input, writable)
     trace.modules.clear()
     with traceable(model), fixed_mode(model, training), _following(trace, model) as called:
-        outputs = model(**inputs) if isinstance(inputs, dict) else model(inputs)
+        outputs = call_model(model, inputs)
     trace.pin(_returned(outputs), OUTPUT)
     return called
 

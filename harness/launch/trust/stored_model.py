@@ -11,10 +11,11 @@ from torch import nn
 from harness.launch.error_messages import one_line
 from harness.launch.instantiate import build_part
 from harness.launch.trust.stored_parts import stored_part
+from harness.vocabulary.given.inputs import SampleShape
 
 
 def build_stored_model(
-    file: Path, shape: tuple[int, ...], classes: int, trust: str | Sequence[str]
+    file: Path, shape: SampleShape, classes: int, trust: str | Sequence[str]
 ) -> nn.Module:
     """Builds a new model from `model` in a run's config.yaml.
 

@@ -12,6 +12,7 @@ from harness.groups.tracing.traceable import traceable, writable
 from harness.pruning.graph.operator_call import OperatorCall
 from harness.pruning.graph.parameter_tensors import EMPTY, MOVES, ParameterTensors
 from harness.pruning.graph.tensor_keys import storage_key
+from harness.vocabulary.given.inputs import Inputs, call_model, input_tensors, map_inputs
 from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.tensors import fixed_mode
 
@@ -37,10 +38,10 @@ class Graph:
     computed: Mapping[str, str]
 
 
-def graph_of(model: nn.Module, sample: Tensor, training: bool = False) -> Graph:
+def graph_of(model: nn.Module, sample: Inputs, training: bool = False) -> Graph:
     """Reads the graph from one forward pass; the model comes back as it was.
 
-    sample: inputs (samples, ...). Works on any model that runs forward, control flow included;
+    Works on any model that runs forward, control flow included;
     what another pass would call and this one does not is not in it.
     training: in training mode, not in eval mode.
 
@@ -49,7 +50,7 @@ def graph_of(model: nn.Module, sample: Tensor, training: bool = False) -> Graph:
     """
     recorder = _Recorder(model, sample)
     with traceable(model), fixed_mode(model, training), recorder:
-        outputs = model(recorder.sample)
+        outputs = call_model(model, recorder.sample)
     uses = recorder.feeders_of
     last = frozenset[str]().union(*(recorder.feeders(t) for t in iter_tensors(outputs)))
     return Graph(
@@ -67,13 +68,13 @@ class _Recorder(TorchDispatchMode):
     computed: as in the graph.
     """
 
-    def __init__(self, model: nn.Module, sample: Tensor):
+    def __init__(self, model: nn.Module, sample: Inputs):
         super().__init__()  # type: ignore[no-untyped-call]
         self.feeders_of: dict[str, frozenset[str]] = {}
         self.computed: dict[str, str] = {}
-        self.sample = writable(sample)
+        self.sample = map_inputs(writable, sample)
         self._parameters = ParameterTensors(model)
-        self._feeders = {storage_key(self.sample): frozenset([INPUT])}
+        self._feeders = {storage_key(t): frozenset([INPUT]) for t in input_tensors(self.sample)}
         # Alive, or their storages would be given to others.
         self._alive: list[torch.UntypedStorage] = []
 

@@ -20,6 +20,7 @@ from harness.groups.group import KeptIndices
 from harness.groups.layers.norms import add_scales, remove_scales, rescaled
 from harness.groups.removal import Norms, copy_model, slice_model, slice_tensor
 from harness.model_state.whole_state import load_into, whole_state
+from harness.vocabulary.given.inputs import Inputs
 from harness.vocabulary.tensors import Tensors
 
 Compare = Callable[[Tensors, str], None]  # tensors by name, what they are
@@ -112,7 +113,7 @@ WHOLE = Cut({}, {})
 
 
 def without_pruned_units(
-    model: nn.Module, masks: Tensors, sample: Tensor, compare: Compare, norms: Norms = "exact"
+    model: nn.Module, masks: Tensors, sample: Inputs, compare: Compare, norms: Norms = "exact"
 ) -> Compacted:
     """Returns the model without its pruned units, proven equal to the masked one.
 

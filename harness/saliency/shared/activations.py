@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.gradient_statistics import check_finite, zero_sums
+from harness.vocabulary.given.inputs import call_model, split_samples
 from harness.vocabulary.recomputation import differentiable_checkpoints
 from harness.vocabulary.tensors import PRUNABLE, Batch, Companions, Mean, Tensors, eval_mode
 
@@ -60,7 +61,7 @@ def mean_of_maps(data: CalibrationData, measure: MapMeasure) -> Tensors:
     with eval_mode(model), torch.no_grad(), hooked(sources, measure_output):
         for inputs, _ in _single_samples(data.batches):
             by_weight.clear()
-            model(inputs)
+            call_model(model, inputs)
             tally.add({n: torch.stack(calls).mean(0) for n, calls in by_weight.items()})
     return check_finite(tally.mean(data.mean), "activation")
 
@@ -92,7 +93,7 @@ def mean_of_gates(data: CalibrationData, measure: GateMeasure) -> Tensors:
     ):
         for inputs, labels in _single_samples(data.batches):
             positions.clear()
-            value = loss(model(inputs), labels)
+            value = loss(call_model(model, inputs), labels)
             seen = dict(positions)  # a checkpoint calls its layers once more for the gradients
             gradients = _gradients(value, gates)
             tally.add({name: measure(gradients[name], count) for name, count in seen.items()})
@@ -189,8 +190,7 @@ def _units_dim(module: nn.Module) -> int:
 
 def _single_samples(batches: Iterable[Batch]) -> Iterator[Batch]:
     for inputs, labels in batches:
-        for index in range(len(labels)):
-            yield inputs[index : index + 1], labels[index : index + 1]
+        yield from zip(split_samples(inputs, 1), labels.split(1), strict=True)
 
 
 def _gradients(value: Tensor, gates: Tensors) -> Tensors:

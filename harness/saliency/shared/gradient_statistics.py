@@ -16,6 +16,7 @@ from harness.saliency.shared.derivatives import gradients_of
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.given.errors import first_line
+from harness.vocabulary.given.inputs import call_model, split_samples
 from harness.vocabulary.recomputation import differentiable_checkpoints
 from harness.vocabulary.tensors import Tensors, eval_mode, prunable_layers
 from harness.vocabulary.undisturbed import deepcopy_model
@@ -141,7 +142,7 @@ def mean_gradients(data: CalibrationData, batch_norm: str = "eval") -> Tensors:
         sums = zero_sums(dict(parameters))
         samples = 0
         for inputs, labels in data.batches:
-            gradients = gradients_of(loss(data.module(inputs), labels), parameters)
+            gradients = gradients_of(loss(call_model(data.module, inputs), labels), parameters)
             torch._foreach_add_(list(sums.values()), list(gradients.values()))
             samples += len(labels)
     return check_finite(data.mean(sums, samples), "gradient")
@@ -155,8 +156,8 @@ def sample_gradients(data: CalibrationData) -> Iterator[dict[str, Tensor]]:
     loss = data.required_loss
     with differentiable_weights(data.module, data.weight_names) as parameters:
         for inputs, labels in data.batches:
-            for index in range(len(labels)):
-                value = loss(data.module(inputs[index : index + 1]), labels[index : index + 1])
+            for one, label in zip(split_samples(inputs, 1), labels.split(1), strict=True):
+                value = loss(call_model(data.module, one), label)
                 yield gradients_of(value, parameters)
 
 

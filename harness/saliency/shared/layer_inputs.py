@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from harness.saliency.base import CalibrationData
 from harness.saliency.shared.gradient_statistics import check_finite
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.tensors import PRUNABLE, Mean, Tensors, eval_mode, prunable_layers
 
 # Input vectors (groups, positions, columns) -> what is summed, of a shape without positions.
@@ -48,7 +49,7 @@ def mean_over_inputs(data: CalibrationData, measure: Measure) -> Tensors:
 
     with eval_mode(model), torch.no_grad(), _input_hooks(model, set(layers), add):
         for inputs, labels in data.batches:
-            model(inputs)
+            call_model(model, inputs)
             samples += len(labels)
     return check_finite(
         _called_means(data.mean, sums, calls, samples), "sum over inputs of the layer"

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from harness.groups.find import groups_of
 from harness.groups.group import Group
@@ -18,6 +18,7 @@ from harness.groups.tracing.traceable import check_followable
 from harness.groups.units import GroupUnits, Units, UnitSet
 from harness.structure.base import Structure
 from harness.vocabulary.checks import check_declared
+from harness.vocabulary.given.inputs import Inputs
 from harness.vocabulary.tensors import prunable_layers
 
 LOG = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class Grouped(Structure):
     def missing(self, layers: Layers) -> str:
         """Returns what it says of a model without such groups."""
 
-    def units(self, model: nn.Module, sample: Tensor) -> Units:
+    def units(self, model: nn.Module, sample: Inputs) -> Units:
         check_followable(model)
         layers = prunable_layers(model)
         shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}

@@ -7,6 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.vocabulary.given.inputs import (
+    Inputs,
+    call_model,
+    clone_inputs,
+    map_inputs,
+    split_samples,
+)
 from harness.vocabulary.tensors import Batch, eval_mode
 from harness.vocabulary.undisturbed import preserve_model
 
@@ -45,10 +52,10 @@ def check_sums(totals: Totals, model: nn.Module, batches: Iterable[Batch]) -> No
 
 def _few(batches: Iterable[Batch]) -> Iterator[Batch]:
     for inputs, labels in batches:
-        yield from zip(inputs.split(FEW), labels.split(FEW), strict=True)
+        yield from zip(split_samples(inputs, FEW), labels.split(FEW), strict=True)
 
 
-def _problem(totals: Totals, model: nn.Module, inputs: Tensor, labels: Tensor) -> str | None:
+def _problem(totals: Totals, model: nn.Module, inputs: Inputs, labels: Tensor) -> str | None:
     """Returns what is wrong, "" if nothing is, None if these samples are inconclusive."""
     conclusive, known = set[str](), True
     for outputs, twice in _outputs(model, inputs):
@@ -65,10 +72,10 @@ def _problem(totals: Totals, model: nn.Module, inputs: Tensor, labels: Tensor) -
     return "" if conclusive and known else None
 
 
-def _outputs(model: nn.Module, inputs: Tensor) -> Iterator[tuple[Any, Any]]:
+def _outputs(model: nn.Module, inputs: Inputs) -> Iterator[tuple[Any, Any]]:
     """Yields outputs of the samples, and of the samples twice: the model's, then random ones."""
-    outputs = model(inputs.clone())  # a model may write into its inputs
-    yield outputs, model(_doubled(inputs))
+    outputs = call_model(model, clone_inputs(inputs))  # a model may write into its inputs
+    yield outputs, call_model(model, map_inputs(_doubled, inputs))
     if isinstance(outputs, Tensor):
         stream = torch.Generator().manual_seed(0)
         drawn = torch.randn(outputs.shape, generator=stream).to(outputs)

@@ -6,11 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
+from harness.vocabulary.given.errors import first_line
+from harness.vocabulary.given.inputs import Inputs
 from harness.vocabulary.tensors import Batch
 
 
 def check_batch(source: str, batch: Any) -> Batch:
-    """Returns the batch, if it is (inputs, labels): two tensors with values.
+    """Returns the batch, if it is (inputs, labels): tensors with values.
+
+    Inputs are one tensor, or a dictionary of them by the names of the model's arguments.
 
     Args:
         source: what gives the batch, for the message.
@@ -20,20 +24,22 @@ def check_batch(source: str, batch: Any) -> Batch:
         ValueError: it is something else.
     """
     pair = isinstance(batch, tuple | list) and len(batch) == 2
-    if not pair or not all(isinstance(part, Tensor) and not part.is_meta for part in batch):
-        nested = isinstance(batch, dict) or (
-            pair and any(isinstance(p, dict | tuple) for p in batch)
-        )
+    parts: Any = batch if pair else (None, None)
+    inputs, labels = parts
+    named = isinstance(inputs, Mapping) and all(isinstance(name, str) for name in inputs)
+    given = [*inputs.values(), labels] if named else [inputs, labels]
+    if len(given) < 2 or not all(isinstance(t, Tensor) and not t.is_meta for t in given):
+        nested = isinstance(batch, dict) or isinstance(inputs, dict | tuple | list)
         raise ValueError(
-            f"{source} must be (inputs, labels), two tensors with values, got {kind_of(batch)}; "
+            f"{source} must be (inputs, labels), tensors with values, got {kind_of(batch)}; "
             + (
-                "join several inputs in one tensor, which the model's forward splits again"
+                "give several inputs as a dictionary of tensors, by the names of the model's "
+                "arguments, and the labels beside it"
                 if nested
                 else "convert with torch.as_tensor, and give a list of such pairs"
             )
         )
-    inputs, labels = batch
-    return inputs, labels
+    return (dict(inputs) if named else inputs), labels
 
 
 def check_batches(source: str, batches: Any) -> list[Batch]:
@@ -52,17 +58,25 @@ def check_batches(source: str, batches: Any) -> list[Batch]:
 
 
 @contextmanager
-def explain_input_errors(source: str, inputs: Tensor | None) -> Iterator[None]:
-    """Replaces torch's errors about integer inputs, inside the context, by ones that name them.
+def explain_input_errors(source: str, inputs: Inputs | None) -> Iterator[None]:
+    """Replaces errors about integer inputs and names, inside the context, by ones that name them.
 
     Raises:
-        ValueError: a layer cannot take inputs of this dtype, or an id is outside of a table.
+        ValueError: a layer cannot take inputs of this dtype, an id is outside of a table, or the
+            model has no argument of a name.
     """
     try:
         yield
+    except TypeError as error:
+        if not isinstance(inputs, dict) or "argument" not in str(error):
+            raise
+        raise ValueError(
+            f"{source} are named {', '.join(inputs)}, and the model's forward has other arguments "
+            f"({first_line(error)}); name inputs as its arguments"
+        ) from error
     except (RuntimeError, IndexError) as error:
         text = str(error).strip().partition("\n")[0]
-        if inputs is None or isinstance(error, NotImplementedError):
+        if not isinstance(inputs, Tensor) or isinstance(error, NotImplementedError):
             raise
         floating = inputs.is_floating_point()
         if "out of range in self" in text:
