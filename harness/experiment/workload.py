@@ -21,7 +21,7 @@ from harness.models.base import Model, weights_file
 from harness.pruning.density import Scope
 from harness.pruning.reader import Calibration
 from harness.task.base import Task
-from harness.training.batching import epoch_order
+from harness.training.batches.batching import epoch_order
 from harness.training.context import TrainingContext
 from harness.training.evaluation import EvaluationResult, evaluate, evaluate_compared
 from harness.training.pretrained import load_weights

@@ -11,7 +11,8 @@ from harness.data.base import for_epoch
 from harness.distributed.ddp import no_sync
 from harness.distributed.gradient_exchange import GradientExchange
 from harness.model_state.whole_state import load_into, whole_state
-from harness.training.batching import (
+from harness.training.batches.batch_changes import BatchChanges, ChangedBatch
+from harness.training.batches.batching import (
     MicroBatch,
     batch_sizes,
     epoch_order,
@@ -23,8 +24,7 @@ from harness.training.epoch_end import finite_loss, sync_replicas, validate, val
 from harness.training.rank_state import load_rank_state, rank_state
 from harness.training.recipe import Recipe
 from harness.training.updates.update import Update
-from harness.vocabulary.counter_rng import uniforms
-from harness.vocabulary.given.inputs import Inputs, call_model
+from harness.vocabulary.given.inputs import call_model
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import Batch
@@ -55,7 +55,7 @@ class Loop:
         self.replica = context.ranks.wrap(
             model, context.first_loss, self.exchange, hooks.masks_in_force
         )
-        self.augmentation = recipe.augmentation_for(context.split)
+        self.changes = BatchChanges(recipe, context)
         self.forward = recipe.forward_of(self.replica)
         device = context.ranks.device
         self.update = Update(recipe, model, hooks, device)
@@ -105,7 +105,7 @@ class Loop:
             self.context.split,
             derive(self.context.seed, "transforms", self.context.level, self.epoch),
         )
-        batches = split.batches(micro_batch.indices for micro_batch in plan)
+        batches = split.batches(micro_batch.read for micro_batch in plan)
         begun = False
         for micro_batch, batch in zip(plan, batches, strict=True):
             if not begun and self.hooks.before_step:
@@ -141,8 +141,10 @@ class Loop:
         order = epoch_order(len(context.split), context.seed, context.level, self.epoch)
         self.sizes = batch_sizes(order, recipe.batch_size, context.sample_weights)
         order = order.to(context.ranks.device)
-        batch_size, accumulate = recipe.batch_size, recipe.accumulate
-        batches = micro_batches(order, batch_size, context.ranks, accumulate, self.sizes)
+        batches = micro_batches(
+            order, recipe.batch_size, context.ranks, recipe.accumulate, self.sizes,
+            mixed=recipe.mixing is not None,
+        )  # fmt: skip
         return slice_steps(self.step, steps, list(batches))
 
     def _validate_if_due(self) -> None:
@@ -177,10 +179,10 @@ class Loop:
             self.own = None
 
     def _backward(self, micro_batch: MicroBatch, batch: Batch) -> Tensor:
-        inputs, labels = self.recipe.laid_out(self._augmented(micro_batch, batch[0])), batch[1]
+        changed = self.changes.of(micro_batch, batch, self.epoch)
         with nullcontext() if micro_batch.last else no_sync(self.replica):
             with self.recipe.autocast_on(self.context.ranks.device):
-                loss = self._loss(inputs, labels)
+                loss = self._loss(changed)
                 scaled = loss * micro_batch.scale
             if micro_batch.last:
                 # Other ranks may wait in it.
@@ -189,19 +191,11 @@ class Loop:
         # A sample that does not count contributes only if it is not finite.
         return loss.detach() if micro_batch.scale else loss.detach() * 0
 
-    def _loss(self, inputs: Inputs, labels: Tensor) -> Tensor:
-        outputs = call_model(self.forward, inputs)
-        loss = self.context.task.loss(outputs, labels)
+    def _loss(self, batch: ChangedBatch) -> Tensor:
+        outputs = call_model(self.forward, batch.inputs)
+        loss = batch.loss(self.context.task, outputs)
         term = self.hooks.loss_term
-        return term(inputs, outputs, labels, loss) if term else loss
-
-    def _augmented(self, micro_batch: MicroBatch, inputs: Inputs) -> Inputs:
-        augmentation = self.augmentation
-        if augmentation is None or not isinstance(inputs, Tensor):
-            return inputs  # Recipe.check_inputs refuses an augmentation of named inputs
-        seed = derive(self.context.seed, "augmentation", self.context.level, self.epoch)
-        draws = uniforms(seed, micro_batch.indices.to(inputs.device), augmentation.draws)
-        return augmentation.apply(inputs, draws)
+        return term(batch.inputs, outputs, batch.labels, loss) if term else loss
 
     def _update(self) -> None:
         step = self.at.steps(self.steps)

@@ -15,7 +15,8 @@ from harness.augmentation.shared.pixel_scale import pixel_scale_of
 from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
-from harness.training.batching import steps_per_epoch
+from harness.mixing.base import Mixing
+from harness.training.batches.batching import steps_per_epoch
 from harness.training.updates.given_optimizer import MakeOptimizer, check_groups, check_optimizer
 from harness.training.updates.parameter_groups import parameter_groups
 from harness.vocabulary.checks import check_declared
@@ -43,6 +44,7 @@ class Recipe:
         autocast: null, bfloat16 or float16 (with a GradScaler).
         clip_norm: Maximum norm of the unpruned gradients.
         augmentation: Augmentation of training inputs, drawn by seed, level, epoch and sample.
+        mixing: Mixes the samples of each global batch, drawn by seed, level, epoch and step.
         no_decay: "norms_and_biases": no weight decay on parameters with at most one dimension.
         parameter_groups: Options of the optimizer by name or pattern of parameters or modules.
         ema_decay: The training ends with the moving averages of its weights, a = ema_decay a +
@@ -64,6 +66,7 @@ class Recipe:
     autocast: Literal["bfloat16", "float16"] | None = None
     clip_norm: Annotated[float, "a number above 0"] | None = None
     augmentation: Augmentation | None = None
+    mixing: Mixing | None = None
     no_decay: Literal["norms_and_biases"] | None = None
     parameter_groups: dict[str, dict[str, Any]] | None = None
     ema_decay: Annotated[float, "a number in (0, 1); write e.g. 0.999"] | None = None
@@ -122,15 +125,19 @@ class Recipe:
         return with_scale(self.augmentation, pixel_scale_of(split))
 
     def check_inputs(self, inputs: Inputs, split: Split) -> None:
-        """Raises ValueError unless the augmentation, if any, accepts such inputs of the split."""
-        if self.augmentation is not None and not isinstance(inputs, Tensor):
-            raise ValueError(
-                f"augmentation={type(self.augmentation).__name__} changes one tensor, and the data "
-                f"has several inputs: {', '.join(inputs)}; leave augmentation out, or transform "
-                "the samples in the data set"
-            )
-        augmentation = self.augmentation_for(split)
-        if augmentation is not None and isinstance(inputs, Tensor):
+        """Raises ValueError unless augmentation and mixing accept such inputs of the split."""
+        for key, part in {"augmentation": self.augmentation, "mixing": self.mixing}.items():
+            if part is not None and not isinstance(inputs, Tensor):
+                raise ValueError(
+                    f"{key}={type(part).__name__} changes one tensor, and the data has several "
+                    f"inputs: {', '.join(inputs)}; leave {key} out, or transform the samples in "
+                    "the data set"
+                )
+        if not isinstance(inputs, Tensor):
+            return
+        if self.mixing is not None:
+            self.mixing.mix(inputs, inputs, [0.0] * self.mixing.draws)
+        if (augmentation := self.augmentation_for(split)) is not None:
             draws = torch.zeros(len(inputs), augmentation.draws, device=inputs.device)
             augmentation.apply(inputs, draws.double())
 

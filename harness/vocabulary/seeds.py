@@ -10,10 +10,10 @@ def derive(seed: int, *purpose: str | int) -> int:
 
     Purposes in use: ("init",), ("order", level, epoch), ("calibration",), ("saliency", name),
     ("saliency", name, probe), ("reinit", level), ("dropout", level, epoch, rank), ("augmentation",
-    level, epoch), ("prune", level), ("control", kind, name), ("grow", step, name), ("dynamics",
-    level), ("transforms", level, epoch), of which ("sample", index) is derived. A level's training
-    with a penalty has level "1/penalty", and the inputs of a recalibration are in the order of
-    level "recalibration". Python's hash() differs between
+    level, epoch), ("mixing", level, epoch), ("prune", level), ("control", kind, name), ("grow",
+    step, name), ("dynamics", level), ("transforms", level, epoch), of which ("sample", index) is
+    derived. A level's training with a penalty has level "1/penalty", and the inputs of a
+    recalibration are in the order of level "recalibration". Python's hash() differs between
     processes and is never used.
 
     >>> derive(0, "init") == derive(0, "init"), derive(0, "init") == derive(1, "init")

@@ -20,7 +20,7 @@ from benchmarks.task import (
     splits,
 )
 from harness.data.base import Split
-from harness.training.batching import epoch_order
+from harness.training.batches.batching import epoch_order
 from harness.training.context import Hooks
 
 REPEATS, EPOCHS, QUICK_EPOCHS = 11, 20, 2

@@ -13,7 +13,7 @@ from reference.sources import fields_of
 
 # Named combinations of parts, not parts.
 NAMED = ("method", "experiment", "sweep", "controls")
-INSIDE = ("learning_rate", "augmentation")  # chosen within a training recipe
+INSIDE = ("learning_rate", "augmentation", "mixing")  # chosen within a training recipe
 HEAD = ("key", "default", "type", "allowed", "meaning")
 
 

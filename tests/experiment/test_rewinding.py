@@ -5,7 +5,7 @@ import torch
 from conftest import cases
 from whole_runs import BATCH_NORM, PER_EPOCH, TWO_LEVELS, Whole, differing, plain, under, whole_run
 
-from harness.training.batching import epoch_order
+from harness.training.batches.batching import epoch_order
 from harness.vocabulary.step_index import StepIndex
 
 # Batch statistics, dropout and augmentation: all that a replayed training could get wrong.

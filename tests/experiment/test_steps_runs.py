@@ -22,7 +22,7 @@ from watched import (
 
 from harness.experiment import runner
 from harness.experiment.train_hooks import TrainHooks
-from harness.training.batching import epoch_order
+from harness.training.batches.batching import epoch_order
 from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import Tensors, clone_tensors
 

@@ -14,7 +14,7 @@ from harness.distributed.batch_norm import SyncedBatchNorm, convert_batch_norm
 from harness.models.resnet_18 import ResNet18
 from harness.models.resnet_cifar import ResNetCifar
 from harness.models.vgg_bn import VggBn
-from harness.training.batching import micro_batches
+from harness.training.batches.batching import micro_batches
 
 Found = dict[str, Tensor]
 BATCH = 13  # 7 + 6 on two ranks, 4 + 3 + 3 + 3 on four

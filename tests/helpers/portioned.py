@@ -3,7 +3,7 @@
 import torch
 
 from harness.distributed import Ranks
-from harness.training.batching import MicroBatch, micro_batches
+from harness.training.batches.batching import MicroBatch, micro_batches
 
 
 def group(count: int) -> list[Ranks]:
@@ -16,10 +16,11 @@ def steps(
     ranks: Ranks,
     accumulate: int,
     sizes: list[float] | None = None,
+    mixed: bool = False,
 ) -> list[list[MicroBatch]]:
     """Returns this rank's micro_batches, one list per optimizer step."""
     found: list[list[MicroBatch]] = [[]]
-    for micro_batch in micro_batches(order, batch_size, ranks, accumulate, sizes):
+    for micro_batch in micro_batches(order, batch_size, ranks, accumulate, sizes, mixed):
         found[-1].append(micro_batch)
         if micro_batch.last:
             found.append([])

@@ -21,7 +21,7 @@ from harness.experiment.train_hooks import TrainHooks
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.run_folder.records import Record
-from harness.training.batching import epoch_order
+from harness.training.batches.batching import epoch_order
 from harness.training.loop import Loop
 from harness.vocabulary.tensors import Tensors, clone_tensors
 

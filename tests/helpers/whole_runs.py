@@ -15,6 +15,7 @@ from harness.experiment.recorder import Recorder
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.run_folder.records import Record
+from harness.training.batches.batch_changes import ChangedBatch
 from harness.training.context import Hooks
 from harness.training.loop import Loop
 from harness.vocabulary.step_index import StepIndex
@@ -119,9 +120,9 @@ def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Wh
         methods["run_epoch"](loop, stop)
         handle.remove()
 
-    def loss_of(loop: Loop, inputs: Tensor, labels: Tensor) -> Tensor:
-        loss: Tensor = methods["_loss"](loop, inputs, labels)
-        whole.batches.append((inputs.clone(), labels.clone()))
+    def loss_of(loop: Loop, batch: ChangedBatch) -> Tensor:
+        loss: Tensor = methods["_loss"](loop, batch)
+        whole.batches.append((batch.inputs.clone(), batch.labels.clone()))
         whole.losses.append(float(loss.detach()))
         return loss
 

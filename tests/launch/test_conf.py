@@ -67,7 +67,7 @@ FAMILIES: dict[str, str | tuple[str, ...]] = {
 # Data sets of another name than the module that reads them.
 READ_BY = dict.fromkeys(("cifar100", "fashion_mnist", "mnist", "svhn"), "torchvision")
 # Groups that stand within a training recipe.
-INSIDE = ("learning_rate", "augmentation")
+INSIDE = ("learning_rate", "augmentation", "mixing")
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -21,7 +21,7 @@ from harness.models.mlp import Mlp
 from harness.task.base import IGNORED, Task, sample_weights
 from harness.task.classification import Classification
 from harness.task.language_modelling import LanguageModelling
-from harness.training.batching import batch_sizes
+from harness.training.batches.batching import batch_sizes
 from harness.training.context import Hooks, TrainingContext
 from harness.training.evaluation import evaluate
 

@@ -5,7 +5,7 @@ import torch
 from portioned import group, steps
 
 from harness.distributed import Ranks
-from harness.training.batching import epoch_order, micro_batches, steps_per_epoch
+from harness.training.batches.batching import epoch_order, micro_batches, steps_per_epoch
 
 SAMPLES = 23
 

@@ -26,7 +26,7 @@ from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.system.errors import NotFinite
 from harness.task.classification import Classification
-from harness.training.batching import epoch_order
+from harness.training.batches.batching import epoch_order
 from harness.training.context import Hooks
 from harness.vocabulary.step_index import StepIndex
 

@@ -15,7 +15,7 @@ from harness.distributed import Ranks
 from harness.experiment.workload import Workload
 from harness.task.base import check_labels, label_mask_of
 from harness.task.shared.sums import FEW, TRIES, Totals, check_sums
-from harness.training.batching import micro_batches
+from harness.training.batches.batching import micro_batches
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.given.batches import explain_input_errors
 from harness.vocabulary.given.errors import first_line

@@ -17,6 +17,13 @@ class MicroBatch:
     indices: Tensor  # int64, never empty
     scale: float  # factor of the summed loss: DDP's mean over ranks is the global batch's mean
     last: bool  # the optimizer steps after it
+    number: int = 0  # of its global batch in the epoch
+    before: Tensor | None = None  # the sample before the first one, where samples are mixed
+
+    @property
+    def read(self) -> Tensor:
+        """Returns the samples that are read: where they are mixed, each follows its partner."""
+        return self.indices if self.before is None else torch.cat([self.before, self.indices])
 
 
 def epoch_order(samples: int, seed: int, level: int | str, epoch: int) -> Tensor:
@@ -46,6 +53,7 @@ def micro_batches(
     ranks: Ranks,
     accumulate: int,
     sizes: Sequence[float] | None = None,
+    mixed: bool = False,
 ) -> Iterator[MicroBatch]:
     """Yields this rank's micro-batches of every global batch. The last batch may be partial.
 
@@ -58,14 +66,19 @@ def micro_batches(
         ranks: Ranks that share each batch.
         accumulate: Number of micro-batches per step and rank.
         sizes: Result of `batch_sizes`. None counts every sample.
+        mixed: Whether each sample is mixed with the one before it in the global batch.
     """
     for number, batch in enumerate(order.split(batch_size)):
         shard = ranks.shard(batch)
         size = len(batch) if sizes is None else sizes[number]
         scale = ranks.world_size / size if len(shard) and size else 0.0
         parts = [part for part in shard.tensor_split(accumulate) if len(part)] or [batch[:1]]
-        for index, part in enumerate(parts, start=1):
-            yield MicroBatch(part, scale, last=index == len(parts))
+        # The partner of each sample, cut in the same way.
+        partners = ranks.shard(batch.roll(1)).tensor_split(accumulate) if mixed else ()
+        first = [part[:1] for part in partners if len(part)] or [batch[-1:]]
+        for index, part in enumerate(parts):
+            before = first[index] if mixed else None
+            yield MicroBatch(part, scale, index + 1 == len(parts), number, before)
 
 
 def slice_steps(first: int, last: int, plan: list[MicroBatch]) -> list[MicroBatch]:

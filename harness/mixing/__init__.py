@@ -1,0 +1,1 @@
+"""Mixes samples of a training batch with one another, and their labels."""

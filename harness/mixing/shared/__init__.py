@@ -1,0 +1,1 @@
+"""Implements what mixings have in common."""

@@ -1,0 +1,1 @@
+"""Decides which samples a step trains on, and changes them."""
