@@ -26,6 +26,7 @@ ADDED: dict[str, Any] = {
     "structure.normalize": "none",
     "allocation.max_share": 1.0,
     "allocation.per": "unit",
+    "allocation.rule": "equal_rise",
     "structure.norms": "exact",
     "structure.round_to": None,
     "model_sha256": None,

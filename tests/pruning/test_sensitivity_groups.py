@@ -69,7 +69,8 @@ def test_thresholds_of_groups_come_from_their_curves() -> None:
     for name, curve in curves.items():
         object.__setattr__(found[name], "curve", curve)
     # At a rise of 1 the first keeps 3 of 4, the second 4 of 8.
-    assert Sensitivity(grid=[1.0, 0.5]).allocate(found, 7) == {"0.weight": 3, "2.weight": 4}
+    rule = Sensitivity(grid=[1.0, 0.5], rule="equal_rise")
+    assert rule.allocate(found, 7) == {"0.weight": 3, "2.weight": 4}
 
 
 def test_the_command_names_the_groups_of_a_residual_network(tmp_path, monkeypatch) -> None:
