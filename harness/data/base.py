@@ -152,7 +152,8 @@ class Data(Protocol):
     set the digest is known only if its config names the folder, or one above it. Where `files`
     names none, the set is computed, and nothing but its config and code decides it: the tensors of
     all splits are hashed, once. Of a set without `files` they are hashed at each start, as it is
-    unknown what it reads. See harness/launch/digests/data.py.
+    unknown what it reads; `files` that returns None says the same. See
+    harness/launch/digests/data.py.
 
     It may declare `published_as`, as models do (harness/models/base.py). `fetch() -> Path` of a set
     downloads its files and returns their folder; `pruning-harness data prepare NAME` calls it.

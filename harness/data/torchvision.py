@@ -11,7 +11,7 @@ from harness.data.base import Split, Splits
 from harness.data.shared.array_sets import ARRAY_SETS, ArraySet, array_set
 from harness.data.shared.fetching import differing, fetch
 from harness.data.shared.loading import loading_now
-from harness.data.shared.pixels import Pixels
+from harness.data.shared.pixels import Pixels, mean_and_std
 from harness.data.shared.prepare import SEED, stratified
 from harness.data.shared.streamed import ArraySamples, streamed_splits
 from harness.data.shared.transforms import train_transforms
@@ -164,26 +164,3 @@ def check_name(name: str) -> None:
         raise ValueError(
             f"data.name={name}: there is no such data set; {meant}there are {', '.join(ARRAY_SETS)}"
         )
-
-
-def mean_and_std(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns mean and std per channel of uint8 pictures, of pixels in [0, 1].
-
-    They are exact: computed of counts. The std is that of the population.
-
-    >>> mean_and_std(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
-    ((0.5,), (0.5,))
-
-    Raises:
-        ValueError: all pixels of a channel are equal.
-    """
-    values, moments = torch.arange(256, dtype=torch.float64) / 255, []
-    for channel in pixels.unbind(1):
-        counts = torch.bincount(channel.flatten(), minlength=256).double()
-        mean = (counts @ values) / counts.sum()
-        variance = (counts @ (values - mean) ** 2) / counts.sum()
-        if variance == 0:
-            raise ValueError("training pictures are all equal in a channel; check the data files")
-        moments.append((mean.item(), variance.sqrt().item()))
-    means, stds = zip(*moments, strict=True)
-    return means, stds

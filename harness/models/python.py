@@ -1,7 +1,6 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Annotated, Any
 
 from torch import nn
@@ -9,8 +8,8 @@ from torch import nn
 from harness.models.base import check_task
 from harness.models.shared.library_model import OutputEntry
 from harness.vocabulary.checks import check_declared
-from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.given.inputs import SampleShape
+from harness.vocabulary.given.own_target import check_arguments, import_target
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,14 @@ class Python:
 
     def __post_init__(self) -> None:
         check_declared(self)
-        self._factory()
+        import_target("model.target", self.target)
 
     @property
     def short_name(self) -> str:
         return self.target.rpartition(":")[2]
 
     def build(self, shape: SampleShape, classes: int) -> nn.Module:
-        factory = self._factory()
+        factory = import_target("model.target", self.target)
         known = {"shape": shape, "classes": classes, "num_classes": classes}
         if not isinstance(shape, dict):
             check_task(f"model.target={self.target}", shape, classes)
@@ -51,41 +50,11 @@ class Python:
         named = _parameters(self.target, factory)
         given = {key: known[key] for key in known if key in named}
         arguments = {**given, **(self.options or {})}
-        try:
-            inspect.signature(factory).bind(**arguments)
-        except TypeError as error:
-            raise ValueError(
-                f"model.target={self.target} is called with {', '.join(arguments) or 'nothing'}: "
-                f"{first_line(error)}; give what is missing in model.options"
-            ) from error
+        check_arguments("model.target", self.target, factory, arguments)
         model: nn.Module = factory(**arguments)
         if self.output is not None and isinstance(model, nn.Module):
             model.register_forward_hook(OutputEntry(self.output))
         return model
-
-    def _factory(self) -> Callable[..., Any]:
-        """Returns the function or class that the target names.
-
-        Raises:
-            ValueError: it cannot be imported, or is none.
-        """
-        module, colon, path = self.target.partition(":")
-        if not (module and colon and path):
-            raise ValueError(
-                f"model.target={self.target} must be written as pkg.module:factory, with a colon"
-            )
-        try:
-            value: Any = import_module(module)
-            for name in path.split("."):
-                value = getattr(value, name)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(
-                f"model.target={self.target} cannot be imported ({first_line(error)}); start where "
-                "the module lies, or set PYTHONPATH"
-            ) from error
-        if not callable(value):
-            raise ValueError(f"model.target={self.target} is no function or class; name one")
-        return value  # type: ignore[no-any-return]
 
 
 def _parameters(target: str, factory: Callable[..., Any]) -> list[str]:

@@ -39,8 +39,9 @@ def test_an_unknown_set_is_refused_with_the_names_of_all(capsys) -> None:
     assert main(["prepare", "cifar"]) == 2
     assert capsys.readouterr().err == (
         "harness: cifar: no such data set; there are: blobs, cifar10, cifar100, digits, "
-        "fashion_mnist, image_folder, mnist, mnist5k, svhn, topics, torchvision, MNIST, "
-        "FashionMNIST, KMNIST, QMNIST, EMNIST, CIFAR10, CIFAR100, SVHN, STL10, USPS\n"
+        "fashion_mnist, image_folder, mnist, mnist5k, python, svhn, tensors, topics, "
+        "torchvision, MNIST, FashionMNIST, KMNIST, QMNIST, EMNIST, CIFAR10, CIFAR100, "
+        "SVHN, STL10, USPS\n"
     )
 
 

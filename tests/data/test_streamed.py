@@ -9,12 +9,14 @@ import pytest
 import torch
 from conftest import cases
 from handlers import as_before
+from torch import nn
 
 from harness.data.base import Split, Splits, for_epoch
 from harness.data.shared.loading import Loading, loading
 from harness.data.shared.pixels import Pixels
 from harness.data.shared.streamed import ArraySamples, Streamed, streamed_splits
 from harness.data.shared.transforms import train_transforms
+from harness.model_state.attributes import attribute_values
 
 INDICES = [torch.tensor(each) for each in ([3, 0, 5], [1, 2], [4], [7, 6])]
 SCALE = ([0.25], [0.5])
@@ -126,6 +128,14 @@ def test_the_end_of_loading_ends_the_workers() -> None:
     assert not any(worker.is_alive() for worker in workers)
 
 
+def test_workers_are_no_state_that_a_checkpoint_would_have_to_hold() -> None:
+    with loading(1, False):
+        parts = {"splits": splits(transform=noisy)}
+        before = attribute_values(nn.Identity(), parts)
+        read(parts["splits"].train)
+        assert attribute_values(nn.Identity(), parts) == before
+
+
 def test_dicts_of_tensors_are_stacked_by_key_and_keep_their_ids() -> None:
     class Texts:
         def __len__(self) -> int:
@@ -134,10 +144,13 @@ def test_dicts_of_tensors_are_stacked_by_key_and_keep_their_ids() -> None:
         def __getitem__(self, index: int) -> Any:
             return {"ids": torch.tensor([index, 9]), "mask": np.array([1.0, 0.0])}, 0.5 * index
 
-    train = splits(Texts()).train.to("cpu", torch.float32)
-    ((inputs, labels),) = train.batches([torch.tensor([2, 0])])
-    assert inputs["ids"].tolist() == [[2, 9], [0, 9]]
-    assert (inputs["mask"].dtype, labels.tolist()) == (torch.float32, [1.0, 0.0])
+    for hold in (True, False):
+        with loading(0, hold):
+            train = splits(Texts()).train.to("cpu", torch.float32)
+        assert isinstance(train, Split) == hold
+        ((inputs, labels),) = train.batches([torch.tensor([2, 0])])
+        assert inputs["ids"].tolist() == [[2, 9], [0, 9]]
+        assert (inputs["mask"].dtype, labels.tolist()) == (torch.float32, [1.0, 0.0])
 
 
 def test_the_scale_of_pixels_is_said() -> None:

@@ -51,6 +51,7 @@ SUITED = ((), ("model=lenet_5",), ("structure=row",), ("schedule=one_shot",))
 # What a file leaves to the user, and the package that it needs.
 GIVEN = {
     "model/python.yaml": ("model.target=torchvision.models:resnet18", "torchvision"),
+    "data/python.yaml": ("data.target=torchvision.datasets:FakeData", "torchvision"),
     "data/torchvision.yaml": ("data.name=KMNIST", "torchvision"),
     "model/timm.yaml": ("model.name=resnet18", "timm"),
     "model/transformers.yaml": ("model.name=vit", "transformers"),

@@ -44,3 +44,26 @@ def moments(scale: Scale, device: torch.device, dtype: torch.dtype) -> tuple[Ten
 def scaled(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Returns (pixels / 255 - mean) / std, in the dtype of mean and std."""
     return (pixels.to(mean.dtype) / 255 - mean) / std
+
+
+def mean_and_std(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and std per channel of uint8 pictures, of pixels in [0, 1].
+
+    They are exact: computed of counts. The std is that of the population.
+
+    >>> mean_and_std(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
+    ((0.5,), (0.5,))
+
+    Raises:
+        ValueError: all pixels of a channel are equal.
+    """
+    values, moments = torch.arange(256, dtype=torch.float64) / 255, []
+    for channel in pixels.unbind(1):
+        counts = torch.bincount(channel.flatten(), minlength=256).double()
+        mean = (counts @ values) / counts.sum()
+        variance = (counts @ (values - mean) ** 2) / counts.sum()
+        if variance == 0:
+            raise ValueError("training pictures are all equal in a channel; check the data files")
+        moments.append((mean.item(), variance.sqrt().item()))
+    means, stds = zip(*moments, strict=True)
+    return means, stds

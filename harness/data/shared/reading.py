@@ -63,7 +63,7 @@ class Reader:
         try:
             inputs, labels = zip(*read, strict=True)
             count = len(request.indices)
-            return stacked(inputs, count), stacked(labels, count)
+            return stacked(inputs, count), as_labels(stacked(labels, count))
         except (ValueError, TypeError, RuntimeError) as error:
             numbers = ", ".join(map(str, request.indices[:4]))
             return Failure(
@@ -98,6 +98,11 @@ def stacked(values: Sequence[Any], count: int) -> Any:
     if isinstance(first, Mapping):
         return {key: stacked([value[key] for value in values], count) for key in first}
     return torch.stack([as_tensor(value) for value in values])[:count]
+
+
+def as_labels(labels: Tensor) -> Tensor:
+    """Returns labels as int64, or as the real numbers that they are."""
+    return labels if labels.is_floating_point() else labels.long()
 
 
 def as_tensor(value: Any) -> Tensor:

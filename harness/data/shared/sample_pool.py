@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from harness.data.shared.loading import close_later, loading_now
-from harness.data.shared.reading import Failure, Reader, Request, kept_streams
+from harness.data.shared.reading import Failure, Reader, Request, Samples, kept_streams
 
 
 class SamplePool:
@@ -51,6 +51,9 @@ class SamplePool:
                 yield _checked(batch)
         finally:
             self._busy = False
+
+    def samples(self, part: str) -> Samples:
+        return self._reader.parts[part]
 
     def close(self) -> None:
         """Ends the worker processes."""

@@ -73,10 +73,15 @@ class Streamed:
 
     def read_whole(self) -> Split:
         """Returns all samples in memory, on the split's device."""
-        whole = list(self._read(torch.arange(self.samples).split(CHUNK)))
-        inputs = torch.cat([inputs for inputs, _ in whole])
-        labels = torch.cat([labels for _, labels in whole])
-        if self.scale is not None and inputs.dtype == torch.uint8:
+        samples = self.pool.samples(self.part)
+        if isinstance(samples, ArraySamples):
+            inputs, labels = samples.inputs, samples.labels
+        else:
+            whole = list(self._read(torch.arange(self.samples).split(CHUNK)))
+            inputs = joined([inputs for inputs, _ in whole])
+            labels = torch.cat([labels for _, labels in whole])
+        is_tensor = isinstance(inputs, Tensor)
+        if self.scale is not None and is_tensor and inputs.dtype == torch.uint8:
             return Pixels(inputs, labels, *self.scale).to(self.device, self.dtype)
         return Split(inputs, labels).to(self.device, self.dtype)
 
@@ -92,14 +97,13 @@ class Streamed:
         return self._moved(inputs)
 
     def _moved(self, values: Tensor) -> Tensor:
-        keeps = values.dtype in IDS or values.dtype == torch.bool
-        dtype = values.dtype if keeps else self.dtype
+        dtype = values.dtype if values.dtype in IDS else self.dtype
         return values.to(self.device, dtype, non_blocking=True)
 
 
 @dataclass(frozen=True)
 class ArraySamples:
-    """Reads samples of two tensors, one by one."""
+    """Reads samples of two tensors, one by one. Labels are int64 or real numbers."""
 
     inputs: Tensor
     labels: Tensor
@@ -110,13 +114,21 @@ class ArraySamples:
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.inputs[index], self.labels[index]
 
+    def chosen(self, indices: Tensor) -> "ArraySamples":
+        return ArraySamples(self.inputs[indices], self.labels[indices])
+
 
 def held(split: Streamed) -> Streamed | Split:
     """Returns the split in the memory of its device, if it is to be held there."""
-    ((inputs, _),) = split._read([torch.tensor([0])])
-    if isinstance(inputs, Mapping) or not loading_now().holds(split.size(), split.device):
-        return split
-    return split.read_whole()
+    fits = loading_now().holds(split.size(), split.device)
+    return split.read_whole() if fits else split
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Returns the batches of inputs as one."""
+    if isinstance(parts[0], Mapping):
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    return torch.cat(parts)  # type: ignore[arg-type]
 
 
 def streamed_splits(

@@ -16,6 +16,7 @@ from typing import Any
 from harness.launch.digests.code import code_of_part
 from harness.launch.instantiate import build_part
 from harness.launch.run_spec import RunSpec
+from harness.launch.trust.targets import called
 from harness.launch.variables import resolved
 from harness.run_folder.identity import Config
 from harness.run_folder.stage_keys import is_ours
@@ -53,12 +54,14 @@ def digest_of(config: Config, part: Any = None) -> str:
         ValueError: the data cannot be read.
     """
     part = build_part({"data": config["data"]})["data"] if part is None else part
-    files = [Path(path) for path in part.files()] if hasattr(part, "files") else None
+    named = part.files() if hasattr(part, "files") else None
+    files = None if named is None else [Path(path) for path in named]
     if files:
         return _of_files(config, files)
     # The files that an own data set reads are not known, so it is loaded each time.
     computed = files is not None and "root" not in config["data"]
-    return _of_tensors(config, part, keep=computed or is_ours(config["data"]))
+    own = called(config["data"]) or not is_ours(config["data"])
+    return _of_tensors(config, part, keep=computed or not own)
 
 
 def with_data_digest(spec: RunSpec, part: Any = None) -> RunSpec:

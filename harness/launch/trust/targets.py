@@ -20,7 +20,10 @@ REFUSED = frozenset({*sys.stdlib_module_names, "hydra", "omegaconf"})
 
 
 # Components of which a key names code that they call, as pkg.module:factory.
-CALLS = {"harness.models.python.Python": "target"}
+CALLS = {
+    "harness.data.python.Python": "target",
+    "harness.models.python.Python": "target",
+}
 
 
 def called(node: Mapping[Any, Any]) -> tuple[str, str] | None:
