@@ -50,7 +50,7 @@ class Tensors:
         ValueError: a value is out of range.
     """
 
-    root: str = "data.npz"
+    root: str = "arrays"
     inputs: Annotated[str, NAME] = "inputs"
     labels: Annotated[str, NAME] = "labels"
     classes: Annotated[int, "a whole number in [1, 1000000]"] | None = None

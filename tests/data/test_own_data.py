@@ -20,7 +20,7 @@ from harness.data.tensors import Tensors
 
 
 def samples(count: int, classes: int = 2) -> TensorDataset:
-    """Sample i is ([i], i modulo the classes)."""
+    """Returns samples ([i], i modulo the classes)."""
     numbers = torch.arange(count)
     return TensorDataset(numbers[:, None].float(), numbers % classes)
 

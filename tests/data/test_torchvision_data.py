@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import cases
+from PIL import Image
 
 from harness.data.torchvision import Torchvision
 
@@ -203,3 +204,34 @@ def test_options_that_a_set_lacks_are_refused(tmp_path) -> None:
     write_fashion(tmp_path)
     with pytest.raises(ValueError, match=r"data.mean must have a number per channel \(1\)"):
         Torchvision("FashionMNIST", str(tmp_path), mean=[0.1] * 3, std=[1.0] * 3, **SMALL).load()
+
+
+def pictures(folder: Path, count: int) -> None:
+    """Writes grey JPEGs of 8 x 8 pixels in two classes."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        (folder / f"c{number % 2}").mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 51).save(folder / f"c{number % 2}" / f"{number}.jpg")
+
+
+def test_a_set_of_large_pictures_is_read_from_its_folders(tmp_path) -> None:
+    keys = {"size": 4, "crop": 1.0, "mean": [0.0] * 3, "std": [0.5] * 3}
+    for part, count in {"train": 6, "valid": 2, "test": 4}.items():
+        pictures(tmp_path / "country211" / part, count)
+    data = Torchvision("Country211", str(tmp_path), **keys)
+    splits = data.load()
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [6, 2, 4]
+    assert (splits.shape, splits.classes, len(data.files())) == ((3, 4, 4), 211, 12)
+    assert splits.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    ((inputs, _),) = splits.train.batches([torch.tensor([0])])
+    assert inputs.flatten().tolist() == pytest.approx([51 / 255 / 0.5] * 48)
+
+
+def test_what_a_set_of_large_pictures_lacks_is_drawn_from_training(tmp_path) -> None:
+    pictures(tmp_path / "eurosat" / "2750", 20)
+    splits = Torchvision("EuroSAT", str(tmp_path), size=4, test=0.4).load()
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [10, 2, 8]
+    with pytest.raises(ValueError, match="there is no .*/train, which ImageNet consists of"):
+        Torchvision("ImageNet", str(tmp_path)).files()
+    with pytest.raises(ValueError, match="data.mean must have 3 numbers, got .0.5."):
+        Torchvision("ImageNet", mean=[0.5], std=[1.0])

@@ -1,9 +1,9 @@
 """Finds pictures in folders, and reads them as squares of one size."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -94,3 +94,70 @@ def _opened(file: Path, channels: int) -> "Image":
             return opened.convert(mode)
         over = opened.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert(mode)
+
+
+@dataclass(frozen=True)
+class LibraryPictures:
+    """Reads the pictures of a data set of torchvision, as `Pictures` reads those of files."""
+
+    remedy: ClassVar[str] = "; fetch its archive again"
+
+    pictures: Any
+    size: int
+    crop: float
+    interpolation: Interpolation
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        picture, label = self.whole(index)
+        return cut_out(picture, self.size, self.crop, self.interpolation), label
+
+    def whole(self, index: int) -> "tuple[Image, int]":
+        """Returns the picture of a sample in the size of its file."""
+        picture, label = self.pictures[index]
+        return picture.convert("RGB"), int(label)
+
+    @property
+    def targets(self) -> Sequence[int] | None:
+        """Returns the labels, under any of the names that they have in torchvision."""
+        for name in ("targets", "_labels", "y"):
+            if hasattr(self.pictures, name):
+                return list(getattr(self.pictures, name))
+        pairs = getattr(self.pictures, "_samples", None)
+        return [label for _, label in pairs] if pairs else None
+
+
+class PictureSet(NamedTuple):
+    """Describes a data set of torchvision that is a folder of pictures.
+
+    places: files and folders below the root that it consists of.
+    parts: arguments of torchvision's class, by part.
+    """
+
+    places: tuple[str, ...]
+    parts: Mapping[str, Mapping[str, str]]
+    classes: int
+
+
+def _split(**names: str) -> dict[str, dict[str, str]]:
+    return {part: {"split": name} for part, name in names.items()}
+
+
+_BOTH = _split(train="train", test="test")
+_THREE = _split(train="train", validation="val", test="test")
+PICTURE_SETS = {
+    "ImageNet": PictureSet(("train", "val", "meta.bin"), _split(train="train", test="val"), 1000),
+    "Flowers102": PictureSet(("flowers-102",), _THREE, 102),
+    "Food101": PictureSet(("food-101",), _BOTH, 101),
+    "DTD": PictureSet(("dtd",), _THREE, 47),
+    "FGVCAircraft": PictureSet(("fgvc-aircraft-2013b",), _THREE, 100),
+    "OxfordIIITPet": PictureSet(("oxford-iiit-pet",), _split(train="trainval", test="test"), 37),
+    "GTSRB": PictureSet(("gtsrb",), _BOTH, 43),
+    "Country211": PictureSet(
+        ("country211",), _split(train="train", validation="valid", test="test"), 211
+    ),
+    "EuroSAT": PictureSet(("eurosat",), {"train": {}}, 10),
+    "SUN397": PictureSet(("SUN397",), {"train": {}}, 397),
+}

@@ -54,8 +54,8 @@ def digest_of(config: Config, part: Any = None) -> str:
         ValueError: the data cannot be read.
     """
     part = build_part({"data": config["data"]})["data"] if part is None else part
-    named = part.files() if hasattr(part, "files") else None
-    files = None if named is None else [Path(path) for path in named]
+    paths = part.files() if hasattr(part, "files") else None
+    files = None if paths is None else [Path(path) for path in paths]
     if files:
         return _of_files(config, files)
     # The files that an own data set reads are not known, so it is loaded each time.
