@@ -9,14 +9,12 @@ import pytest
 import torch
 from conftest import cases
 from handlers import as_before
-from torch import nn
 
 from harness.data.base import Split, Splits, for_epoch
 from harness.data.shared.loading import Loading, loading
 from harness.data.shared.pixels import Pixels
 from harness.data.shared.streamed import ArraySamples, Streamed, streamed_splits
 from harness.data.shared.transforms import train_transforms
-from harness.model_state.attributes import attribute_values
 
 INDICES = [torch.tensor(each) for each in ([3, 0, 5], [1, 2], [4], [7, 6])]
 SCALE = ([0.25], [0.5])
@@ -126,14 +124,6 @@ def test_the_end_of_loading_ends_the_workers() -> None:
         workers = train.pool._loader._iterator._workers
         assert [worker.is_alive() for worker in workers] == [True, True]
     assert not any(worker.is_alive() for worker in workers)
-
-
-def test_workers_are_no_state_that_a_checkpoint_would_have_to_hold() -> None:
-    with loading(1, False):
-        parts = {"splits": splits(transform=noisy)}
-        before = attribute_values(nn.Identity(), parts)
-        read(parts["splits"].train)
-        assert attribute_values(nn.Identity(), parts) == before
 
 
 def test_dicts_of_tensors_are_stacked_by_key_and_keep_their_ids() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from harness.data.shared.loading import close_later, loading_now
-from harness.data.shared.reading import Failure, Reader, Request, Samples, kept_streams
+from harness.data.shared.reading import Failure, Reader, Request, kept_streams
 
 
 class SamplePool:
@@ -51,9 +51,6 @@ class SamplePool:
                 yield _checked(batch)
         finally:
             self._busy = False
-
-    def samples(self, part: str) -> Samples:
-        return self._reader.parts[part]
 
     def close(self) -> None:
         """Ends the worker processes."""
@@ -115,3 +112,7 @@ def _checked(batch: "tuple[Any, Tensor] | Failure") -> tuple[Any, Tensor]:
     if isinstance(batch, Failure):
         raise ValueError(batch.message)
     return batch
+
+
+def samples_of(pool: SamplePool, part: str) -> Any:
+    return pool._reader.parts[part]

@@ -11,7 +11,7 @@ from harness.data.base import CHUNK, IDS, Split, Splits
 from harness.data.shared.loading import loading_now
 from harness.data.shared.pixels import Pixels, Scale, moments, scaled
 from harness.data.shared.reading import Reader, Request, Samples
-from harness.data.shared.sample_pool import SamplePool
+from harness.data.shared.sample_pool import SamplePool, samples_of
 from harness.vocabulary.tensors import Batch
 
 CPU = torch.device("cpu")
@@ -73,7 +73,7 @@ class Streamed:
 
     def read_whole(self) -> Split:
         """Returns all samples in memory, on the split's device."""
-        samples = self.pool.samples(self.part)
+        samples = samples_of(self.pool, self.part)
         if isinstance(samples, ArraySamples):
             inputs, labels = samples.inputs, samples.labels
         else:
