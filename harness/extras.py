@@ -9,6 +9,7 @@ from importlib.util import find_spec
 EXTRAS = {
     "data": ("PIL", "mlxtend", "pandas", "sklearn", "torchvision"),
     "export": ("onnx", "onnxruntime", "onnxscript"),
+    "metrics": ("torchmetrics",),
     "report": ("matplotlib", "pandas", "scipy", "vl_convert"),
     "search": ("optuna",),
     "slurm": ("submitit",),

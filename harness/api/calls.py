@@ -23,8 +23,8 @@ from harness.pruning.pruning_order import PruningProgress
 from harness.pruning.removal.living import follow_masks, norms_restored_after_errors
 from harness.pruning.rounds import Rounds
 from harness.run_folder.export import check_pruned, has_compact, load_exported, read_exported
+from harness.run_folder.followers import no_weight_left
 from harness.run_folder.outcome import COMPACT, CONFIG
-from harness.run_folder.records import no_weight_left
 from harness.saliency.base import Saliency
 from harness.saliency.shared.gradient_statistics import in_float32
 from harness.schedule.base import check_rounds

@@ -11,6 +11,7 @@ from harness.run_folder.overview import STATES, RunsStatus, RunStatus, scan, sec
 from harness.run_folder.progress_file import RunProgress, format_duration
 from harness.system.command_line import Parser, print_text
 from harness.system.names import printable
+from harness.task.shared.measures import validation_text
 
 SECONDS_BETWEEN = 2.0
 LISTED = ("running", "failed", "interrupted", "missing")  # one by one, in this order
@@ -57,8 +58,8 @@ def _progress(run: RunProgress) -> str:
     parts = [f"level {run.level}/{run.levels}"]
     if run.epochs:  # 0 until the first epoch has ended
         parts.append(f"epoch {run.epoch}/{run.epochs}")
-    if run.accuracy is not None:
-        parts.append(f"validation {100 * run.accuracy:.2f} %")
+    if run.value is not None:
+        parts.append(f"validation {validation_text(run.measure, run.value)}")
     left = run.seconds_left(time.time())
     return "  ".join(parts + ([] if left is None else [f"about {format_duration(left)} left"]))
 

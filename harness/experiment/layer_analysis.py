@@ -24,6 +24,8 @@ from harness.run_folder.outcome import Outcome
 from harness.schedule.one_shot import OneShot
 from harness.schedule.shared.gradual import Gradual
 from harness.system.atomic_files import write_atomic
+from harness.task.base import primary_of
+from harness.task.shared.measures import TOP1
 from harness.training.context import TrainingCurve
 from harness.vocabulary.seeds import derive
 
@@ -105,7 +107,17 @@ class Analysis(Run):
         )
 
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
-        """Measures the curves unless they are complete; see Run.execute."""
+        """Measures the curves unless they are complete; see Run.execute.
+
+        Raises:
+            ValueError: the task has no top-1, which the curves show.
+        """
+        if (primary := primary_of(experiment.task)) != TOP1:
+            raise ValueError(
+                f"sensitivity shows top-1, and the measure of task="
+                f"{type(experiment.task).__name__} is {primary.name}; use allocation=sensitivity, "
+                "which reads the loss"
+            )
         with self._enter(without_request(experiment), ranks) as entered:
             if isinstance(entered, Outcome):
                 return entered
@@ -128,7 +140,7 @@ class Analysis(Run):
             progress.start(0, 0 if dense.has(dense.end) else epochs)
 
             def on_epoch(done: int, curve: TrainingCurve) -> None:
-                progress.epoch(0, done, epochs, curve.losses[-1], curve.top1[-1])
+                progress.epoch(0, done, epochs, curve.losses[-1], curve.validation[-1])
 
             load_into(state.model, dense.at(dense.end, on_epoch))
 
@@ -148,8 +160,8 @@ class Analysis(Run):
                     density=point.density,
                     kept=point.kept,
                     units=points[0].kept,
-                    top1=point.measured.top1,
+                    top1=point.measured.value,
                     loss=point.measured.loss,
-                    dense_top1=dense.top1,
+                    dense_top1=dense.value,
                     dense_loss=dense.loss,
                 )

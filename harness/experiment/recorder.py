@@ -14,6 +14,7 @@ from harness.model_state.unsaved import OPTIMIZER
 from harness.run_folder.checkpoints import STAGE, STEP, Checkpoints
 from harness.run_folder.records import NO_TRAINING, Identity, Record, Trained, stage_index
 from harness.run_folder.sinks import RunSink
+from harness.task.base import primary_of
 from harness.training.context import LoopState, OnEpoch, TrainingCurve
 from harness.training.recipe_presets import ResolvedRecipe
 from harness.vocabulary.bitpack import digest
@@ -74,7 +75,9 @@ class Recorder:
         """Logs a stage that another run computed, with the epochs of its training."""
         record = stage_record["record"]
         if record["level"]:  # epochs of dense training are shown by the run that trains it
-            self.sink.replay(record["level"], record["epoch_losses"], record["epoch_top1"])
+            measured = record["epoch_losses"], record["epoch_validation"]
+            primary = primary_of(self.context.experiment.task)
+            self.sink.replay(record["level"], *measured, primary)
         self.show(stage_record)
 
     def on_epoch(self, level: int, resolved: ResolvedRecipe) -> OnEpoch:
@@ -83,7 +86,8 @@ class Recorder:
 
         def show(done: int, curve: TrainingCurve) -> None:
             ended, epochs = done - begin.epoch, recipe.epochs - begin.epoch
-            self.sink.epoch(level, ended, epochs, curve.losses[-1], curve.top1[-1])
+            primary = primary_of(self.context.experiment.task)
+            self.sink.epoch(level, ended, epochs, curve.losses[-1], curve.validation[-1], primary)
 
         return show
 

@@ -106,8 +106,8 @@ class Run:
                 last = sink.last  # None above rank 0
             # Again, because a tracker may have run for long in between.
             ranks.on_main(lambda: self._restore(context, state))
-        top1 = (last.top1, last.validation_top1) if last else ()
-        return Outcome("finished", str(self.folder), "", *top1)
+        measured = (last.value, last.validation_value, last.primary) if last else ()
+        return Outcome("finished", str(self.folder), "", *measured)
 
     @contextmanager
     def _enter(self, experiment: Experiment, ranks: Ranks) -> Iterator[Outcome | Entered]:

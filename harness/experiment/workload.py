@@ -1,7 +1,7 @@
 """Holds model, data and task of a run, on one device, with all randomness from one seed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -20,7 +20,8 @@ from harness.model_state.whole_state import whole_state
 from harness.models.base import Model, weights_file
 from harness.pruning.density import Scope
 from harness.pruning.reader import Calibration
-from harness.task.base import Task
+from harness.task.base import Task, primary_of
+from harness.task.shared.measures import Measure
 from harness.training.batches.batching import epoch_order
 from harness.training.context import TrainingContext
 from harness.training.evaluation import EvaluationResult, evaluate, evaluate_compared
@@ -172,9 +173,7 @@ class Workload:
             "parameters": parameters,
             "macs": macs_left,
             "uncounted_operators": macs.uncounted,
-            **asdict(test),
-            "validation_top1": validation.top1,
-            "validation_loss": validation.loss,
+            **_measured(test, validation, primary_of(self.task)),
             "batch_norm": self._batch_norm(model),
         }
 
@@ -208,3 +207,23 @@ class Workload:
         if not any(isinstance(module, _BatchNorm) for module in model.modules()):
             return "none"
         return "all_ranks" if self.sync_batch_norm else "per_rank"
+
+
+def _measured(
+    test: EvaluationResult, validation: EvaluationResult, primary: Measure
+) -> dict[str, object]:
+    """Returns the measures on test and validation data, by the record's field names."""
+    return {
+        "top1": test.top1,
+        "top5": test.top5,
+        "loss": test.loss,
+        "perplexity": test.perplexity,
+        "measures": test.measures,
+        "validation_top1": validation.top1,
+        "validation_loss": validation.loss,
+        "validation_measures": validation.measures,
+        "measure": primary.name,
+        "measure_title": primary.title,
+        "measure_is_fraction": primary.is_fraction,
+        "higher_is_better": primary.higher_is_better,
+    }

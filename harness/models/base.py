@@ -66,8 +66,8 @@ def check_task(name: str, shape: Any, classes: int) -> None:
             f"{name}: shape must have sizes of at least 1, got {tuple(shape)}; "
             "give one sample's shape without the batch, e.g. (1, 28, 28)"
         )
-    if classes < 2:
-        raise ValueError(f"{name}: classes must be at least 2, got {classes}; check the data set")
+    if classes < 1:
+        raise ValueError(f"{name}: classes must be at least 1, got {classes}; check the data set")
 
 
 def check_images(name: str, shape: Sequence[int], classes: int, smallest: int = 1) -> None:

@@ -21,6 +21,7 @@ from harness.report.significance.summary import (
     perplexity,
 )
 from harness.system.names import printable
+from harness.task.shared.measures import TOP1, Measure
 
 CellText = Callable[["pd.Series[float]"], str]
 PERPLEXITY = "test perplexity, exp(loss), lower is better"
@@ -36,7 +37,7 @@ def print_tables(survey: Survey) -> None:
     for section in survey.sections():
         console.print(Text(section.title, style="bold"))
         by = f"mean ± std (seeds), by requested {section.requested_ratio}"
-        console.print(f"top-1 accuracy in %: {by}")
+        console.print(f"{table_title(section.measure)}: {by}")
         console.print("\n".join(dense_lines(section)) + "\n")
         _print(console, matrix(section))
         if section.has_perplexity:
@@ -48,7 +49,7 @@ def print_tables(survey: Survey) -> None:
             console.print("\n".join(dense_lines(section, measured_speedup)) + "\n")
             _print(console, matrix(section, measured_speedup))
         if not section.paired.empty:
-            console.print(paired.title(str(survey.against)))
+            console.print(paired.title(str(survey.against), section.measure))
             _print(console, paired.matrix(section.paired))
         if section.ranks:
             console.print(section.ranks.caption(), soft_wrap=True)
@@ -111,14 +112,17 @@ def _table(cells: pd.DataFrame) -> Table:
     return table
 
 
+_NESTED = ("layers", "empty_layers", "dead_units", "measures", "validation_measures")
+
+
 def write_csv(survey: Survey, out: Path) -> list[Path]:
     analyses = layer_curves.write_csv(survey.sensitivity, out)
     if survey.records.empty:
         return analyses
     summary, records = out / "summary.csv", out / "records.csv"
-    to_csv(survey.summary, summary, float_format="%.8g")
-    rows = survey.records
-    nested = {name: rows[name].map(_json) for name in ("layers", "empty_layers", "dead_units")}
+    to_csv(named(survey.summary, survey.measure), summary, float_format="%.8g")
+    rows = survey.records if survey.measure == TOP1 else survey.records.drop(columns=_OF_CLASSES)
+    nested = {name: rows[name].map(_json) for name in _NESTED}
     to_csv(rows.assign(**nested), records)
     ranks = [rank.table().reset_index().assign(over=rank.title) for rank in survey.ranks]
     optional = {
@@ -126,10 +130,48 @@ def write_csv(survey: Survey, out: Path) -> list[Path]:
         "ranks": pd.concat(ranks) if ranks else None,
         "published": survey.published if not survey.published.empty else None,
     }
+    optional = {
+        name: None if table is None else named(table, survey.measure)
+        for name, table in optional.items()
+    }
     written = {out / f"{name}.csv": table for name, table in optional.items() if table is not None}
     for path, table in written.items():
         to_csv(table, path, float_format="%.8g")
     return [summary, records, *written, *analyses]
+
+
+def table_title(measure: Measure) -> str:
+    """Returns what a table of the measure shows.
+
+    >>> table_title(TOP1), table_title(MSE)
+    ('top-1 accuracy in %', 'MSE (lower is better)')
+    """
+    if measure.is_fraction:
+        title = measure.title if measure.title[1:2].isupper() else measure.short
+        return f"{title}{' accuracy' if measure == TOP1 else ''} in %"
+    return measure.axis
+
+
+def named(table: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """Returns a table whose columns name the primary measure.
+
+    >>> [*named(pd.DataFrame(columns=["top1_fraction_mean", "change_points_low"]), MSE)]
+    ['mse_mean', 'change_low']
+    """
+    if measure == TOP1:
+        return table
+    unit = "_fraction" if measure.is_fraction else ""
+    renamed = {
+        column: column.replace("top1_fraction", f"{measure.name}{unit}")
+        .replace("top1", measure.name)
+        .replace("_points", "_points" if measure.is_fraction else "")
+        for column in map(str, table.columns)
+    }
+    return table.rename(columns=renamed)
+
+
+# Columns of records that tasks without classes leave empty, or that hold another measure here.
+_OF_CLASSES = ["top1", "top5", "validation_top1"]
 
 
 def _json(value: object) -> str:

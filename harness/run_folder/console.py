@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from harness.run_folder.records import Record
 from harness.system.names import printable
+from harness.task.shared.measures import TOP1, Measure, validation_text
 from harness.vocabulary.checks import check_known
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Progress:
 
     >>> with Progress("none") as progress:
     ...     progress.start(levels=3, epochs_in_all=40)
-    ...     progress.epoch(level=1, epoch=1, epochs=10, loss=0.21, accuracy=0.93)
+    ...     progress.epoch(level=1, epoch=1, epochs=10, loss=0.21, value=0.93)
 
     mode: "bar" draws a rich bar, "plain" writes lines without escape codes, "none" writes
     nothing (ranks above 0), "auto" is "bar" on a terminal and "plain" elsewhere.
@@ -55,13 +56,21 @@ class Progress:
         self._levels = levels
         self._display.start(epochs_in_all)
 
-    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+    def epoch(
+        self,
+        level: int,
+        epoch: int,
+        epochs: int,
+        loss: float,
+        value: float,
+        measure: Measure = TOP1,
+    ) -> None:
         """Shows that epoch `epoch` (from 1) of `epochs` of a level's training has ended.
 
-        loss: mean per training sample; accuracy: validation top-1 in [0, 1].
+        loss: mean per training sample; value: of the measure, on validation data.
         """
         where = f"level {level}/{self._levels}"
-        self._display.epoch(_Epoch(where, epoch, epochs, loss, accuracy))
+        self._display.epoch(_Epoch(where, epoch, epochs, loss, value, measure))
 
     def log(self, record: Record) -> None:
         if record.density_of != self._density_of:
@@ -76,7 +85,8 @@ class _Epoch:
     epoch: int
     epochs: int
     loss: float
-    accuracy: float
+    value: float
+    measure: Measure
 
     @property
     def count(self) -> str:
@@ -84,7 +94,7 @@ class _Epoch:
 
     @property
     def measured(self) -> str:
-        return f"loss {self.loss:.4f}  validation {100 * self.accuracy:.2f} %"
+        return f"loss {self.loss:.4f}  validation {validation_text(self.measure, self.value)}"
 
 
 def _scope_line(record: Record) -> str:
@@ -99,7 +109,7 @@ def _record_line(record: Record, levels: int) -> str:
     return (
         f"{label} seed {record.seed}  level {record.level}/{levels} {record.stage:<9}"
         f"  compression {_shown(record.compression, '.2f')}"
-        f"  top-1 {100 * record.top1:.2f} %  loss {_shown(record.loss, '.4f')}{perplexity}"
+        f"  {record.primary.shown(record.value)}  loss {_shown(record.loss, '.4f')}{perplexity}"
     )
 
 

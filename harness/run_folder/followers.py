@@ -10,9 +10,10 @@ from typing import Any
 from harness.run_folder import records
 from harness.run_folder.console import Progress
 from harness.run_folder.progress_file import ProgressFile
-from harness.run_folder.records import Record, no_weight_left
+from harness.run_folder.records import Record
 from harness.run_folder.sinks import Sink
 from harness.system.atomic_files import write_atomic, writing
+from harness.task.shared.measures import TOP1, Measure
 
 
 class RecordWriter:
@@ -35,7 +36,9 @@ class RecordWriter:
         seconds, self.since = now - self.since, now
         self.log_timing(level=record.level, stage=record.stage, seconds=round(seconds, 4))
 
-    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
+    def epoch(
+        self, level: int, epoch: int, loss: float, value: float, measure: Measure = TOP1
+    ) -> None:
         """Writes nothing: the level's record holds all of its epochs."""
 
     def latency(self, event: Mapping[str, Any]) -> None:
@@ -89,14 +92,24 @@ class Sinks:
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
 
-    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        self._show(level, epoch, epochs, loss, accuracy)
+    def epoch(
+        self,
+        level: int,
+        epoch: int,
+        epochs: int,
+        loss: float,
+        value: float,
+        measure: Measure = TOP1,
+    ) -> None:
+        self._show(level, epoch, epochs, loss, value, measure)
         if self.progress_file:
-            self.progress_file.epoch(level, epoch, epochs, accuracy)
+            self.progress_file.epoch(level, epoch, epochs, value, measure)
 
-    def replay(self, level: int, losses: list[float], accuracies: list[float]) -> None:
-        for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True), start=1):
-            self._show(level, epoch, len(losses), loss, accuracy)
+    def replay(
+        self, level: int, losses: list[float], values: list[float], measure: Measure = TOP1
+    ) -> None:
+        for epoch, (loss, value) in enumerate(zip(losses, values, strict=True), start=1):
+            self._show(level, epoch, len(losses), loss, value, measure)
         if self.progress_file:
             self.progress_file.skip_epochs(len(losses))
 
@@ -108,10 +121,18 @@ class Sinks:
         for sink in self.sinks if facts.get("event") == "latency" else ():
             sink.latency(facts)
 
-    def _show(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+    def _show(
+        self,
+        level: int,
+        epoch: int,
+        epochs: int,
+        loss: float,
+        value: float,
+        measure: Measure = TOP1,
+    ) -> None:
         for sink in self.sinks:
-            sink.epoch(level, epoch, loss, accuracy)
-        self.progress.epoch(level, epoch, epochs, loss, accuracy)
+            sink.epoch(level, epoch, loss, value, measure)
+        self.progress.epoch(level, epoch, epochs, loss, value, measure)
 
 
 def collapse(record: Record) -> str:
@@ -127,3 +148,13 @@ def collapse(record: Record) -> str:
     if record.effective_density is None:
         return text
     return f"{text}, {100 * record.effective_density:.3g} % still connect input and output"
+
+
+def no_weight_left(layers: Sequence[str]) -> str:
+    """Returns a text that says which layers are empty.
+
+    >>> no_weight_left(["fc1.weight", "fc2.weight"])
+    'fc1, fc2 have no weight left'
+    """
+    names = [name.removesuffix(".weight") for name in layers]
+    return f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} no weight left"

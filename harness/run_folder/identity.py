@@ -35,6 +35,7 @@ ADDED: dict[str, Any] = {
     "training.learning_rate.unit": "epochs",
     "retraining.learning_rate.unit": "epochs",
     "training.augmentation.fill": "zero",
+    "task.metrics": [],
     "retraining.augmentation.fill": "zero",
 }
 DENSE = (

@@ -14,6 +14,7 @@ from harness.system.git import commit
 from harness.system.json_schema import parse_json
 from harness.system.loaded_sources import is_current
 from harness.system.redaction import has_reference
+from harness.task.shared.measures import TOP1, Measure, measured_in
 
 MODEL, MASKS, CONFIG = "model.safetensors", "masks.safetensors", "config.yaml"
 EXPORTS = {"onnx": "export/model.onnx", "torch_export": "export/model.pt2"}
@@ -29,7 +30,8 @@ class Outcome:
 
     state: finished, skipped or failed.
     reason, log: why, in one line, and the file with the traceback.
-    top1, validation: accuracy of the last record on test and validation data, in [0, 1].
+    test, validation: the primary measure of the last record on test and validation data.
+    measure: the primary one.
     retryable: another try may end otherwise.
     seconds: duration.
     """
@@ -37,11 +39,15 @@ class Outcome:
     state: str
     folder: str
     reason: str = ""
-    top1: float | None = None
+    test: float | None = None
     validation: float | None = None
+    measure: Measure = TOP1
     log: str = ""
     retryable: bool = False
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "measure", Measure(*self.measure))  # a list, if it was JSON
 
 
 def results_of(config: Config) -> tuple[str, ...]:
@@ -97,12 +103,12 @@ def finished(
     return Outcome("skipped", str(folder), f"finished before, by {other}", *measured)
 
 
-def _measured(records: Path) -> tuple[float | None, float | None]:
-    """Returns the accuracies of the last record on test and validation data, or None."""
-    with suppress(ValueError, IndexError):
-        last = parse_json(records.read_text().splitlines()[-1])
-        return last.get("top1"), last.get("validation_top1")
-    return None, None
+def _measured(file: Path) -> tuple[float | None, float | None, Measure]:
+    """Returns the primary measure of the last record on test and validation data, or None."""
+    with suppress(ValueError, IndexError, TypeError):
+        last = measured_in(parse_json(file.read_text().splitlines()[-1]))
+        return last.value, last.validation_value, last.primary
+    return None, None, TOP1
 
 
 def check_home(folder: Path, hashed_config: Config, records: str = RESULTS[0]) -> None:

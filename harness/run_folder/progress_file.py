@@ -7,11 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from harness.system.deletion import SUFFIX
 from harness.system.errors import LeaseLost
 from harness.system.json_schema import parse_json
 from harness.system.leases import check_leases
+from harness.task.shared.measures import TOP1, Measure
 
 FILE = "progress.json"
 SECONDS_BETWEEN = 1.0
@@ -23,7 +25,7 @@ class RunProgress:
 
     epoch: counted from 1; 0: none yet.
     epochs_done, epochs_in_all: of all epochs that this start of the run trains itself.
-    accuracy: top-1 on validation data, in [0, 1].
+    value: of the primary measure, on validation data.
     """
 
     levels: int
@@ -34,7 +36,8 @@ class RunProgress:
     epoch: int = 0
     epochs: int = 0
     epochs_done: int = 0
-    accuracy: float | None = None
+    value: float | None = None
+    measure: Measure = TOP1
 
     def seconds_left(self, now: float) -> float | None:
         """Returns the seconds left if all epochs take equally long; None before the first one.
@@ -55,7 +58,8 @@ def read(folder: Path) -> RunProgress | None:
     """Returns the progress, None if it cannot be read: no run depends on it."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         content = parse_json((folder / FILE).read_text())
-        return RunProgress(**{field.name: content[field.name] for field in fields(RunProgress)})
+        known = {field.name: content[field.name] for field in fields(RunProgress)}
+        return RunProgress(**{**known, "measure": Measure(*known["measure"])})
     return None
 
 
@@ -86,13 +90,16 @@ class ProgressFile:
         self._now = RunProgress(levels, epochs, round(now, 3), round(now, 3))
         self._write()
 
-    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float) -> None:
+    def epoch(
+        self, level: int, epoch: int, epochs: int, value: float, measure: Measure = TOP1
+    ) -> None:
         before, now = self._now, self._clock()
         if before is None:
             return
-        changes = {"level": level, "epoch": epoch, "epochs": epochs, "accuracy": accuracy}
+        changes: dict[str, Any] = {"level": level, "epoch": epoch, "epochs": epochs}
+        changes |= {"value": value, "measure": measure}
         done = before.epochs_done + 1
-        self._now = replace(before, **changes, epochs_done=done, at_unix_s=round(now, 3))  # type: ignore[arg-type]
+        self._now = replace(before, **changes, epochs_done=done, at_unix_s=round(now, 3))
         # abs: writing must continue after the clock was set back.
         if abs(now - self._written_at) >= SECONDS_BETWEEN:
             self._write()

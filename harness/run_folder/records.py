@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from harness import __version__
 from harness.system.json_schema import JsonSchema, parse_json, refuse_constant, replace_non_finite
+from harness.task.shared.measures import TOP1, Measured
 
 # The schema of a line; CHANGELOG.md says what a new one changes.
 SCHEMA = 1
@@ -25,16 +25,6 @@ FRACTIONS = (
 )
 
 
-def no_weight_left(layers: Sequence[str]) -> str:
-    """Returns a text that says which layers are empty.
-
-    >>> no_weight_left(["fc1.weight", "fc2.weight"])
-    'fc1, fc2 have no weight left'
-    """
-    names = [name.removesuffix(".weight") for name in layers]
-    return f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} no weight left"
-
-
 def stage_index(level: int, stage: str) -> int:
     """Returns the ordinal of a stage in its run; 0 for level 0.
 
@@ -45,7 +35,7 @@ def stage_index(level: int, stage: str) -> int:
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(Measured):
     """Holds the results of a run at one level and stage; config, seed and numerics decide them.
 
     Levels: 0 is before pruning. Stages: "initial" (level 0 of a run that prunes at
@@ -85,10 +75,11 @@ class Record:
     speedup: float | None  # theoretical, before / after; speedup_of says what it counts
     parameters: int  # left
     macs: int | None  # left, per sample
-    top1: float  # test data, fraction of samples in [0, 1]
-    top5: float
+    # Test data, fraction of samples in [0, 1]; None: the task has other measures.
+    top1: float | None
+    top5: float | None
     loss: float | None  # test data, mean per sample
-    validation_top1: float
+    validation_top1: float | None
     validation_loss: float | None
     epochs: float  # trained since the previous record; an integer except during a training
     steps: int
@@ -126,11 +117,11 @@ class Record:
     compression_of: str = COMPRESSION_OF
     speedup_of: str = SPEEDUP_OF
     # One value per epoch of the training that ended with this record; empty: none ended. Mean loss
-    # per sample, as minimised but without a penalty; top-1 on validation data, in [0, 1].
+    # per sample, as minimised but without a penalty; the primary measure on validation data.
     epoch_losses: list[float] | None = None
-    epoch_top1: list[float] | None = None
-    # Rows [steps done, loss, top-1] on validation data, of a recipe with validate_every, and the
-    # first of them with the smallest loss: step, validation_loss, and top1 on test data there.
+    epoch_validation: list[float] | None = None
+    # Rows [steps done, loss, measure] on validation data, of a recipe with validate_every, and the
+    # first of them with the smallest loss: step, validation_loss, and value, on test data.
     # An analysis, on which nothing depends: results are those of the last step.
     validations: list[list[float | None]] | None = None
     early_stop: dict[str, float] | None = None
@@ -140,6 +131,13 @@ class Record:
     # Operators whose multiplications are unknown -> the weights that enter them.
     uncounted_operators: dict[str, list[str]] = field(default_factory=dict)
     perplexity: float | None = None  # exp(loss), >= 1; None: the loss is not in nats per token
+    # Further measures, by name, on test and on validation data; those of task.metrics by class.
+    measures: dict[str, float] = field(default_factory=dict)
+    validation_measures: dict[str, float] = field(default_factory=dict)
+    measure: str = TOP1.name  # the primary one, which reports show, or a name in `measures`
+    measure_title: str = TOP1.title  # in figures and tables
+    measure_is_fraction: bool = TOP1.is_fraction  # in [0, 1], shown in %
+    higher_is_better: bool = TOP1.higher_is_better
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -159,7 +157,7 @@ class Trained:
     optimizer_state: str = ""
     gradient_norm: float | None = None
     epoch_losses: list[float] = field(default_factory=list)
-    epoch_top1: list[float] = field(default_factory=list)
+    epoch_validation: list[float] = field(default_factory=list)
     validations: list[list[float | None]] = field(default_factory=list)
     early_stop: dict[str, float] | None = None
 

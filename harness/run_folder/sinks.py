@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from harness.run_folder.records import Record
+from harness.task.shared.measures import TOP1, Measure
 
 # Fields of an event of latency that must be equal for two measurements to be compared.
 LATENCY_CONDITIONS = (
@@ -17,11 +18,13 @@ class Sink(Protocol):
 
     def log(self, record: Record) -> None: ...
 
-    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
+    def epoch(
+        self, level: int, epoch: int, loss: float, value: float, measure: Measure = TOP1
+    ) -> None:
         """Receives the result of an epoch of a level's training.
 
-        epoch: counted from 1. loss: mean per sample, as minimised. accuracy: validation top-1 in
-        [0, 1].
+        epoch: counted from 1. loss: mean per sample, as minimised. value: of the primary measure
+        on validation data.
         """
 
     def latency(self, event: Mapping[str, Any]) -> None:
@@ -36,10 +39,20 @@ class RunSink(Protocol):
 
     def log(self, record: Record) -> None: ...
 
-    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+    def epoch(
+        self,
+        level: int,
+        epoch: int,
+        epochs: int,
+        loss: float,
+        value: float,
+        measure: Measure = TOP1,
+    ) -> None:
         """Receives an epoch as Sink.epoch does; epochs: of this training."""
 
-    def replay(self, level: int, losses: list[float], accuracies: list[float]) -> None:
+    def replay(
+        self, level: int, losses: list[float], values: list[float], measure: Measure = TOP1
+    ) -> None:
         """Shows the epochs of a training that another run has computed."""
 
     def log_timing(self, **facts: object) -> None:

@@ -5,6 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from harness.task.shared.measures import TOP1, Measure
 from harness.vocabulary.finite import is_finite
 
 # The label of what is not there, such as padding: torch's cross-entropy leaves it out by default.
@@ -23,14 +24,17 @@ class Task(Protocol):
     classes)`, if it has them, raise ValueError before any training.
 
     A task whose measured loss is in nats per token says `has_perplexity = True`: records and
-    reports then have exp(loss) too.
+    reports then have exp(loss) too. `primary`, a Measure, is what reports show, by default top1.
+    `results(sums, counted) -> dict[str, float]` makes measures of sums of any shape; without it
+    each is its sum / counted. `metrics` names classes of torchmetrics, and
+    `metric_inputs(outputs, labels)` says what they are updated with.
     """
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Returns the differentiable training loss, summed over the samples (a scalar)."""
 
     def measure(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Returns sums over the samples of "top1", "top5" (hits) and "loss", as scalars."""
+        """Returns sums over the samples: "loss" and those of measures, such as "top1" (hits)."""
 
 
 def perplexity(task: Task, loss: float) -> float | None:
@@ -38,6 +42,12 @@ def perplexity(task: Task, loss: float) -> float | None:
     if not getattr(task, "has_perplexity", False) or not loss < LARGEST_LOSS:
         return None
     return math.exp(loss)
+
+
+def primary_of(task: Task) -> Measure:
+    """Returns the measure that reports show and searches improve."""
+    primary: Measure = getattr(task, "primary", TOP1)
+    return primary
 
 
 def label_mask_of(task: Task, labels: Tensor) -> Tensor | None:

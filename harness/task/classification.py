@@ -7,6 +7,7 @@ from torch import Tensor
 
 from harness.task.base import IGNORED
 from harness.task.shared.classes import check_classes, check_scores_of_classes, explain_classes
+from harness.task.shared.torch_metrics import METRICS, MetricInputs, check_metrics
 from harness.vocabulary.checks import check_declared
 
 
@@ -17,25 +18,36 @@ class Classification:
     Label smoothing acts on the training loss only; the measured loss is plain cross-entropy.
     With 5 classes or fewer top-5 is always 1. A sample labelled -100 counts in nothing.
 
+    metrics: names of classes of torchmetrics, such as MulticlassF1Score, that are measured too.
+
     Raises:
-        ValueError: label_smoothing is not in [0, 1).
+        ValueError: label_smoothing is not in [0, 1); a name is no class of torchmetrics, or one
+            that cannot be merged over ranks.
+        MissingExtra: torchmetrics is not installed.
     """
 
     label_smoothing: Annotated[float, "a number in [0, 1); 0 turns it off"] = 0.0
+    metrics: Annotated[tuple[str, ...], METRICS] = ()
 
     def __post_init__(self) -> None:
         check_declared(self)
+        check_metrics(self.metrics)
 
     def label_mask(self, labels: Tensor) -> Tensor:
         return labels != IGNORED
 
     def check_labels(self, labels: Tensor, classes: int, source: str) -> None:
-        """Checks that labels are one class per sample.
+        """Checks that labels are one class per sample, of two classes or more.
 
         Raises:
             ValueError: they are not.
         """
         _check_shape(labels)
+        if classes < 2:
+            raise ValueError(
+                f"task=classification needs at least 2 classes, and {source} has {classes}; for "
+                "one real number per sample use task=regression"
+            )
         check_classes(source, labels, classes)
 
     def check_outputs(self, outputs: Any, classes: int) -> None:
@@ -69,6 +81,9 @@ class Classification:
         with explain_classes(labels, outputs.shape[1]):
             loss = F.cross_entropy(outputs, labels, reduction="sum", ignore_index=IGNORED)
         return {"top1": hits[:, 0].sum(), "top5": hits.sum(), "loss": loss}
+
+    def metric_inputs(self, outputs: Tensor, labels: Tensor) -> MetricInputs:
+        return MetricInputs(outputs.softmax(dim=1), labels, outputs.shape[1])
 
 
 def _check_shape(labels: Tensor) -> None:

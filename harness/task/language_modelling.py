@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -7,6 +7,8 @@ from torch import Tensor
 
 from harness.task.base import IGNORED
 from harness.task.shared.classes import check_classes, check_scores_of_classes, explain_classes
+from harness.task.shared.torch_metrics import METRICS, MetricInputs, check_metrics
+from harness.vocabulary.checks import check_declared
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,21 @@ class LanguageModelling:
     Samples are sequences of equal length. Positions labelled -100, such as padding, count in
     nothing: a sample with half of them weighs half, so that all means are over the other positions.
 
+    metrics: names of classes of torchmetrics, such as MulticlassF1Score, that are measured too.
+
     Raises:
-        ValueError: outputs or labels have another shape.
+        ValueError: outputs or labels have another shape; a name is no class of torchmetrics, or one
+            that cannot be merged over ranks.
+        MissingExtra: torchmetrics is not installed.
     """
 
     has_perplexity: ClassVar[bool] = True
+
+    metrics: Annotated[tuple[str, ...], METRICS] = ()
+
+    def __post_init__(self) -> None:
+        check_declared(self)
+        check_metrics(self.metrics)
 
     def label_mask(self, labels: Tensor) -> Tensor:
         return labels != IGNORED
@@ -63,6 +75,9 @@ class LanguageModelling:
         best = outputs.topk(min(5, outputs.shape[2]), dim=2).indices
         hits = (best == labels.unsqueeze(2)).double().mean(dim=1).sum(dim=0)
         return {"top1": hits[0], "top5": hits.sum(), "loss": loss}
+
+    def metric_inputs(self, outputs: Tensor, labels: Tensor) -> MetricInputs:
+        return MetricInputs(outputs.softmax(dim=2).transpose(1, 2), labels, outputs.shape[2])
 
 
 def _check_shapes(outputs: Tensor, labels: Tensor) -> None:

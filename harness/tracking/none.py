@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.run_folder.records import Record
 from harness.run_folder.sinks import Sink
+from harness.task.shared.measures import TOP1, Measure
 from harness.tracking.base import RunInfo
 
 
@@ -15,7 +16,9 @@ class NullSink:
 
     def log(self, record: Record) -> None: ...
 
-    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None: ...
+    def epoch(
+        self, level: int, epoch: int, loss: float, value: float, measure: Measure = TOP1
+    ) -> None: ...
 
     def latency(self, event: Mapping[str, Any]) -> None: ...
 

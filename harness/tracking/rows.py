@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from harness.run_folder.records import STAGES, Record
+from harness.task.shared.measures import TOP1, Measure
 from harness.tracking.speed import Speed
 
 METRICS = (
@@ -46,6 +47,8 @@ def row(record: Record) -> dict[str, float]:
     A metric that was not measured has no entry.
     """
     measured = {name: getattr(record, name) for name in METRICS} | _connected(record)
+    measured |= record.measures
+    measured |= {f"validation_{name}": value for name, value in record.validation_measures.items()}
     named = {f"{record.stage}/{name}": value for name, value in measured.items()} | {
         "density": record.density,
         "density_of_weights": record.density_of_weights,
@@ -109,14 +112,15 @@ class Epoch:
     number: int
     level: int
     loss: float | None
-    accuracy: float | None
+    value: float | None
     compression: float | None
+    measure: str = TOP1.name
 
     @property
     def row(self) -> dict[str, float]:
         named = {
             "training/loss": self.loss,
-            "training/validation_top1": self.accuracy,
+            f"training/validation_{self.measure}": self.value,
             "epoch": self.number,
             "level": self.level,
             "compression": self.compression,
@@ -136,18 +140,25 @@ class EpochCounter:
     newest: int = 0  # the last epoch of this training that was logged live
     compression: float | None = 1.0
 
-    def live(self, level: int, epoch: int, loss: float | None, accuracy: float | None) -> Epoch:
+    def live(
+        self,
+        level: int,
+        epoch: int,
+        loss: float | None,
+        value: float | None,
+        measure: Measure = TOP1,
+    ) -> Epoch:
         """Returns the Epoch for `epoch` of this training, counted from 1."""
         self.newest = max(self.newest, epoch)
-        return Epoch(self.ended + epoch, level, loss, accuracy, self.compression)
+        return Epoch(self.ended + epoch, level, loss, value, self.compression, measure.name)
 
     def end(self, record: Record) -> list[Epoch]:
         """Returns all epochs of the training that this record ends, and ends the training."""
-        losses, top1 = record.epoch_losses or [], record.epoch_top1 or []
-        pairs = enumerate(zip_longest(losses, top1), start=self.ended + 1)
+        losses, values = record.epoch_losses or [], record.epoch_validation or []
+        pairs = enumerate(zip_longest(losses, values), start=self.ended + 1)
         epochs = [
-            Epoch(number, record.level, loss, accuracy, self.compression)
-            for number, (loss, accuracy) in pairs
+            Epoch(number, record.level, loss, value, self.compression, record.measure)
+            for number, (loss, value) in pairs
         ]
         self._count(record, len(epochs))
         self.compression = record.compression

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.run_folder.records import Record
 from harness.system.leases import check_leases
+from harness.task.shared.measures import TOP1, Measure
 from harness.tracking.artifacts import ArtifactLogger
 from harness.tracking.base import RunInfo
 from harness.tracking.error_guard import ErrorGuard, call_within
@@ -68,8 +69,10 @@ class RunSink:
         for item in in_order(self._epochs, record):
             self._attempt(lambda item=item: self._send(item))  # type: ignore[misc]
 
-    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
-        live = self._epochs.live(level, epoch, loss, accuracy)
+    def epoch(
+        self, level: int, epoch: int, loss: float, value: float, measure: Measure = TOP1
+    ) -> None:
+        live = self._epochs.live(level, epoch, loss, value, measure)
         self._attempt(lambda: self._send(live))
 
     def latency(self, event: Mapping[str, Any]) -> None:
@@ -140,10 +143,13 @@ def _speed_tables(speeds: Speeds) -> dict[str, Any]:
     cells: list[Any] = [speed.cells for speed in speeds.all.values()]
     values: dict[str, Any] = {"speed": wandb.Table(columns=[*COLUMNS], data=cells)}
     for name, measured in speeds.charts().items():
-        points: list[Any] = [[one.event["speedup_median"], one.record.top1] for one in measured]
-        table = wandb.Table(columns=["measured_speedup", "top1"], data=points)
-        title = f"Top-1 against measured speed-up: {name}, {measured[-1].measured_with}"
-        values[f"{name}/top1"] = wandb.plot.scatter(table, "measured_speedup", "top1", title=title)
+        points: list[Any] = [[one.event["speedup_median"], one.record.value] for one in measured]
+        own = measured[-1].record.primary
+        table = wandb.Table(columns=["measured_speedup", own.name], data=points)
+        what = "Top-1" if own == TOP1 else own.title
+        title = f"{what} against measured speed-up: {name}, {measured[-1].measured_with}"
+        plot = wandb.plot.scatter(table, "measured_speedup", own.name, title=title)
+        values[f"{name}/{own.name}"] = plot
     return values
 
 

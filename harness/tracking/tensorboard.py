@@ -11,6 +11,7 @@ from harness.extras import check_extra
 from harness.run_folder.records import Record
 from harness.run_folder.sinks import Sink
 from harness.system.deletion import Mark, delete_file, owned_files
+from harness.task.shared.measures import TOP1, Measure
 from harness.tracking.base import RunInfo
 from harness.tracking.error_guard import ErrorGuard, print_error
 from harness.tracking.none import NullSink
@@ -89,8 +90,10 @@ class BoardSink:
         for item in in_order(self._epochs, record):
             self._attempt(lambda item=item: self._send(item))  # type: ignore[misc]
 
-    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
-        live = self._epochs.live(level, epoch, loss, accuracy)
+    def epoch(
+        self, level: int, epoch: int, loss: float, value: float, measure: Measure = TOP1
+    ) -> None:
+        live = self._epochs.live(level, epoch, loss, value, measure)
         self._attempt(lambda: self._send(live))
 
     def latency(self, event: Mapping[str, Any]) -> None:
@@ -127,7 +130,8 @@ class BoardSink:
 
     def _send_hyperparameters(self) -> None:
         assert self._last
-        metrics = {name: getattr(self._last, name) for name in ("top1", "compression")}
+        last = self._last
+        metrics = {last.measure: last.value, "compression": last.compression}
         result = {f"hparam/{name}": value for name, value in metrics.items() if value is not None}
         # run_name=".": in a subfolder, TensorBoard would show a second run.
         self._writer.add_hparams(dict(_flat(self._info.config)), result, run_name=".")

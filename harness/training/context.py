@@ -25,31 +25,32 @@ class TrainingCurve:
 
     Args:
         losses: Mean of the minimised loss over what counts, by epoch.
-        top1: Accuracy on validation data, in [0, 1], by epoch. Empty without validation data.
-        validations: Rows [steps done, loss, accuracy] on validation data, where the recipe asks
+        validation: Primary measure on validation data, by epoch. Empty without validation data.
+        validations: Rows [steps done, loss, measure] on validation data, where the recipe asks
             for them. Steps count from the recipe's beginning.
         early_stop: The first of them with the smallest loss, by step and validation_loss, and the
-            accuracy on test data there, top1. It is an analysis: nothing stops there.
+            measure on test data there, value. It is an analysis: nothing stops there.
     """
 
     losses: list[float] = field(default_factory=list)
-    top1: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
     validations: list[list[float | None]] = field(default_factory=list)
     early_stop: dict[str, float] | None = None
 
-    def extended(self, loss: float, top1: float | None) -> "TrainingCurve":
-        more = [] if top1 is None else [top1]
-        return replace(self, losses=[*self.losses, loss], top1=[*self.top1, *more])
+    def extended(self, loss: float, validation: float | None) -> "TrainingCurve":
+        more = [] if validation is None else [validation]
+        found = [*self.validation, *more]
+        return replace(self, losses=[*self.losses, loss], validation=found)
 
     def validated(
-        self, step: int, loss: float, top1: float, test_top1: Callable[[], float]
+        self, step: int, loss: float, value: float, test_value: Callable[[], float]
     ) -> "TrainingCurve":
-        """Returns the curve with one more row; `test_top1` is called for a new smallest loss."""
+        """Returns the curve with one more row; `test_value` is called for a new smallest loss."""
         stop = self.early_stop
         smallest = math.inf if stop is None else stop["validation_loss"]
         if loss < smallest:
-            stop = {"step": step, "validation_loss": loss, "top1": test_top1()}
-        row: list[float | None] = [step, loss, top1]
+            stop = {"step": step, "validation_loss": loss, "value": test_value()}
+        row: list[float | None] = [step, loss, value]
         return replace(self, validations=[*self.validations, row], early_stop=stop)
 
 

@@ -97,7 +97,7 @@ def trained_fields(
         optimizer_state=state,
         gradient_norm=ended.norm,
         epoch_losses=ended.curve.losses,
-        epoch_top1=ended.curve.top1,
+        epoch_validation=ended.curve.validation,
         validations=ended.curve.validations,
         early_stop=ended.curve.early_stop,
     )

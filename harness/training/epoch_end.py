@@ -1,4 +1,4 @@
-"""Checks and measures a training: finite numbers, loss, equal replicas, validation accuracy."""
+"""Checks and measures a training: finite numbers, loss, equal replicas, validation."""
 
 import math
 from collections.abc import Iterator
@@ -62,10 +62,10 @@ def sync_replicas(
         )
 
 
-def validation_top1(
+def validation_measure(
     model: nn.Module, context: TrainingContext, average: WeightAverage | None = None
 ) -> float | None:
-    """Returns the accuracy on validation data, or None without it. The training is not affected.
+    """Returns the primary measure on validation data, or None. The training is not affected.
 
     The replicas are those that were compared at the epoch's end. Of a training that averages its
     weights the averages are evaluated.
@@ -73,7 +73,7 @@ def validation_top1(
     if context.validation is None:
         return None
     with _aside(model, context, average):
-        return evaluate_compared(model, context.validation, context.task, context.ranks).top1
+        return evaluate_compared(model, context.validation, context.task, context.ranks).value
 
 
 def validate(
@@ -96,8 +96,8 @@ def validate(
         return curve.validated(
             step,
             found.loss,
-            found.top1,
-            lambda: evaluate_compared(model, test, context.task, context.ranks).top1,
+            found.value,
+            lambda: evaluate_compared(model, test, context.task, context.ranks).value,
         )
 
 

@@ -20,7 +20,7 @@ from harness.training.batches.batching import (
     slice_steps,
 )  # fmt: skip
 from harness.training.context import Hooks, LoopState, TrainingContext, TrainingCurve
-from harness.training.epoch_end import finite_loss, sync_replicas, validate, validation_top1
+from harness.training.epoch_end import finite_loss, sync_replicas, validate, validation_measure
 from harness.training.rank_state import load_rank_state, rank_state
 from harness.training.recipe import Recipe
 from harness.training.updates.update import Update
@@ -123,10 +123,10 @@ class Loop:
             return
         ends = self.epoch + 1 == self.recipe.epochs
         sync_replicas(self.model, self.context, self.hooks, self.epoch, self.update.average, ends)
-        top1 = validation_top1(self.model, self.context, self.update.average)
+        validation = validation_measure(self.model, self.context, self.update.average)
         # This training may have begun inside the epoch.
         counted = sum(self.sizes[max(0, self.first - self.epoch * self.steps) :])
-        self.curve = self.curve.extended(loss / (counted or 1), top1)
+        self.curve = self.curve.extended(loss / (counted or 1), validation)
         self.epoch, self.step = self.epoch + 1, 0
         self.total.zero_()
 

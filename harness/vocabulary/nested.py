@@ -40,3 +40,18 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
             object.__setattr__(made, field.name, item)
         return made
     return value
+
+
+def named_entries(value: Any) -> dict[str, Any]:
+    """Returns the entries of a tuple, list, dictionary or dataclass by index or name.
+
+    >>> named_entries({"loss": 1, "logits": 2}), named_entries((3, 4))
+    ({'loss': 1, 'logits': 2}, {'0': 3, '1': 4})
+    """
+    if isinstance(value, dict):
+        return {str(name): item for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return {str(index): item for index, item in enumerate(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: getattr(value, item.name) for item in fields(value)}
+    return {}

@@ -64,7 +64,7 @@ def compared(optimizer: str, epochs: int) -> float:
 
 def train(model: nn.Module, optimizer: str, epochs: int) -> list[float]:
     """Trains with the harness; returns validation accuracy after every epoch."""
-    return recipe(optimizer, epochs).fit(model, context(validates=True), Hooks()).curve.top1
+    return recipe(optimizer, epochs).fit(model, context(validates=True), Hooks()).curve.validation
 
 
 def train_bare(model: nn.Module, optimizer: str, epochs: int) -> list[float]:

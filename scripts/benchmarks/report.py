@@ -85,7 +85,7 @@ def _record(
         **{"layers": dict.fromkeys(LAYERS, 1 / ratio), "masks": "0" * 12},
         **{"effective_density": 1 / ratio, "empty_layers": [], "dead_units": {}},
         **{"examples": 42000, "training_flops": 10**10, "training_flops_dense": 10**10},
-        **{"epoch_losses": rng.random(EPOCHS).tolist(), "epoch_top1": [top1] * EPOCHS},
+        **{"epoch_losses": rng.random(EPOCHS).tolist(), "epoch_validation": [top1] * EPOCHS},
     )
 
 

@@ -90,7 +90,7 @@ def records() -> list[Record]:
 
 def curve(stage: str) -> dict[str, list[float]]:
     epochs = EPOCHS[stage]
-    return {"epoch_losses": [0.5] * epochs, "epoch_top1": [0.9] * epochs}
+    return {"epoch_losses": [0.5] * epochs, "epoch_validation": [0.9] * epochs}
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def test_levels_on_two_and_four_ranks_are_those_of_one_process(tmp_path) -> None
             assert (mine.masks, mine.top1, mine.steps) == (theirs.masks, theirs.top1, theirs.steps)
             assert mine.loss == pytest.approx(theirs.loss, rel=1e-9)
             assert mine.epoch_losses == pytest.approx(theirs.epoch_losses, rel=1e-9)
-            assert mine.epoch_top1 == theirs.epoch_top1
+            assert mine.epoch_validation == theirs.epoch_validation
         assert [len(record.epoch_losses) for record in alone["records"]] == [2, 0, 1, 0, 1, 0, 1]
 
 

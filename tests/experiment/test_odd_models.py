@@ -8,6 +8,8 @@ import torch
 from given_runs import last_record, mlp, of, points, prepared, refusal
 from torch import Tensor, nn
 
+from harness.models.shared.library_model import OutputEntry
+
 
 def frozen(shape: tuple[int, ...], classes: int) -> nn.Module:
     return mlp(shape, classes).requires_grad_(False)
@@ -22,10 +24,36 @@ def scaled(factor: float) -> Callable[..., nn.Module]:
     return make
 
 
+class Returning(nn.Module):
+    """Returns outputs as another kind of object."""
+
+    def __init__(self, classes: int, kind: Callable[[Tensor], Any]):
+        super().__init__()
+        self.fc, self.kind = nn.Linear(8, classes), kind
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.kind(self.fc(inputs))
+
+
+def named(logits: Tensor) -> dict[str, Tensor]:
+    return {"loss": logits.sum(), "logits": logits}
+
+
 ODD_MODELS: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
     "too few outputs": (lambda s, c: mlp(s, c - 1), (), "for 3 classes of the data, and the model"),
     "another output": (lambda s, c: nn.Unflatten(1, (2, 4)), (), "returns a tensor (2, 2, 4)"),
     "another input": (lambda s, c: nn.Linear(7, c), (), "(2x8 and 7x3); let build make a model"),
+    "a tuple": (
+        lambda s, c: Returning(c, lambda y: (y, y)),
+        (),
+        "model.output=0 (entries: 0 (2, 3), 1 (2, 3)), or return it alone",
+    ),
+    "a dictionary": (
+        lambda s, c: Returning(c, named),
+        (),
+        "Returning returns a dict of loss, logits, and the task reads one tensor; name the entry "
+        "that is the output, e.g. model=python model.output=logits (entries: loss (), logits",
+    ),
     "no model": (lambda s, c: None, (), "must be a torch.nn.Module, got NoneType"),
     "on meta": (lambda s, c: mlp(s, c).to("meta"), (), "0.weight has no values"),
     "lazy": (lambda s, c: nn.LazyLinear(c), (), "weight has no values yet; run one batch"),
@@ -45,6 +73,19 @@ def test_a_model_that_no_run_can_use_is_described(tmp_path, kind) -> None:
 def test_a_model_that_is_frozen_whole_is_pruned_without_training(tmp_path) -> None:
     levels = prepared(tmp_path, of(points), frozen, "training.epochs=0", "finetune=none")
     assert last_record(levels).density == 0.5
+
+
+def test_an_entry_of_a_dictionary_is_the_output_and_its_loss_is_not_used(tmp_path) -> None:
+    found = []
+    for kind in (named, lambda logits: logits):
+
+        def make(shape: tuple[int, ...], classes: int, kind: Any = kind) -> nn.Module:
+            model = Returning(classes, kind)
+            model.register_forward_hook(OutputEntry("logits"))
+            return model
+
+        found.append(last_record(prepared(tmp_path, of(points), make)))
+    assert (found[0].loss, found[0].masks) == (found[1].loss, found[1].masks)
 
 
 class Branch(nn.Module):

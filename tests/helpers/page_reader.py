@@ -27,7 +27,7 @@ def browser_path() -> str:
 def write_page(runs: Path) -> Path:
     """Writes the page of two methods, three compressions and two seeds, with learning curves."""
     trained = {"examples": 10, "training_flops": 10**9, "training_flops_dense": 10**9}
-    curve = {"epoch_losses": [1.0, 0.5], "epoch_top1": [0.8, 0.9]}
+    curve = {"epoch_losses": [1.0, 0.5], "epoch_validation": [0.8, 0.9]}
     for label, worse in METHODS.items():
         for asked, top1 in LEVELS.items():
             for seed in (0, 1):
@@ -35,7 +35,7 @@ def write_page(runs: Path) -> Path:
                 folder = runs / f"{label}#{asked:g}-{seed}"
                 result = make(
                     **same, **trained,
-                    **{"epoch_losses": [1.0, 1 / asked], "epoch_top1": [0.8, top1]},
+                    **{"epoch_losses": [1.0, 1 / asked], "epoch_validation": [0.8, top1]},
                     top1=top1 + worse + 0.01 * seed, requested_compression=asked, compression=asked,
                     speedup=asked,
                 )  # fmt: skip

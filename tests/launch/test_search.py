@@ -36,7 +36,7 @@ def _outcome(values: dict[str, str]) -> Outcome:
     if rate > 0.03:
         return Outcome("failed", "f", "diverged")
     # A test accuracy that would choose otherwise.
-    return Outcome("finished", "f", "", top1=rate, validation=1 - abs(math.log10(rate) + 2) / 4)
+    return Outcome("finished", "f", "", test=rate, validation=1 - abs(math.log10(rate) + 2) / 4)
 
 
 def test_a_search_finds_the_best_on_validation_data_and_counts_what_failed() -> None:
@@ -112,11 +112,11 @@ def test_a_run_that_was_finished_before_still_says_what_it_measured(tmp_path) ->
     Status(tmp_path, "code").set("finished")
 
     outcome = finished(tmp_path, "code", "never")
-    assert outcome and (outcome.state, outcome.top1, outcome.validation) == ("skipped", 0.7, 0.8)
+    assert outcome and (outcome.state, outcome.test, outcome.validation) == ("skipped", 0.7, 0.8)
     (tmp_path / "records.jsonl").write_text("")
     Status(tmp_path, "code").set("finished")
     outcome = finished(tmp_path, "code", "never")
-    assert outcome and (outcome.top1, outcome.validation) == (None, None)
+    assert outcome and (outcome.test, outcome.validation) == (None, None)
 
 
 def test_a_second_start_of_a_search_trains_nothing_again(tmp_path) -> None:

@@ -214,5 +214,5 @@ def test_fields_that_make_no_sense_are_refused(fields, says) -> None:
 def test_images_are_refused_with_a_way_out(shape) -> None:
     with pytest.raises(ValueError, match=r"shape \(context,\), got .* data=topics, or model=lenet"):
         SMALL.build(shape, 10)
-    with pytest.raises(ValueError, match="classes must be at least 2, got 1"):
-        SMALL.build((5,), 1)
+    with pytest.raises(ValueError, match="classes must be at least 1, got 0"):
+        SMALL.build((5,), 0)

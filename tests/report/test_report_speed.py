@@ -12,7 +12,7 @@ from survey_records import dense, make, write_run
 
 from harness.report import report
 from harness.report.figures.draw import write_figures
-from harness.report.figures.lines import ACCURACY, AXES, lines, measured
+from harness.report.figures.lines import AXES, lines, measured, primary
 from harness.report.figures.sheet import Sheet
 from harness.report.paper import Paper
 from harness.report.read.load import load
@@ -124,7 +124,9 @@ def test_a_point_has_its_interval_to_both_sides_and_the_std_of_accuracy_upwards(
     timed(tmp_path / "1", event(3.0), seed=1)
     section = next(load(tmp_path).sections())
     axis = next(axis for axis in measured(section.pruned) if axis.name == "measured_speedup")
-    ((_, line),) = lines(section.pruned, axis, ACCURACY, [section.pruned["label"].iloc[0]])
+    ((_, line),) = lines(
+        section.pruned, axis, primary(section.measure), [section.pruned["label"].iloc[0]]
+    )
     point = line.iloc[0]
     assert (point["x"], round(point["less"], 9), round(point["more"], 9)) == (2.5, 0.6, 0.6)
     assert point["error"] == 100 * section.pruned["top1_fraction_std"].iloc[0]

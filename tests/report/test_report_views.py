@@ -28,8 +28,8 @@ def learned(runs: Path) -> pd.DataFrame:
 def test_a_curve_goes_through_dense_training_and_retraining_and_is_a_mean_over_seeds(tmp_path):
     for seed, loss in enumerate((1.0, 3.0)):
         rows = [
-            dense(seed=seed, epoch_losses=[loss, 0.5], epoch_top1=[0.5, 0.6]),
-            make(seed=seed, epoch_losses=[0.4], epoch_top1=[0.7]),
+            dense(seed=seed, epoch_losses=[loss, 0.5], epoch_validation=[0.5, 0.6]),
+            make(seed=seed, epoch_losses=[0.4], epoch_validation=[0.7]),
         ]
         write_run(tmp_path / str(seed), *rows)
     found = learned(tmp_path)
@@ -48,7 +48,7 @@ def test_records_of_earlier_versions_have_no_curves(tmp_path) -> None:
 
 def test_a_long_curve_is_thinned_but_keeps_both_ends(tmp_path) -> None:
     epochs = 3 * MOST_POINTS
-    write_run(tmp_path / "0", make(epoch_losses=[1.0] * epochs, epoch_top1=[0.5] * epochs))
+    write_run(tmp_path / "0", make(epoch_losses=[1.0] * epochs, epoch_validation=[0.5] * epochs))
     found = learned(tmp_path)["epoch"].tolist()
     assert (len(found), found[0], found[-1]) == (MOST_POINTS, 1, epochs)
 

@@ -8,6 +8,7 @@ from command import TINY, only_run, run_main
 from harness.run_folder import progress_file
 from harness.run_folder.followers import Sinks
 from harness.run_folder.progress_file import FILE, ProgressFile, RunProgress
+from harness.task.shared.measures import TOP1
 
 
 class Clock:
@@ -24,11 +25,11 @@ def test_it_tells_level_epoch_and_accuracy_and_what_of_the_run_is_done(tmp_path)
     file.begin(levels=3, epochs=8)
     assert progress_file.read(tmp_path) == RunProgress(3, 8, began_unix_s=100, at_unix_s=100)
     clock.now = 110
-    file.epoch(level=1, epoch=2, epochs=4, accuracy=0.75)
+    file.epoch(level=1, epoch=2, epochs=4, value=0.75)
 
     assert json.loads((tmp_path / FILE).read_text()) == {
         "level": 1, "levels": 3, "epoch": 2, "epochs": 4, "epochs_done": 1, "epochs_in_all": 8,
-        "accuracy": 0.75, "began_unix_s": 100, "at_unix_s": 110,
+        "value": 0.75, "measure": [*TOP1], "began_unix_s": 100, "at_unix_s": 110,
     }  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
@@ -114,7 +115,7 @@ def test_a_run_leaves_its_position_where_it_stopped_and_none_when_it_is_done(tmp
     at = progress_file.read(only_run(tmp_path))
     assert at and (at.level, at.levels, at.epoch, at.epochs) == (1, 1, 2, 2)
     assert (at.epochs_done, at.epochs_in_all) == (4, 4)
-    assert at.accuracy is not None and 0 <= at.accuracy <= 1
+    assert at.value is not None and 0 <= at.value <= 1
 
     assert run_main(monkeypatch, *asked) == 0
     assert not (only_run(tmp_path) / FILE).exists()

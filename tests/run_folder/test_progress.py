@@ -26,7 +26,7 @@ def show(mode: str, stream: StringIO) -> str:
     with Progress(mode, stream, clock) as progress:
         progress.start(levels=5, epochs_in_all=40)
         clock.seconds = 11
-        progress.epoch(level=2, epoch=3, epochs=10, loss=0.5, accuracy=0.875)
+        progress.epoch(level=2, epoch=3, epochs=10, loss=0.5, value=0.875)
         progress.log(RECORD)
     return stream.getvalue()
 
@@ -60,7 +60,7 @@ def test_plain_lines_come_for_every_record_but_at_most_every_ten_seconds_for_epo
         progress.start(levels=1, epochs_in_all=100)
         for epoch in range(1, 101):
             clock.seconds += 0.25
-            progress.epoch(level=1, epoch=epoch, epochs=100, loss=0.5, accuracy=0.5)
+            progress.epoch(level=1, epoch=epoch, epochs=100, loss=0.5, value=0.5)
         progress.log(RECORD)
         progress.log(replace(RECORD, level=3))
 
@@ -100,7 +100,7 @@ def test_bar_is_full_after_as_many_epochs_as_there_are(epochs, full) -> None:
     with Progress("bar", stream) as progress:
         progress.start(levels=1, epochs_in_all=2)
         for epoch in range(1, epochs + 1):
-            progress.epoch(level=1, epoch=epoch, epochs=2, loss=0.5, accuracy=0.5)
+            progress.epoch(level=1, epoch=epoch, epochs=2, loss=0.5, value=0.5)
     assert ("0:00:00" in stream.getvalue()) is full
 
 

@@ -30,7 +30,7 @@ COLLAPSED = replace(
     empty_layers=["fc1.weight"], dead_units={"fc1.weight": 500, "fc2.weight": 7}, examples=4000,
     training_flops=3_000_000, training_flops_dense=9_000_000, optimizer_state="kept",
     gradient_norm=0.5, is_intermediate=True, density_of_masks=0.004, requested_counts="macs",
-    epoch_losses=[1.5, 0.25], epoch_top1=[0.5, 0.875],
+    epoch_losses=[1.5, 0.25], epoch_validation=[0.5, 0.875],
 )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_a_newer_schema_is_refused_by_file_line_and_both_numbers(tmp_path) -> No
         records.read(path)
 
 
-@cases("missing", "epoch_top1", "density")
+@cases("missing", "epoch_validation", "density")
 def test_a_record_without_a_field_is_refused(missing, tmp_path) -> None:
     line = asdict(COLLAPSED)
     del line[missing]

@@ -20,11 +20,11 @@ pytestmark = pytest.mark.usefixtures("no_settings_of_the_user")
 def dense(*losses: float) -> Record:
     top1 = [1 - loss for loss in losses]
     whole = replace(record(1, "dense"), level=0, requested_compression=1.0, compression=1.0)
-    return replace(whole, epoch_losses=[*losses], epoch_top1=top1, density=1.0)
+    return replace(whole, epoch_losses=[*losses], epoch_validation=top1, density=1.0)
 
 
 def finetuned(level: int, *losses: float) -> Record:
-    return replace(record(level, "finetuned"), epoch_losses=[*losses], epoch_top1=None)
+    return replace(record(level, "finetuned"), epoch_losses=[*losses], epoch_validation=None)
 
 
 def epochs(folder: Path) -> list[tuple[int, int, float]]:

@@ -29,7 +29,7 @@ def scalars(folder: Path, name: str) -> list[tuple[int, float]]:
 
 
 def finetuned(*losses: float) -> Record:
-    return replace(record(1, "finetuned"), epoch_losses=[*losses], epoch_top1=[*losses])
+    return replace(record(1, "finetuned"), epoch_losses=[*losses], epoch_validation=[*losses])
 
 
 def test_tensorboard_draws_levels_over_1000_times_the_compression(tmp_path) -> None:

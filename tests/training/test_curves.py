@@ -24,6 +24,7 @@ from harness.run_folder.console import Progress
 from harness.run_folder.followers import Sinks
 from harness.run_folder.records import Record
 from harness.task.classification import Classification
+from harness.task.shared.measures import TOP1, Measure
 from harness.training.context import FitResult, Hooks, TrainingContext, TrainingCurve
 from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import clone_tensors
@@ -46,7 +47,10 @@ def passing() -> nn.Linear:
 
 
 def lengths(records: list[Record]) -> list[tuple[int, str, int, int]]:
-    return [(r.level, r.stage, len(r.epoch_losses or []), len(r.epoch_top1 or [])) for r in records]
+    return [
+        (r.level, r.stage, len(r.epoch_losses or []), len(r.epoch_validation or []))
+        for r in records
+    ]
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -97,8 +101,8 @@ def test_validation_follows_every_epoch() -> None:
 
     fit = trainer(optimizer=STILL, epochs=2).fit(model, there, hooks)
 
-    assert fit.curve.top1 == [0.75, 0.75]
-    assert [(done, curve.top1) for done, curve in seen] == [(1, [0.75]), (2, [0.75, 0.75])]
+    assert fit.curve.validation == [0.75, 0.75]
+    assert [(done, curve.validation) for done, curve in seen] == [(1, [0.75]), (2, [0.75, 0.75])]
 
 
 class Drawing(nn.Module):
@@ -138,12 +142,12 @@ def test_measuring_changes_nothing_that_is_learned() -> None:
 def test_a_dense_trainings_curve_is_loaded_with_it_and_ends_where_it_does(tmp_path) -> None:
     there = replace(dense(tmp_path).context, validation=blobs(9))
     whole = dense(tmp_path, 2, context=there).load_or_train(StepIndex(4))[1]
-    assert (len(whole.losses), len(whole.top1)) == (4, 4)
+    assert (len(whole.losses), len(whole.validation)) == (4, 4)
 
     again = dense(tmp_path, context=there)
     assert again.load_or_train(StepIndex(4), lambda done, curve: pytest.fail("trained"))[1] == whole
     part = again.load_or_train(StepIndex(2), lambda done, curve: pytest.fail("trained"))[1]
-    assert part == TrainingCurve(whole.losses[:2], whole.top1[:2])
+    assert part == TrainingCurve(whole.losses[:2], whole.validation[:2])
     assert again.load_or_train(StepIndex(0))[1] == TrainingCurve()
 
 
@@ -167,8 +171,8 @@ def test_curves_belong_to_the_records_that_end_a_training(tmp_path) -> None:
         (0, "dense", 2, 2), (1, "penalised", 3, 3), (1, "pruned", 0, 0), (1, "finetuned", 2, 2),
     ]  # fmt: skip
     for record in whole.records:
-        if record.epoch_top1:
-            assert record.epoch_top1[-1] == record.validation_top1
+        if record.epoch_validation:
+            assert record.epoch_validation[-1] == record.validation_top1
 
 
 def test_a_training_with_prunings_inside_has_its_whole_curve_at_the_end(tmp_path) -> None:
@@ -182,7 +186,7 @@ def test_a_training_with_prunings_inside_has_its_whole_curve_at_the_end(tmp_path
     assert sum(record.steps for record in whole.records) == 4 * PER_EPOCH
     assert [stage for _, stage in whole.stages][-2:] == ["pruned", "finetuned"]
     assert [len(record.epoch_losses or []) for record in whole.records][-2:] == [0, 4]
-    assert not any(record.epoch_top1 for record in whole.records[:-1])
+    assert not any(record.epoch_validation for record in whole.records[:-1])
     losses = [sum(step.losses) for step in whole.of(1)]
     for epoch, loss in enumerate(whole.records[-1].epoch_losses or []):
         assert loss == pytest.approx(sum(losses[3 * epoch : 3 * epoch + 3]) / 40)
@@ -218,8 +222,10 @@ class Epochs:
     def log(self, record: Record) -> None:
         self.records.append(record)
 
-    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
-        self.told.append((level, epoch, loss, accuracy))
+    def epoch(
+        self, level: int, epoch: int, loss: float, value: float, measure: Measure = TOP1
+    ) -> None:
+        self.told.append((level, epoch, loss, value))
 
     def latency(self, event: Mapping[str, Any]) -> None: ...
 
@@ -234,7 +240,7 @@ def test_sinks_are_told_each_epoch_as_it_ends(tmp_path) -> None:
         (record.level, epoch, loss, top1)
         for record in sink.records
         for epoch, (loss, top1) in enumerate(
-            zip(record.epoch_losses or [], record.epoch_top1 or [], strict=True), start=1
+            zip(record.epoch_losses or [], record.epoch_validation or [], strict=True), start=1
         )
     ]
     assert sink.told == told and len(told) == 2 + 3

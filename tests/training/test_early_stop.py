@@ -53,7 +53,7 @@ def test_early_stopping_is_read_at_the_first_smallest_loss_with_the_test_data_th
             return step / 100
 
         curve = curve.validated(step, loss, 0.0, test_top1)
-    assert curve.early_stop == {"step": 4, "validation_loss": 0.25, "top1": 0.04}
+    assert curve.early_stop == {"step": 4, "validation_loss": 0.25, "value": 0.04}
     assert asked == [2, 4] and len(curve.validations) == 5
 
 

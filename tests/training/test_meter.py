@@ -111,7 +111,7 @@ def test_a_record_has_whole_epochs_as_whole_numbers_and_parts_as_fractions() -> 
     assert (found.epochs, type(found.epochs)) == (2, int)
     assert (found.steps, found.examples, found.optimizer_state) == (6, 20, "reset")
     assert (found.training_flops, found.training_flops_dense, found.gradient_norm) == (7, 9, 0.5)
-    assert (found.epoch_losses, found.epoch_top1) == ([3.0, 2.0], [0.25, 0.5])
+    assert (found.epoch_losses, found.epoch_validation) == ([3.0, 2.0], [0.25, 0.5])
     assert trained_fields(TrainingCost(3, 12, 1, 1), steps_per_epoch=4, state="kept").epochs == 0.75
 
 

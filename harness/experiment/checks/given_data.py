@@ -13,11 +13,11 @@ from harness.data.shared.splits import PARTS
 from harness.distillation.base import Distillation
 from harness.distributed import Ranks
 from harness.experiment.workload import Workload
-from harness.task.base import check_labels, label_mask_of
+from harness.task.base import Task, check_labels, label_mask_of
 from harness.task.shared.sums import FEW, TRIES, Totals, check_sums
 from harness.training.batches.batching import micro_batches
 from harness.vocabulary.finite import is_finite
-from harness.vocabulary.given.batches import explain_input_errors
+from harness.vocabulary.given.batches import explain_input_errors, kind_of
 from harness.vocabulary.given.errors import first_line
 from harness.vocabulary.given.inputs import (
     Inputs,
@@ -27,8 +27,11 @@ from harness.vocabulary.given.inputs import (
     first_samples,
     input_tensors,
 )
+from harness.vocabulary.nested import named_entries
 from harness.vocabulary.tensors import eval_mode
 from harness.vocabulary.undisturbed import preserve_model
+
+OUR_TASKS = "harness.task."
 
 
 def check_data(workload: Workload) -> None:
@@ -56,14 +59,38 @@ def check_outputs(workload: Workload, model: nn.Module) -> None:
     """Runs the model on the first samples and checks that the task can read the outputs.
 
     Raises:
-        ValueError: the model cannot compute with the inputs, or has too few outputs.
+        ValueError: the model cannot compute with the inputs, returns more than a tensor, or has
+            too few outputs.
     """
     inputs, task = workload.sample(), workload.task
     with preserve_model(model), eval_mode(model), torch.no_grad():
         outputs = _outputs(model, inputs)
+        if not isinstance(outputs, Tensor) and _is_our_loss(task):
+            raise ValueError(_which_output(model, outputs))
         check = getattr(task, "check_outputs", None)
         if check is not None:
             check(outputs, workload.splits.classes)
+
+
+def _is_our_loss(task: Task) -> bool:
+    """True if the loss is one of the harness, which reads a tensor; another may take all apart."""
+    return type(task).loss.__module__.startswith(OUR_TASKS)
+
+
+def _which_output(model: nn.Module, outputs: Any) -> str:
+    """Returns a refusal that names the entries of outputs, and the key that chooses one."""
+    entries = named_entries(outputs)
+    listed = ", ".join(
+        f"{name} {tuple(entry.shape)}" if isinstance(entry, Tensor) else name
+        for name, entry in entries.items()
+    )
+    likely = [name for name in entries if name != "loss"]
+    one = "logits" if "logits" in entries else likely[0] if likely else "NAME"
+    return (
+        f"{type(model).__name__} returns {kind_of(outputs)}, and the task reads one tensor; name "
+        f"the entry that is the output, e.g. model=python model.output={one} (entries: "
+        f"{listed or 'none'}), or return it alone"
+    )
 
 
 def _outputs(model: nn.Module, inputs: Inputs) -> Any:
@@ -143,8 +170,14 @@ def check_task_sums(
     """Checks that losses and measures are sums over samples.
 
     Raises:
-        ValueError: the task's loss or measures, or the distillation's loss, are means.
+        ValueError: the task's loss or measures, or the distillation's loss, are means; or the task
+            has no scores of classes to distil.
     """
+    if distillation and not getattr(workload.task, "has_class_scores", True):
+        raise ValueError(
+            f"distillation={type(distillation).__name__} compares probabilities of classes, which "
+            f"task={type(workload.task).__name__} has not; leave distillation out"
+        )
     weights, train = workload.training_context(0).sample_weights, workload.splits.train
     indices = torch.arange(len(train)) if weights is None else weights.nonzero()
     few = indices.flatten()[: FEW * TRIES]
@@ -163,7 +196,9 @@ def _named_totals(
 ) -> Iterator[tuple[str, Tensor]]:
     task, name = workload.task, type(workload.task).__name__
     for key, value in task.measure(outputs, labels).items():
-        yield f'measure()["{key}"] of task {name}', value
+        # A task with `results` adds up several numbers under one name.
+        total = value.sum() if hasattr(task, "results") else value
+        yield f'measure()["{key}"] of task {name}', total
     yield f"loss() of task {name}", task.loss(outputs, labels)
     if distillation:
         none, counts = outputs.new_zeros(()), label_mask_of(task, labels)

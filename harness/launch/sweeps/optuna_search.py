@@ -1,9 +1,10 @@
-"""Searches values with Optuna, by the validation accuracy of earlier runs.
+"""Searches values with Optuna, by the validation measure of earlier runs.
 
 Only the runs and their records are stored. The sampler is seeded, so a second start proposes the
 same values, skips their finished runs and continues after them.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 
 from harness.extras import check_extra
 from harness.run_folder.outcome import Outcome
+from harness.task.shared.measures import TOP1, Measure, validation_text
 from harness.vocabulary.checks import check_declared
 
 if TYPE_CHECKING:
@@ -25,13 +27,22 @@ WAYS = "write interval(low,high), tag(log,interval(low,high)), int(interval(low,
 class Trial:
     """Holds one proposal and its result.
 
-    validation: accuracy in [0, 1], None for a failed run.
+    validation: the primary measure, None for a failed run.
+    measure: which it is.
     """
 
     overrides: list[str]
     validation: float | None
     folder: str
     reason: str = ""
+    measure: Measure = TOP1
+
+    @property
+    def score(self) -> float:
+        """Returns what is maximised; a failed run has the worst."""
+        if self.validation is None:
+            return 0.0 if self.measure.higher_is_better else -sys.float_info.max
+        return self.validation if self.measure.higher_is_better else -self.validation
 
 
 @dataclass(frozen=True)
@@ -87,9 +98,10 @@ class Search:
             chosen = [[f"{key}={trial.params[key]}" for key in ranges] for trial in trials]
             outcomes = execute([[*fixed, *values] for values in chosen])
             for trial, values, outcome in zip(trials, chosen, outcomes, strict=True):
-                self.done.append(Trial(values, outcome.validation, outcome.folder, outcome.reason))
+                facts = outcome.validation, outcome.folder, outcome.reason, outcome.measure
+                self.done.append(Trial(values, *facts))
                 # Optuna ignores failed trials and would propose more values that diverge.
-                study.tell(trial, outcome.validation or 0.0)
+                study.tell(trial, self.done[-1].score)
             yield
 
     @property
@@ -100,7 +112,7 @@ class Search:
     def best(self) -> Trial | None:
         """Returns the first of the best trials; None if all have failed."""
         measured = [trial for trial in self.done if trial.validation is not None]
-        return max(measured, key=lambda trial: trial.validation or 0.0, default=None)
+        return max(measured, key=lambda trial: trial.score, default=None)
 
     def result(self) -> dict[str, Any]:
         best = self.best
@@ -115,8 +127,9 @@ class Search:
         counts = f"search: {len(self.done)} trials, {self.failed} failed"
         if self.best is None:
             return f"{counts}; none has a result"
-        accuracy, values = 100 * (self.best.validation or 0.0), " ".join(self.best.overrides)
-        return f"{counts}; best {values}: {accuracy:.2f} % on validation data: {self.best.folder}"
+        found = validation_text(self.best.measure, self.best.validation)
+        values = " ".join(self.best.overrides)
+        return f"{counts}; best {values}: {found} on validation data: {self.best.folder}"
 
 
 def range_of(override: Override) -> "BaseDistribution":

@@ -168,7 +168,7 @@ def one_per_dense_training(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
 
 
 def format_result(run: PlannedRun, outcome: Outcome) -> str:
-    result = f"top-1 {100 * outcome.top1:.2f} %" if outcome.top1 is not None else outcome.reason
+    result = outcome.reason if outcome.test is None else outcome.measure.shown(outcome.test)
     text = f"{outcome.state} in {outcome.seconds:.1f} s: {run.label}"
     return printable(f"{text}: {result}" if result else text)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from harness.models.base import check_images, check_weights
 from harness.vocabulary.given.batches import kind_of
 from harness.vocabulary.given.errors import first_line
+from harness.vocabulary.nested import named_entries
 
 SIDES = (32, 64, 96, 128, 160, 192, 224, 256, 299, 384, 448, 512)  # that a refusal tries
 # Arguments of constructors that take the size of an image.
@@ -47,8 +48,12 @@ class OutputEntry:
         except (AttributeError, KeyError, IndexError, TypeError) as error:
             raise ValueError(
                 f"model.output={self.entry}: the model returns {kind_of(outputs)}; name one of its "
-                "entries"
+                f"entries{_listed(named_entries(outputs))}"
             ) from error
+
+
+def _listed(entries: Collection[str]) -> str:
+    return f": {', '.join(entries)}" if entries else ""
 
 
 def library_model(name: str, build: Build, shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -11,6 +11,7 @@ from harness.report.claims.differences import differences, mean_epochs
 from harness.report.claims.treatments import treated
 from harness.report.claims.verdict import UNTESTED, Effect, judge
 from harness.report.read.survey import Survey
+from harness.task.shared.measures import TOP1
 
 COLUMNS = [
     *("key", "claim", "source", "published", "fails", "verdict", "effect_points", "low", "high"),
@@ -24,7 +25,15 @@ def check(survey: Survey) -> pd.DataFrame:
 
     effect_points, low and high are the effect of the deciding comparison in points of top-1, and
     its 95 % interval over seeds. They are NaN where these runs cannot test the claim.
+
+    Raises:
+        ValueError: the runs' measure is not top-1.
     """
+    if survey.measure != TOP1:
+        raise ValueError(
+            f"--claims tests claims about top-1, and these runs measure {survey.measure.name}; "
+            "leave --claims out"
+        )
     # A folder with sensitivity analyses only has no results and no columns.
     rows = survey.results if survey.results.empty else treated(survey)
     return pd.DataFrame([judged(rows, claim) for claim in claims()], columns=COLUMNS)

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from harness.report.read.records import measure_of
+
 KEYS = ["model", "data", "label", "requested"]
 # A line has no more points than a screen can show.
 MOST_POINTS = 200
@@ -12,7 +14,8 @@ def curves(records: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """Returns a row per label, requested compression of the last level, and epoch of the whole run.
 
     Epochs count from the first epoch of the run, dense training included. loss is the minimised
-    loss, top1_percent is measured on validation data. The table is empty if no record has them.
+    loss; top1_percent is the primary measure on validation data, in % if it is a fraction. The
+    table is empty if no record has them.
     """
     last = results["level"] == results.groupby("folder")["level"].transform("max")
     ends = results.loc[last & (results["level"] > 0), ["folder", *KEYS]]
@@ -23,11 +26,13 @@ def curves(records: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
 
 def _points(records: pd.DataFrame) -> pd.DataFrame:
     """Returns a row per run and epoch: folder, epoch, loss, top1_percent."""
-    measured = zip(records["epoch_losses"], records["epoch_top1"], strict=True)
+    measured = zip(records["epoch_losses"], records["epoch_validation"], strict=True)
     pairs = [list(zip(losses or (), top1 or (), strict=False)) for losses, top1 in measured]
     loss, top1 = np.array([pair for epochs in pairs for pair in epochs], float).reshape(-1, 2).T
     folder = records["folder"].repeat([len(epochs) for epochs in pairs])
-    points = pd.DataFrame({"folder": folder.array, "loss": loss, "top1_percent": 100 * top1})
+    points = pd.DataFrame(
+        {"folder": folder.array, "loss": loss, "top1_percent": measure_of(records).factor * top1}
+    )
     return points.assign(epoch=points.groupby("folder").cumcount() + 1)
 
 

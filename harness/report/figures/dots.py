@@ -4,7 +4,7 @@ from textwrap import fill
 
 import matplotlib
 
-from harness.report.figures.lines import CHANGE, DENSE_COLOUR, Measure, measured_points
+from harness.report.figures.lines import DENSE_COLOUR, Measure, change, measured_points
 from harness.report.figures.sheet import ROW, Sheet, letters, plain, sheet, width_of
 from harness.report.figures.styles import LineStyle
 from harness.report.paper import Paper
@@ -18,13 +18,15 @@ def has_one_compression(section: Section) -> bool:
 
 def dots(section: Section, measure: Measure, styles: dict[str, LineStyle], paper: Paper) -> Sheet:
     """Returns a sheet with one panel: a dot with its standard deviation per method."""
-    rows = measured_points(section.pruned, measure).sort_values("y", ignore_index=True)
+    rows = measured_points(section.pruned, measure).sort_values(
+        "y", ignore_index=True, ascending=section.measure.higher_is_better
+    )
     at = section.pruned["requested_compression_ratio"].iloc[0]
     names, lines_of_text = _names(rows["label"].tolist(), paper)
     height = ROW * paper.em * (1.1 * lines_of_text * len(rows) + 3)
     drawn = sheet(paper, plain(f"{section.caption}, at {at:.4g}x"), 1, height)
     (panel,) = drawn.panels
-    references = [("", 0.0)] if measure is CHANGE else _dense(section)
+    references = [("", 0.0)] if measure == change(section.measure) else _dense(section)
     for label, value in references:
         panel.axvline(value, color=DENSE_COLOUR, linewidth=1, label=plain(label))
     size = matplotlib.rcParams["font.size"]
@@ -55,4 +57,7 @@ def _names(labels: list[str], paper: Paper) -> tuple[list[str], int]:
 
 
 def _dense(section: Section) -> list[tuple[str, float]]:
-    return [(row["label"], 100 * row["top1_fraction_mean"]) for _, row in section.dense.iterrows()]
+    return [
+        (row["label"], section.measure.factor * row["top1_fraction_mean"])
+        for _, row in section.dense.iterrows()
+    ]

@@ -13,11 +13,12 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from harness.report.figures import lines, rank_figure
 from harness.report.figures.dots import dots, has_one_compression
-from harness.report.figures.lines import ACCURACY, CHANGE, Measure
+from harness.report.figures.lines import Measure
 from harness.report.figures.sheet import Sheet, plain, sheet, write
 from harness.report.figures.styles import LineStyle, line_styles, method_styles
 from harness.report.paper import Paper
 from harness.report.read.survey import Section, Survey
+from harness.task.shared.measures import TOP1
 
 Styles = dict[str, LineStyle]
 
@@ -66,22 +67,23 @@ def write_figures(survey: Survey, out: Path) -> list[Path]:
 
 
 def _accuracy(section: Section, styles: Styles, paper: Paper, out: Path) -> list[Path]:
-    path = out / f"accuracy-{section.slug}"
+    name = "accuracy" if section.measure == TOP1 else section.measure.name
+    path, measure = out / f"{name}-{section.slug}", lines.primary(section.measure)
     # Published results lie at compressions of their own.
     if paper.panels is None and has_one_compression(section) and section.published.empty:
-        return dots(section, ACCURACY, styles, paper).save(path)
+        return dots(section, measure, styles, paper).save(path)
     axes = _axes(section, paper)
     if not axes:
         return []
     drawn = sheet(paper, plain(section.caption), len(axes))
     for panel, axis in zip(drawn.panels, axes, strict=True):
         for _, row in section.dense.iterrows():
-            height, label = 100 * row["top1_fraction_mean"], plain(row["label"])
+            height, label = measure.factor * row["top1_fraction_mean"], plain(row["label"])
             panel.axhline(height, color=lines.DENSE_COLOUR, linewidth=1, label=label)
-        _draw(panel, section, axis, styles, ACCURACY)
+        _draw(panel, section, axis, styles, measure)
         _published(panel, section, axis)
         _scale(drawn, panel, axis, lines.reached(axis, section.pruned, section.published))
-        drawn.label(plain(axis.full_title), ACCURACY.title, panel)
+        drawn.label(plain(axis.full_title), measure.title, panel)
     return drawn.save(path)
 
 
@@ -109,20 +111,20 @@ def _published(panel: Axes, section: Section, axis: lines.Axis) -> None:
 
 
 def _change(section: Section, styles: Styles, paper: Paper, out: Path) -> list[Path]:
-    path = out / f"change-{section.slug}"
+    path, measure = out / f"change-{section.slug}", lines.change(section.measure)
     if section.pruned["change_points_mean"].isna().all():
         return []
     if paper.panels is None and has_one_compression(section):
-        return dots(section, CHANGE, styles, paper).save(path)
+        return dots(section, measure, styles, paper).save(path)
     axes = [axis for axis in _axes(section, paper) if axis.ratio]
     if not axes:
         return []
     drawn = sheet(paper, plain(section.caption), len(axes))
     for panel, axis in zip(drawn.panels, axes, strict=True):
         panel.axhline(0, color=lines.DENSE_COLOUR, linewidth=1)
-        _draw(panel, section, axis, styles, CHANGE)
+        _draw(panel, section, axis, styles, measure)
         _scale(drawn, panel, axis, lines.reached(axis, section.pruned, section.published[:0]))
-        drawn.label(plain(axis.full_title), CHANGE.title, panel)
+        drawn.label(plain(axis.full_title), measure.title, panel)
     return drawn.save(path)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.report.read.survey import Section, Survey
 from harness.report.significance.summary import by_compression
+from harness.task.shared.measures import TOP1, Measure
 
 _SPECIAL = re.compile(r"[\\&%$#_{}~^\[|<>]")
 # LaTeX would read a [ at the start of a row as an argument of the row before.
@@ -42,7 +43,13 @@ class TableMeasure(NamedTuple):
         return means == means.groupby(pruned["requested_compression_ratio"]).transform(self.best)
 
 
-TOP1 = TableMeasure("top1_fraction", 100, "max", r"Top-1 accuracy in \%")
+def primary(measure: Measure) -> TableMeasure:
+    """Returns the primary measure of a section as a measure of a table."""
+    name = rf"{escape(measure.title)} in \%" if measure.is_fraction else escape(measure.axis)
+    best: Literal["min", "max"] = "max" if measure.higher_is_better else "min"
+    return TableMeasure("top1_fraction", measure.factor, best, name)
+
+
 PERPLEXITY = TableMeasure("perplexity", 1, "min", r"Test perplexity, $\exp(\mathrm{loss})$,")
 
 
@@ -56,7 +63,10 @@ def write_latex(survey: Survey, out: Path) -> list[Path]:
 
 
 def _write(section: Section, out: Path) -> Iterator[Path]:
-    tables = {"accuracy": TOP1} | ({"perplexity": PERPLEXITY} if section.has_perplexity else {})
+    first = "accuracy" if section.measure == TOP1 else section.measure.name
+    tables = {first: primary(section.measure)} | (
+        {"perplexity": PERPLEXITY} if section.has_perplexity else {}
+    )
     tables |= {"speed": SPEED} if section.has_speed else {}
     for name, measure in tables.items():
         path = out / f"{name}-{section.slug}.tex"
@@ -64,8 +74,12 @@ def _write(section: Section, out: Path) -> Iterator[Path]:
         yield path
 
 
-def table(section: Section, measure: TableMeasure = TOP1) -> str:
-    """Returns mean and std over seeds, a row per method; the best means are bold."""
+def table(section: Section, measure: TableMeasure | None = None) -> str:
+    """Returns mean and std over seeds, a row per method; the best means are bold.
+
+    measure: None is the primary one.
+    """
+    measure = measure or primary(section.measure)
     pruned = section.pruned
     best = measure.is_best(pruned)
     pairs = zip(pruned.iterrows(), best, strict=True)
@@ -112,7 +126,8 @@ def _cell(row: "pd.Series[float]", best: bool, measure: TableMeasure) -> str:
     if measure is SPEED:
         return _interval(row, best)
     mean, std = (measure.factor * row[f"{measure.column}_{name}"] for name in ("mean", "std"))
-    text = f"{mean:.2f}" if pd.isna(std) else f"{mean:.2f} $\\pm$ {std:.2f}"
+    form = ".2f" if measure.factor == 100 or measure is PERPLEXITY else ".4g"
+    text = f"{mean:{form}}" if pd.isna(std) else f"{mean:{form}} $\\pm$ {std:{form}}"
     if row["failed_seeds"]:
         text += f" ({row['failed_seeds']} failed)"
     return rf"\textbf{{{text}}}" if best else text

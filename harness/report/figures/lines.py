@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.task.shared import measures
+
 DENSE_COLOUR = "#808080"
 
 
@@ -59,8 +61,14 @@ class Measure:
     title: str
 
 
-ACCURACY = Measure("top1_fraction", 100, "Top-1 accuracy, %")
-CHANGE = Measure("change_points", 1, "Change of top-1 against dense, points")
+def primary(measure: measures.Measure) -> Measure:
+    """Returns the y axis of the primary measure."""
+    return Measure("top1_fraction", measure.factor, measure.axis)
+
+
+def change(measure: measures.Measure) -> Measure:
+    """Returns the y axis of the difference to the dense model."""
+    return Measure("change_points", 1, measure.change)
 
 
 def measured(pruned: pd.DataFrame) -> list[Axis]:

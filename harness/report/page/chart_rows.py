@@ -22,10 +22,10 @@ def rows(section: Section, curves: pd.DataFrame) -> dict[str, Rows]:
     flags = marked.to_dict("records")
     return {
         "points": [
-            {**_point(row, axes), **on_fronts}
+            {**_point(row, axes, section.measure.factor), **on_fronts}
             for (_, row), on_fronts in zip(section.pruned.iterrows(), flags, strict=True)
         ],
-        "dense": [_dense(row) for _, row in section.dense.iterrows()],
+        "dense": [_dense(row, section.measure.factor) for _, row in section.dense.iterrows()],
         "published": [_published(row) for row in iterate_rows(section.published)],
         "curves": [
             {
@@ -40,8 +40,8 @@ def rows(section: Section, curves: pd.DataFrame) -> dict[str, Rows]:
     }
 
 
-def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
-    top1, change = 100 * row["top1_fraction_mean"], row["change_points_mean"]
+def _point(row: "pd.Series[Any]", axes: list[Axis], factor: int) -> dict[str, Any]:
+    top1, change = factor * row["top1_fraction_mean"], row["change_points_mean"]
     return {
         "label": row["label"],
         "requested": number(row["requested_compression_ratio"]),
@@ -56,7 +56,7 @@ def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
             for end, column in zip(("low", "high"), axis.ends, strict=False)
         },
         "top1": number(top1),
-        **_around("top1", top1, 100 * row["top1_fraction_std"]),
+        **_around("top1", top1, factor * row["top1_fraction_std"]),
         "change": number(change),
         **_around("change", change, row["change_points_std"]),
     }
@@ -78,8 +78,8 @@ def _around(name: str, mean: float, std: float) -> dict[str, float | None]:
     return {f"{name}_less": number(mean - std), f"{name}_more": number(mean + std)}
 
 
-def _dense(row: "pd.Series[Any]") -> dict[str, Any]:
-    top1 = number(100 * row["top1_fraction_mean"])
+def _dense(row: "pd.Series[Any]", factor: int) -> dict[str, Any]:
+    top1 = number(factor * row["top1_fraction_mean"])
     return {"label": row["label"], "top1": top1, "text": cell(row)}
 
 

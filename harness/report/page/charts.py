@@ -9,14 +9,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.report.figures.lines import (
-    ACCURACY,
-    CHANGE,
     DENSE_COLOUR,
     Axis,
     span,
     ticks,
 )
 from harness.report.figures.styles import LineStyle
+from harness.task.shared.measures import TOP1, Measure
 
 Spec = dict[str, Any]
 
@@ -30,26 +29,29 @@ def accuracy(
     styles: dict[str, LineStyle],
     dense: bool,
     published: dict[str, LineStyle],
+    measure: Measure = TOP1,
 ) -> Spec:
-    """Specifies top-1 against an axis: a line per method with bars of one std over seeds.
+    """Specifies a measure against an axis: a line per method with bars of one std over seeds.
 
     dense: True if the section has dense rows. published: the styles of published results.
     """
-    x, y = _x(axis, values), _y("top1", ACCURACY.title)
+    x, y = _x(axis, values), _y("top1", measure.axis)
     behind = [*([_dense("top1")] if dense else []), *([_front(x, y)] if axis.ratio else [])]
     bars = [_bars(x, "top1_less", "top1_more", styles)]
     bars += [_beside(x, y, styles)] if axis.ends else []
     # Bars are behind the points, which react to the mouse.
     layers = [*behind, *bars, *_lines(x, y, styles), *_published(axis, x, y, published)]
-    return _chart(f"Top-1 accuracy against {axis.title}, a line per method", layers)
+    return _chart(f"{measure.title} against {axis.title}, a line per method", layers)
 
 
-def change(axis: Axis, values: Iterable[float], styles: dict[str, LineStyle]) -> Spec:
-    """Specifies the change against the dense model of the same seed, in points."""
-    x, y = _x(axis, values), _y("change", CHANGE.title)
+def change(
+    axis: Axis, values: Iterable[float], styles: dict[str, LineStyle], measure: Measure = TOP1
+) -> Spec:
+    """Specifies the change against the dense model of the same seed."""
+    x, y = _x(axis, values), _y("change", measure.change)
     zero = {"data": {"values": [{"y": 0}]}, "mark": _rule(), "encoding": {"y": _q("y")}}
     layers = [zero, _bars(x, "change_less", "change_more", styles), *_lines(x, y, styles)]
-    return _chart(f"{CHANGE.title}, against {axis.title}", layers)
+    return _chart(f"{measure.change}, against {axis.title}", layers)
 
 
 def curve(field: str, title: str, styles: dict[str, LineStyle]) -> Spec:

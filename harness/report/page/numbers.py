@@ -25,15 +25,18 @@ from harness.report.significance.summary import (
     points,
     times,
 )
-from harness.report.tables import PERPLEXITY, SPEED, CellText, dense_lines, matrix
+from harness.report.tables import PERPLEXITY, SPEED, CellText, dense_lines, matrix, table_title
+from harness.task.shared.measures import TOP1, Measure
 
 _SPREAD = "mean ± standard deviation (seeds)"
 __all__ = ["dense_lines", "protocol", "tables"]
 
 
 def tables(section: Section, against: str | None) -> Iterator[str]:
-    yield f"<h3>Top-1 accuracy by requested {section.requested_ratio}</h3>"
-    yield _best_bold(f"Top-1 in %: {_SPREAD}", section, cell, latex.TOP1)
+    measure = section.measure
+    yield f"<h3>{escape(measure.title)} by requested {section.requested_ratio}</h3>"
+    shown = "Top-1 in %" if measure == TOP1 else table_title(measure)
+    yield _best_bold(f"{escape(shown)}: {_SPREAD}", section, cell, latex.primary(measure))
     if section.has_perplexity:
         yield f"<h3>Perplexity by requested {section.requested_ratio}</h3>"
         yield from (f"<p>{escape(line)}</p>" for line in dense_lines(section, perplexity))
@@ -45,7 +48,7 @@ def tables(section: Section, against: str | None) -> Iterator[str]:
         yield from (f"<p>{escape(line)}</p>" for line in dense_lines(section, measured_speedup))
         yield _best_bold(SPEED.capitalize(), section, measured_speedup, latex.SPEED)
     if not section.paired.empty:
-        caption = paired.title(str(against))
+        caption = paired.title(str(against), measure)
         yield f"<h3>Against {escape(str(against))}</h3>"
         yield _by_method(caption, paired.matrix(section.paired))
     costs = cost.costs(section.dense, section.pruned)
@@ -164,7 +167,16 @@ def _all(section: Section) -> str:
     pruned = (row for _, row in section.pruned.iterrows())
     rows = [_row(row, on_front) for row, on_front in zip(pruned, flags, strict=True)]
     caption = f"Means over seeds, {section.seeds}; click a heading to sort"
-    return table(caption, _HEADS, rows, "sorts numbers")
+    renamed = {} if section.measure == TOP1 else _heads_of(section.measure)
+    return table(caption, [renamed.get(head, head) for head in _HEADS], rows, "sorts numbers")
+
+
+def _heads_of(measure: Measure) -> dict[str, str]:
+    return {
+        "Top-1, %": measure.axis,
+        "Against dense, points": measure.change,
+        "Right after pruning, %": f"{measure.axis}, right after pruning",
+    }
 
 
 def _row(row: "pd.Series[Any]", on_front: bool) -> Row:

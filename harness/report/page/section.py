@@ -1,5 +1,6 @@
 """Builds the section of one model and data set: its charts, tables and drawings."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from harness.report.page.charts import Spec
 from harness.report.page.legend import legend
 from harness.report.page.run_details import run_rows
 from harness.report.read.survey import Ranks, Section
+from harness.task.shared.measures import TOP1, Measure
 
 INTERVAL = "; its bars reach from the first to the third quartile of a pass, over all seeds"
 CAPTIONS = {
@@ -48,7 +50,7 @@ class PageSection:
 
     @cached_property
     def charts(self) -> dict[str, Spec]:
-        return dict(_charts(self))
+        return {name: _titled(spec, self.section.measure) for name, spec in _charts(self)}
 
     @property
     def data(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class PageSection:
             "rows": rows(self.section, self.curves),
             "charts": self.charts,
             "runs": run_rows(self.section.results),
+            "measure": {"title": self.section.measure.axis, "factor": self.section.measure.factor},
         }
 
     def html(self, against: str | None, diagrams: Mapping[str, str]) -> str:
@@ -86,17 +89,43 @@ def _charts(page_section: PageSection) -> Iterator[tuple[str, Spec]]:
     published = line_styles(section.published_labels())
     for axis in axes:
         values = reached(axis, section.pruned, section.published)
-        yield axis.name, charts.accuracy(axis, values, styles, dense, published)
+        yield axis.name, charts.accuracy(axis, values, styles, dense, published, section.measure)
     if section.pruned["change_points_mean"].notna().any():
-        yield "change", charts.change(AXES[0], section.pruned[AXES[0].column], styles)
+        ratios = section.pruned[AXES[0].column]
+        yield "change", charts.change(AXES[0], ratios, styles, section.measure)
     if not page_section.curves.empty:
         yield "loss", charts.curve("loss", "Training loss", styles)
-        yield "learning", charts.curve("top1_percent", "Validation top-1, %", styles)
+        yield "learning", charts.curve("top1_percent", _validation_title(section), styles)
+
+
+def _titled(spec: Spec, measure: Measure) -> Spec:
+    """Returns a chart whose tooltips name the primary measure."""
+    if measure == TOP1:
+        return spec
+    text = json.dumps(spec).replace('"Top-1, %"', json.dumps(measure.axis))
+    renamed: Spec = json.loads(text.replace('"Against dense, points"', json.dumps(measure.change)))
+    return renamed
+
+
+def _validation_title(section: Section) -> str:
+    named = section.measure != TOP1
+    return f"Validation: {section.measure.axis}" if named else "Validation top-1, %"
+
+
+def _caption(section: Section, name: str) -> str:
+    if section.measure == TOP1:
+        return CAPTIONS[name]
+    if name == "learning":
+        return f"{section.measure.axis} on validation data by epoch"
+    if name == "change":
+        return f"{section.measure.change}, of the same seed"
+    return CAPTIONS[name].replace("Top-1 accuracy", section.measure.axis)
 
 
 def _figure(page_section: PageSection, name: str) -> str:
     is_curve = name in ("loss", "learning")
     chosen = _choice(page_section.curves) if is_curve else ""
+    caption = _caption(page_section.section, name)
     spread = f": mean{'' if is_curve else ' ± std'} over seeds, {page_section.section.seeds}"
     spread += "".join(
         f"; measured with {escape(axis.where)}{INTERVAL if axis.ends else ''}"
@@ -104,7 +133,7 @@ def _figure(page_section: PageSection, name: str) -> str:
         if axis.name == name and axis.where
     )
     return (
-        f"<figure><figcaption>{escape(CAPTIONS[name])}{spread}</figcaption>{chosen}"
+        f"<figure><figcaption>{escape(caption)}{spread}</figcaption>{chosen}"
         f'<div class="chart" data-chart="{name}" data-section="{page_section.id}"></div></figure>'
     )
 

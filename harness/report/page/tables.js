@@ -48,22 +48,22 @@ function goesOn(scroll) {
 
 // ---- runs
 
-const percent = (fraction) => (fraction === null ? "failed" : (100 * fraction).toFixed(2));
+const shown = (value, { factor }) => (value === null ? "failed" : factor === 100 ? (100 * value).toFixed(2) : String(Number(value.toPrecision(4))));
 const times = (ratio) => (ratio === null ? "-" : `${Number(ratio.toPrecision(4))}x`);
 const COLUMNS = [
   ["Method", (run) => run.label],
   ["Requested", (run) => times(run.requested), (run) => run.requested],
   ["Seed", (run) => String(run.seed), (run) => run.seed],
   ["Level", (run) => String(run.level), (run) => run.level],
-  ["Top-1, %", (run) => percent(run.top1), (run) => run.top1 ?? -1],
-  ["Against dense, points", (run) => (run.change === null ? "-" : `${run.change > 0 ? "+" : ""}${(100 * run.change).toFixed(2)}`),
+  ["Top-1, %", (run, measure) => shown(run.top1, measure), (run) => run.top1 ?? -1],
+  ["Against dense, points", (run, measure) => (run.change === null ? "-" : `${run.change > 0 ? "+" : ""}${shown(run.change, measure)}`),
     (run) => run.change ?? -1e9],
   ["Compression", (run) => times(run.compression), (run) => run.compression ?? -1],
   ["Speed-up", (run) => times(run.speedup), (run) => run.speedup ?? -1],
 ];
 
 function runsTable(section) {
-  const { runs } = DATA.sections[section.id];
+  const { runs, measure } = DATA.sections[section.id];
   const table = section.querySelector("table.runs");
   const find = section.querySelector(".runs-find");
   const words = runs.map((run) => `"${run.label}" ${times(run.requested)} seed ${run.seed} ${run.folder} `.toLowerCase());
@@ -79,9 +79,9 @@ function runsTable(section) {
     }
     const more = matching.length > MOST_ROWS ? `, the first ${MOST_ROWS} shown` : "";
     section.querySelector("output").textContent = `${matching.length} of ${runs.length} results${more}`;
-    table.tBodies[0].replaceChildren(...matching.slice(0, MOST_ROWS).map(runRow));
+    table.tBodies[0].replaceChildren(...matching.slice(0, MOST_ROWS).map((run) => runRow(run, measure)));
   };
-  table.createTHead().append(headRow((column, head) => {
+  table.createTHead().append(headRow(measure, (column, head) => {
     down = by === column && !down;
     by = column;
     for (const header of table.querySelectorAll("[aria-sort]")) header.removeAttribute("aria-sort");
@@ -94,12 +94,13 @@ function runsTable(section) {
   fill();
 }
 
-function headRow(sorted) {
+function headRow(measure, sorted) {
   const row = document.createElement("tr");
   COLUMNS.forEach(([title], column) => {
     const head = element("th");
     head.scope = "col";
-    const button = element("button", title);
+    const renamed = measure.title === "Top-1 accuracy, %" ? {} : { "Top-1, %": measure.title, "Against dense, points": "Against dense" };
+    const button = element("button", renamed[title] || title);
     button.type = "button";
     button.addEventListener("click", () => sorted(column, head));
     head.append(button);
@@ -111,9 +112,9 @@ function headRow(sorted) {
   return row;
 }
 
-function runRow(run) {
+function runRow(run, measure) {
   const row = document.createElement("tr");
-  COLUMNS.forEach(([, text], column) => row.append(element(column ? "td" : "th", text(run))));
+  COLUMNS.forEach(([, text], column) => row.append(element(column ? "td" : "th", text(run, measure))));
   row.firstChild.scope = "row";
   const cell = element("td");
   const button = element("button", run.folder);

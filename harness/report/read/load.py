@@ -21,6 +21,7 @@ from harness.report.read.survey import Survey, of_section
 from harness.report.significance import paired
 from harness.report.significance.ranks import rankings
 from harness.report.significance.summary import summarise, uncounted, warnings
+from harness.task.shared.measures import TOP1
 
 
 def load(
@@ -153,6 +154,8 @@ def _fitting(paper: Paper | None, survey: Survey) -> Paper:
 
 
 def _published(survey: Survey) -> pd.DataFrame:
+    if survey.measure != TOP1:  # published figures are accuracies
+        return survey.published
     figures, tables = published.load(*survey.figures), []
     for section in survey.sections():
         own = of_section(survey.records, section.model, section.data)

@@ -10,6 +10,7 @@ from harness.report.read.folders import damaged
 from harness.run_folder import records
 from harness.run_folder.outcome import below
 from harness.system.names import printable
+from harness.task.shared.measures import TOP1, Measure
 
 # Files of a run folder that a report reads, beside records; overlap.py checks the masks.
 BESIDE = ("identity.json", "environment.json")
@@ -29,11 +30,14 @@ class NoResults(ValueError):
 def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
     """Reads every whole record below `runs`, with its folder, and notes what is missing.
 
+    The column top1 holds the primary measure, whatever it is; `measure_of` names it.
+
     A run is left out with a note if its file cannot be read (damaged, or of another version), or is
     not as the run wrote it.
 
     Raises:
-        ValueError: `runs` is not a folder, has no record, or none of its files can be read.
+        ValueError: `runs` is not a folder, has no record, none of its files can be read, or its
+            runs have several primary measures.
     """
     if not runs.is_dir():
         raise ValueError(f"{runs} is not a folder: pass that of a run, of a sweep or of all runs")
@@ -44,11 +48,15 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
             if reason := damaged(path.parent, path.name, *BESIDE):
                 raise ValueError(f"{reason}; repeat the run with its command")
             folder = path.parent.relative_to(runs).as_posix()
-            rows += [{"folder": folder, **_shown(vars(record))} for record in records.read(path)]
+            rows += [
+                {"folder": folder, **_shown(vars(record)), "top1": record.value}
+                for record in records.read(path)
+            ]
             notes += _cut(path, runs)
         except (ValueError, OSError) as error:
             problems.append(_problem(path, error))
     if rows:
+        _check_measures(runs, rows)
         return pd.DataFrame(rows).astype(dict.fromkeys(_MAY_BE_NULL, float)), notes + [
             f"run left out: {problem}" for problem in problems
         ]
@@ -60,6 +68,27 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
         "an experiment first, or pass the folder of its runs",
         notes,
     )
+
+
+def measure_of(rows: pd.DataFrame) -> Measure:
+    """Returns the primary measure of records, which is one: see `read`."""
+    if rows.empty or "measure" not in rows:
+        return TOP1
+    first = rows.iloc[0]
+    return Measure(*(first[name] for name in _OF_MEASURE))
+
+
+_OF_MEASURE = ("measure", "measure_title", "measure_is_fraction", "higher_is_better")
+
+
+def _check_measures(runs: Path, rows: list[dict[str, Any]]) -> None:
+    folders = {tuple(row[name] for name in _OF_MEASURE): row["folder"] for row in rows}
+    if len(folders) > 1:
+        found = ", ".join(f"{measure[0]} ({folder})" for measure, folder in folders.items())
+        raise ValueError(
+            f"{runs} has runs of several primary measures, which share no axis: {found}; pass the "
+            "folder of one task's runs"
+        )
 
 
 def _shown(record: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from harness.report.paper import Paper
+from harness.report.read.records import measure_of
+from harness.task.shared.measures import TOP1, Measure
 
 # Of requested_counts in a record: what a request names.
 REQUESTED = {
@@ -96,6 +98,11 @@ class Survey:
     published_for: Mapping[str, str] = field(default_factory=dict)
     paper: Paper = field(default_factory=Paper)
 
+    @property
+    def measure(self) -> Measure:
+        """Returns the primary measure, which the columns top1 and top1_fraction hold."""
+        return measure_of(self.records)
+
     def sections(self) -> Iterator["Section"]:
         """Yields a section per model and data set; sections share no table and no figure.
 
@@ -120,6 +127,7 @@ class Survey:
                     of_section(self.published, model, data),
                     next((ranks for ranks in self.ranks if ranks.title == title), None),
                     _slug(title, slugs),
+                    self.measure,
                 )
 
     def labels(self) -> list[str]:
@@ -140,6 +148,7 @@ class Section:
     published: pd.DataFrame
     ranks: Ranks | None
     slug: str  # for names of files
+    measure: Measure = TOP1
 
     @property
     def title(self) -> str:

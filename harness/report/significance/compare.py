@@ -14,6 +14,7 @@ from harness.report.read.survey import Survey
 from harness.report.significance import stats
 from harness.report.significance.matched import identical_runs, with_lines
 from harness.report.significance.summary import spread, times
+from harness.task.shared.measures import TOP1
 
 _KEYS = ["model", "data", "line", "requested"]
 
@@ -77,6 +78,11 @@ def _usable(survey: Survey) -> pd.DataFrame:
     if survey.results.empty:
         raise ValueError(
             f"{survey.runs} has only sensitivity analyses: pass a folder with runs to compare"
+        )
+    if survey.measure != TOP1:
+        raise ValueError(
+            f"{survey.runs} has runs whose measure is {survey.measure.name}, and two folders are "
+            "compared by top-1; read their reports side by side"
         )
     return survey.results
 

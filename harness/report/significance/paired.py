@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from harness.report.read.records import measure_of
 from harness.report.significance import stats
 from harness.report.significance.summary import by_compression, few_seeds, spread
+from harness.task.shared.measures import TOP1, Measure
 from harness.vocabulary.checks import check_known
 
 NAMES = {"t": "paired t test", "wilcoxon": "Wilcoxon's signed-rank test"}
@@ -40,7 +42,8 @@ def paired(results: pd.DataFrame, against: str, test: str = "t") -> pd.DataFrame
         on=[*_PAIR_KEYS, "seed"],
         indicator="side",
     )
-    pairs = pairs.assign(points=100 * (pairs["top1"] - pairs["reference"]))
+    factor = measure_of(results).factor
+    pairs = pairs.assign(points=factor * (pairs["top1"] - pairs["reference"]))
     pairs = pairs.assign(failed=pairs["points"].isna() & (pairs["side"] == "both"))
     table = pairs.groupby([*_SECTION, "label", "requested"]).agg(
         seeds=("points", "count"),
@@ -81,9 +84,10 @@ def _tested(table: pd.DataFrame, test: str) -> pd.DataFrame:
     ).drop(columns="differences")
 
 
-def title(against: str) -> str:
+def title(against: str, measure: Measure = TOP1) -> str:
+    unit = ", in points" if measure.is_fraction else ""
     return (
-        f"top-1 minus that of {against} with the same seed, in points: mean ± std (seeds), "
+        f"{measure.short} minus that of {against} with the same seed{unit}: mean ± std (seeds), "
         f"* where p < {stats.ALPHA:g} after Holm's correction"
     )
 

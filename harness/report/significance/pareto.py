@@ -5,7 +5,7 @@ import pandas as pd
 
 
 def front(pruned: pd.DataFrame, x: str) -> "pd.Series[bool]":
-    """True for rows on the Pareto front of column `x` (higher is better) and mean top-1.
+    """True for rows on the Pareto front of column `x` (higher is better) and the mean measure.
 
     A row is on the front if no other row has at least its `x` and its accuracy, and more of one of
     them. Failed results are not on the front.
@@ -14,8 +14,19 @@ def front(pruned: pd.DataFrame, x: str) -> "pd.Series[bool]":
     >>> front(rows, "x").tolist()
     [False, True, True]
     """
-    drawn = pruned[np.isfinite(pruned[x]) & pruned["top1_fraction_mean"].notna()]
-    best = drawn.groupby(x)["top1_fraction_mean"].max().sort_index(ascending=False)
+    value = higher_better(pruned)
+    drawn = value[np.isfinite(pruned[x]) & value.notna()]
+    best = drawn.groupby(pruned[x]).max().sort_index(ascending=False)
     beyond = best.cummax().shift(fill_value=-np.inf)
-    accuracy = pruned["top1_fraction_mean"]
-    return (accuracy == pruned[x].map(best)) & (accuracy > pruned[x].map(beyond))
+    return (value == pruned[x].map(best)) & (value > pruned[x].map(beyond))
+
+
+def higher_better(rows: pd.DataFrame) -> "pd.Series[float]":
+    """Returns the mean of the primary measure, negative where lower is better.
+
+    >>> rows = pd.DataFrame({"top1_fraction_mean": [0.9, 0.5], "higher_is_better": [True, False]})
+    >>> higher_better(rows).tolist()
+    [0.9, -0.5]
+    """
+    means = rows["top1_fraction_mean"]
+    return means.where(rows["higher_is_better"], -means) if "higher_is_better" in rows else means

@@ -7,6 +7,7 @@ import pandas as pd
 
 from harness.report.read.survey import Ranks
 from harness.report.significance import stats
+from harness.report.significance.pareto import higher_better
 
 # Columns of a summary that define a setting. 4x in MACs and 4x in parameters are two settings.
 _SETTING = ["model", "data", "requested_counts", "requested_compression_ratio"]
@@ -37,7 +38,8 @@ def _ranked(title: str, rows: pd.DataFrame) -> Iterator[Ranks]:
     names = [str(name) for name in missing.index[missing == 0]]
     if len(shared) < 2 or len(names) < 2:
         return
-    means = rows.set_index([*_SETTING, "label"])["top1_fraction_mean"].unstack()
+    ordered = rows.assign(value=higher_better(rows))
+    means = ordered.set_index([*_SETTING, "label"])["value"].unstack()
     ranked = stats.ranks(means.loc[shared.index, names].to_numpy())
     mean = dict(sorted(zip(names, ranked.mean(axis=0).tolist(), strict=True), key=_by_rank))
     distance = stats.critical_difference(len(names), len(shared))

@@ -37,6 +37,8 @@ CELLS = {
     "stage": ("stage", "first"),
     "requested_counts": ("requested_counts", "first"),
     "density_of": ("density_of", "first"),
+    "measure_is_fraction": ("measure_is_fraction", "first"),
+    "higher_is_better": ("higher_is_better", "first"),
     "seeds": ("top1", "count"),
     "failed_seeds": ("failed", "sum"),
     "pruned_seeds": ("pruned_top1", "count"),
@@ -77,7 +79,8 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """
     results = collapse.counted(results)
     relative = results["top1"] / results["dense_top1"]
-    results = results.assign(change=100 * results["change"], relative_top1=relative)
+    factor = results["measure_is_fraction"].map({True: 100, False: 1}).astype(float)
+    results = results.assign(change=factor * results["change"], relative_top1=relative)
     spread = {
         f"{name}_{statistic}": (column, statistic)
         for column, name in MEASURES.items()
@@ -109,6 +112,9 @@ def cell(row: "pd.Series[float]", measure: str = "top1_fraction") -> str:
     """
     prefix = "pruned_" if measure.startswith("pruned_") else ""
     seeds, failed = int(row[f"{prefix}seeds"]), int(row[f"{prefix}failed_seeds"])
+    if not row.get("measure_is_fraction", True):
+        mean, std = row[f"{measure}_mean"], row[f"{measure}_std"]
+        return "-" if seeds and pd.isna(mean) else spread(f"{mean:.4g}", std, seeds, failed, ".2g")
     mean, std = 100 * row[f"{measure}_mean"], 100 * row[f"{measure}_std"]
     return spread(f"{mean:.2f}", std, seeds, failed)
 
@@ -126,7 +132,7 @@ def measured_speedup(row: "pd.Series[float]") -> str:
     return middle if pd.isna(low) else f"{middle} ({low:.4g} to {high:.4g})"
 
 
-def spread(mean: str, std: float, seeds: int, failed: int) -> str:
+def spread(mean: str, std: float, seeds: int, failed: int, form: str = ".2f") -> str:
     """Formats a mean with its std and its numbers of seeds and of failed seeds.
 
     >>> spread("93.12", 0.21, seeds=3, failed=0), spread("93.12", 0.21, seeds=2, failed=0)
@@ -138,7 +144,7 @@ def spread(mean: str, std: float, seeds: int, failed: int) -> str:
         return f"failed ({failed})" if failed else "-"
     count = f"{'n=' if seeds < stats.FEW_SEEDS else ''}{seeds}"
     count += f", {failed} failed" if failed else ""
-    return f"{mean} ({count})" if seeds == 1 else f"{mean} ± {std:.2f} ({count})"
+    return f"{mean} ({count})" if seeds == 1 else f"{mean} ± {std:{form}} ({count})"
 
 
 def points(change: float) -> str:

@@ -56,7 +56,7 @@ def test_validation_sees_the_average_and_training_goes_on_from_the_weights() -> 
         hooks = Hooks(epoch_end=lambda done, _: seen.append(weights(model)[0]))
         there = TrainingContext(blobs(), Classification(), Ranks(), 0, 0, validation=blobs())
         recipe = trainer(optimizer=partial(SGD, lr=0.5), epochs=3, batch_size=8, ema_decay=decay)
-        return model, [*recipe.fit(model, there, hooks).curve.top1, *seen]
+        return model, [*recipe.fit(model, there, hooks).curve.validation, *seen]
 
     (plain, one), (averaged, other) = trained(None), trained(0.999)
     assert one[3:5] == other[3:5]  # the weights after epochs 1 and 2
