@@ -255,3 +255,17 @@ def test_epochs_that_prefix_sharing_saves_are_counted_where_they_are_trained(tmp
     # keep and lr_rewind, 4 epochs a level, and of weight_rewind, 3.
     assert epochs(tmp_path / "alone", share=False, quick=True) == 4 + 1 + 5 * (4 + 4 + 3)
     assert epochs(tmp_path / "shared", share=True, quick=True) == 4 + 1 + 3 * (4 + 4 + 3)
+
+
+def test_steps_of_six_networks_are_timed_beside_a_bare_loop_and_itself(tmp_path) -> None:
+    content, _ = measured("train", tmp_path / "train.json", repeats=1)
+    names = [figure["name"] for figure in content["figures"]]
+    assert len(names) == 6 * 2 * 3  # networks, one rank and two, three ratios
+    alone = [f for f in content["figures"] if "harness / bare" in f["name"]][:6]
+    assert [f["largest_weight_difference"] for f in alone] == pytest.approx([0.0] * 6, abs=1e-4)
+    assert all(set(f["seconds"]) == {"dense", "bare"} for f in alone)
+    # A ratio either has its target or a note that says why not.
+    noted = {note["name"] for note in content["notes"]}
+    small = {f"train: LeNet-300-100{ranks}, masked / dense" for ranks in ("", ", 2 ranks")}
+    decided = {f["name"] for f in content["figures"] if f["at_most"] is not None}
+    assert noted | decided | small == {name for name in names if "noise" not in name}
