@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from harness.data.shared.loading import Machinery
 from harness.model_state.class_code import is_own, named_globals, slot_names
 from harness.model_state.contents import CONTAINERS, ITEM, Contents, ordered
 from harness.vocabulary.tensors import has_extra_state
@@ -29,7 +30,7 @@ HOOKS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
     *("_post_accumulate_grad_hooks", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"),
 )
-NO_STATE = (ModuleType, logging.Logger, io.IOBase)
+NO_STATE = (ModuleType, logging.Logger, io.IOBase, Machinery)
 # torch's suffixes of parameters from which an attribute is computed in each forward pass.
 ORIGINALS = ("_orig", "_g", "_v")
 PYTHONS = ("builtins", "itertools", "_csv")  # iterators written in C

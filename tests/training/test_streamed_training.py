@@ -17,6 +17,7 @@ from harness.data.base import Split
 from harness.data.shared.loading import loading
 from harness.data.shared.streamed import ArraySamples, streamed_splits
 from harness.distributed import Ranks
+from harness.model_state.attributes import attribute_values
 from harness.task.classification import Classification
 from harness.training.context import Hooks, TrainingContext
 
@@ -102,3 +103,16 @@ def test_two_ranks_train_to_the_same_weights_with_workers_and_without() -> None:
     assert same(noisy_without, noisy_with)
     alone = trained(Ranks(), 0, False, noise=True)
     assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(noisy_with, alone, strict=True))
+
+
+def test_worker_processes_are_no_state_that_a_checkpoint_lacks() -> None:
+    split, model = blobs(), copy.deepcopy(FIRST)
+    parts = dict.fromkeys(("train", "validation", "test"), ArraySamples(split.inputs, split.labels))
+    with loading(1, False):
+        train = streamed_splits(parts, 4).train
+        before = attribute_values(model, {"splits": train})
+        batches = train.batches(torch.arange(20).split(5))
+        next(batches)
+        assert attribute_values(model, {"splits": train}) == before
+        assert len(list(batches)) == 3
+        assert attribute_values(model, {"splits": train}) == before

@@ -17,6 +17,10 @@ MOST_WORKERS = {"cuda": 8, "cpu": 4}  # by device, with workers=auto
 WORKERS = "a whole number in [0, 1024] or null"
 
 
+class Machinery:
+    """Marks what holds processes, queues and their positions: no state that a checkpoint lacks."""
+
+
 class Closable(Protocol):
     def close(self) -> None: ...
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from harness.data.shared.loading import close_later, loading_now
+from harness.data.shared.loading import Machinery, close_later, loading_now
 from harness.data.shared.reading import Failure, Reader, Request, kept_streams
 
 
@@ -23,9 +23,7 @@ class SamplePool:
 
     def __init__(self, reader: Reader):
         self._reader = reader
-        self._requests = _Requests()
-        self._loader: DataLoader[Any] | None = None
-        self._busy = False
+        self._processes = _Processes()
 
     def read(
         self, requests: Iterable[Request], device: torch.device
@@ -38,32 +36,32 @@ class SamplePool:
         source = iter(requests)
         first = list(islice(source, 2))
         workers = loading_now().workers_on(device)
-        if self._busy or not workers or len(first) < 2:
+        if self._processes.busy or not workers or len(first) < 2:
             for request in chain(first, source):
                 with kept_streams():
                     batch = self._reader.read(request)
                 yield _checked(batch)
             return
-        self._busy = True
+        self._processes.busy = True
         try:
-            self._requests.source = chain(first, source)
+            self._processes.requests.source = chain(first, source)
             for batch in self._started(workers, device):
                 yield _checked(batch)
         finally:
-            self._busy = False
+            self._processes.busy = False
 
     def close(self) -> None:
         """Ends the worker processes."""
-        iterator = getattr(self._loader, "_iterator", None)
+        iterator = getattr(self._processes.loader, "_iterator", None)
         if iterator is not None:
             iterator._shutdown_workers()
-        self._loader, self._busy = None, False
+        self._processes.loader, self._processes.busy = None, False
 
     def _started(self, workers: int, device: torch.device) -> DataLoader[Any]:
-        if self._loader is None:
-            self._loader = DataLoader(
+        if self._processes.loader is None:
+            self._processes.loader = DataLoader(
                 _Batches(self._reader),
-                batch_sampler=cast(Any, self._requests),
+                batch_sampler=cast(Any, self._processes.requests),
                 num_workers=workers,
                 collate_fn=_unchanged,
                 pin_memory=device.type == "cuda",
@@ -73,7 +71,16 @@ class SamplePool:
                 persistent_workers=True,
             )
             close_later(self)
-        return self._loader
+        return self._processes.loader
+
+
+class _Processes(Machinery):
+    """Holds the worker processes, and what they are asked for."""
+
+    def __init__(self) -> None:
+        self.requests = _Requests()
+        self.loader: DataLoader[Any] | None = None
+        self.busy = False
 
 
 class _Requests:
