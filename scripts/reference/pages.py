@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.launch.config.check import RUN_OPTIONS
 from harness.launch.config.declarations import ROOT, class_of, declared_fields
+from reference import recipes
 from reference.api import api
 from reference.configs import CONF, Config, keys_of, kind_of, read, rule_in, shown
 from reference.markdown import code, escaped, paragraph, paragraphs, prose, table
@@ -26,6 +27,7 @@ def pages() -> Iterator[tuple[str, str]]:
         yield f"groups/{_slug(group)}.md", _group(group)
     yield "methods.md", _methods()
     yield "config.md", _config()
+    yield "recipes.md", recipes.page()
     yield "record_fields.md", _record()
     yield "python_api.md", api()
 
