@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from harness.allocation.base import Allocation
+from harness.api.request import FixedCounts, Request
 from harness.api.requested import requested_size, whole_counts, whole_seed
 from harness.delivery.compact_folder import fill, read_compact
 from harness.launch.components import build_components
 from harness.launch.trust.stored_model import build_stored_model
 from harness.model_state.usable import check_usable
-from harness.pruning.adhoc import FixedCounts, Request
 from harness.pruning.budget import round_sizes
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import copy_into, first_names, make_mask_store

@@ -22,6 +22,7 @@ from harness.experiment.results.latency_table import TableOfLayers, check_writab
 from harness.experiment.run import Run
 from harness.experiment.runner import prepare
 from harness.extras import check_extra
+from harness.launch.config.names import identity_of
 from harness.launch.digests.code import code_of
 from harness.launch.digests.data import with_data_digest
 from harness.launch.instantiate import build_part
@@ -36,11 +37,8 @@ from harness.run_folder.identity import (
     Config,
     dense_hash,
     rehearsal_hash,
-    setting_hash,
-    value_at,
 )
 from harness.run_folder.outcome import Outcome
-from harness.run_folder.records import Identity
 from harness.run_folder.stage_keys import SharedStages
 from harness.structure.shared.hint import removing_structures
 from harness.system.atomic_files import disk_errors
@@ -189,7 +187,7 @@ def run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
     return Run(
         folder=spec.folder,
         dense=Path(values["output_dir"]) / ".cache/dense" / dense[:2] / dense,
-        identity=_identity(spec, experiment),
+        identity=identity_of(spec, experiment),
         config=config,
         hashed_config=hashed_config,
         written=spec.written,
@@ -214,40 +212,6 @@ def _shared(spec: RunSpec, numerics: Config) -> SharedStages:
     return SharedStages.of(
         home, spec.hashed_config, spec.requested, spec.shared_stages, numerics, code_of
     )
-
-
-def _identity(spec: RunSpec, experiment: Experiment) -> Identity:
-    return Identity(
-        run=spec.run,
-        setting=setting_hash(spec.hashed_config),
-        method=spec.method,
-        label=spec.label,
-        model=_name_of(spec, "model", experiment.model),
-        data=_name_of(spec, "data", experiment.data),
-        model_published_as=_published_as(experiment.model),
-        data_published_as=_published_as(experiment.data),
-    )
-
-
-def _name_of(spec: RunSpec, group: str, part: object) -> str:
-    """Returns the part's `short_name`, its key `name`, or the chosen file of its group."""
-    name = getattr(part, "short_name", None) or value_at(spec.values, f"{group}.name")
-    return name if isinstance(name, str) and name else spec.choices[group]
-
-
-def _published_as(part: object) -> str | None:
-    """Returns the name of a model or data set in the literature, or None.
-
-    Raises:
-        ValueError: the component's published_as is neither a name nor None.
-    """
-    name = getattr(part, "published_as", None)
-    if name is not None and (not isinstance(name, str) or not name):
-        raise ValueError(
-            f"{type(part).__name__}.published_as must be a name in the literature such as mnist, "
-            f"or None, got {name!r}"
-        )
-    return name
 
 
 def _analysis(run: Run, spec: RunSpec) -> Analysis:

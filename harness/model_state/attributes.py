@@ -42,7 +42,8 @@ FEW = 64  # items that are read one by one
 def _of_optimizer() -> frozenset[str]:
     """Returns attributes that are not compared: of the state_dict, hooks, and torch's notes."""
     # Not at import: torch imports its compiler, for seconds, when the first optimizer is made.
-    return frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
+    fused = torch.optim.SGD([torch.zeros(1)], fused=True)  # which notes what it has checked
+    return frozenset({**vars(torch.optim.SGD([torch.zeros(1)])), **vars(fused)})
 
 
 class Unknown:

@@ -171,7 +171,11 @@ class Stated(SGD):
         return super().step(closure)
 
 
-@cases("kind, said", (Counted, True), (Saving, False), (Stated, False), (Adam, False))
+@cases(
+    "kind, said",
+    (Counted, True), (Saving, False), (Stated, False), (Adam, False),
+    (partial(SGD, fused=True), False), (partial(Adam, fused=True), False),
+)  # fmt: skip
 def test_an_optimizer_is_named_for_what_its_state_does_not_hold(kind, said, capsys) -> None:
     model, unsaved = nn.Linear(1, 1), UnsavedState()
     unsaved.begin(model, {})

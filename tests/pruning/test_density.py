@@ -15,7 +15,7 @@ import harness
 from harness.allocation.base import ModelInfo
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.pruning.adhoc import FixedCounts
+from harness.api.request import FixedCounts
 from harness.pruning.density import Scope, layers_of
 from harness.pruning.prunable import exclude_layers
 from harness.structure.element import Element

@@ -1,15 +1,15 @@
 """Reads the arguments of one call of the Python API: parts, data, and counts per tensor."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, LayerOrder, Layers, ModelInfo
+from harness.api.given_data import Copies, counted, cross_entropy, labels_of_samples
 from harness.groups.units import Units
 from harness.metrics.macs import count_macs
 from harness.pruning.coverage import check_not_recomputed, warn_unseen, warn_untied_head
@@ -19,21 +19,16 @@ from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.saliency.shared.gradient_statistics import explain_dtype_errors
 from harness.task.base import IGNORED
-from harness.task.shared.classes import check_classes
 from harness.task.shared.sums import check_sums
 from harness.vocabulary import tensors
 from harness.vocabulary.apportion import apportion
 from harness.vocabulary.given.batches import explain_input_errors, kind_of
 from harness.vocabulary.given.inputs import (
     Inputs,
-    clone_inputs,
-    describe_inputs,
     first_samples,
     floats_to,
     input_tensors,
     map_inputs,
-    samples_of,
-    select_samples,
 )
 
 
@@ -127,19 +122,19 @@ class Request:
 
     def data(self, model: nn.Module) -> Calibration:
         device = _first(model).device
-        by_sample, as_given = _labels_of_samples(self.batches)
-        counted = [_counted(inputs, labels) for inputs, labels in by_sample]
-        batches = [(_like(model, x), y.to(device)) for x, y in counted if len(y)]
+        by_sample, as_given = labels_of_samples(self.batches)
+        rows = [counted(inputs, labels) for inputs, labels in by_sample]
+        batches = [(_like(model, x), y.to(device)) for x, y in rows if len(y)]
         if any(bool(t.isnan().any()) for inputs, _ in batches for t in input_tensors(inputs)):
             raise ValueError("inputs of batches hold NaN; clean them, or leave these samples out")
-        loss = self.loss or _cross_entropy
+        loss = self.loss or cross_entropy
 
         def total(outputs: Any, labels: Tensor) -> Tensor:
             return loss(outputs, as_given(labels))
 
         if self.loss:
             check_sums(lambda outputs, y: {"loss": total(outputs, y)}, model, batches)
-        return Calibration(_Copies(batches), total, self._mean)
+        return Calibration(Copies(batches), total, self._mean)
 
     def _graph(self, model: nn.Module) -> Graph | None:
         sample = self._sample(model)
@@ -183,52 +178,6 @@ class Request:
         return self.mean(sums, samples)
 
 
-@dataclass(frozen=True)
-class _Copies:
-    """Yields batches with cloned inputs, because some models write into their inputs."""
-
-    batches: list[tensors.Batch]
-
-    def __iter__(self) -> Iterator[tensors.Batch]:
-        return ((clone_inputs(inputs), labels) for inputs, labels in self.batches)
-
-
-def _labels_of_samples(
-    batches: Sequence[tensors.Batch],
-) -> tuple[list[tensors.Batch], Callable[[Tensor], Tensor]]:
-    """Returns the batches with one row of labels per sample, and the inverse function.
-
-    A model may flatten its positions, so that k labels in a row belong to one sample. The inverse
-    restores the labels that the loss was written for.
-
-    Raises:
-        ValueError: there are not k labels for each sample, k a whole number of at least 1.
-    """
-    by_sample = []
-    for inputs, labels in batches:
-        samples, count = samples_of(inputs), len(labels) if labels.ndim else 1
-        labels_per_sample = count // samples if samples else 1
-        if not labels_per_sample or count != labels_per_sample * samples:
-            raise ValueError(
-                f"batches: labels {tuple(labels.shape)} are {count} for {samples} samples "
-                f"{describe_inputs(inputs)}; give each sample one label, or equally many in a row"
-            )
-        by_sample.append((inputs, labels.reshape(samples, labels_per_sample, *labels.shape[1:])))
-    if all(len(labels) == samples_of(inputs) for inputs, labels in batches if labels.ndim):
-        return list(batches), lambda labels: labels
-    return by_sample, lambda labels: labels.flatten(0, 1)
-
-
-def _counted(inputs: Inputs, labels: Tensor) -> tensors.Batch:
-    """Returns the samples with a label that counts. As in a run, all other samples are left out."""
-    if labels.is_floating_point() or not labels.numel():
-        return inputs, labels
-    counts = (labels != IGNORED).reshape(len(labels), -1).any(dim=1)
-    if counts.all():
-        return inputs, labels
-    return select_samples(inputs, counts.nonzero().flatten()), labels[counts]
-
-
 def _first(model: nn.Module) -> Tensor:
     return next(iter(tensors.prunable_weights(model).values()))
 
@@ -237,26 +186,3 @@ def _like(model: nn.Module, inputs: Inputs) -> Inputs:
     """Moves inputs to the model's device, and floating-point inputs to the model's dtype."""
     first = _first(model)
     return map_inputs(lambda t: t.to(first.device), floats_to(inputs, first.dtype))
-
-
-def _cross_entropy(outputs: Any, labels: Tensor) -> Tensor:
-    """Returns the cross-entropy, summed over the samples.
-
-    Raises:
-        ValueError: there are no classes to choose from, or a label is none of them.
-    """
-    shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else ()
-    are_classes = not labels.is_floating_point()
-    fits = tuple(labels.shape) == (shape[:1] + shape[2:] if are_classes else shape)
-    if len(shape) < 2 or shape[1] < 2 or not fits:
-        raise ValueError(
-            "loss is cross-entropy by default, which needs outputs (samples, classes, ...) with 2 "
-            "classes or more, and labels (samples, ...) of integers or of the outputs' shape; "
-            f"the model gives {shape or type(outputs).__name__} for {labels.dtype} labels "
-            f"{tuple(labels.shape)}; give a loss, summed over the samples, such as "
-            'binary_cross_entropy_with_logits(..., reduction="sum")'
-        )
-    if are_classes:
-        labels = labels.long()
-        check_classes("batches", labels, shape[1])
-    return F.cross_entropy(outputs, labels, reduction="sum")
