@@ -11,6 +11,8 @@ from harness.task.shared.torch_metrics import METRICS, MetricInputs, check_metri
 from harness.vocabulary.checks import check_declared
 from harness.vocabulary.given.batches import kind_of
 
+ROUNDING = 1e-13  # of sums in float64
+
 
 @dataclass(frozen=True)
 class Regression:
@@ -96,7 +98,8 @@ class Regression:
     def results(self, sums: Mapping[str, Tensor], counted: Tensor) -> dict[str, float]:
         """Returns the measures of sums over all samples; r2 is NaN where all labels are equal."""
         total = sums["squared_labels"] - sums["labels"].square() / counted
-        total = torch.where(total > 0, total, torch.nan)
+        # Of equal labels rounding may leave a little.
+        total = torch.where(total > ROUNDING * sums["squared_labels"], total, torch.nan)
         return {
             "mse": float((sums["squared"] / counted).mean()),
             "mae": float((sums["absolute"] / counted).mean()),

@@ -127,7 +127,7 @@ def test_layers_of_li_et_al_leave_their_published_size(version, millions, macs) 
 def shortened(preset: str) -> list[str]:
     """Returns overrides with which a preset runs in seconds: less of width, depth and epochs."""
     config, chosen = composed(preset)
-    words = ["rehearse=false", "retraining.epochs=1"]
+    words = ["rehearse=false", "retraining.epochs=1", "weights=null"]
     words += [f"training.epochs={int(uses_dense(config))}"]
     if chosen["data"] == "image_folder":
         words += ["data.size=32", "calibration.samples=8"]
@@ -142,6 +142,9 @@ def smaller(chosen: dict[str, str]) -> list[str]:
     model = chosen["model"]
     if model == "torchvision":
         return ["model.name=resnet18"]
+    if model == "timm":
+        options = "{depth: 2, embed_dim: 48, num_heads: 3}"
+        return ["model.name=deit_tiny_distilled_patch16_224", f"model.options={options}"]
     if model == "lenet_300_100" or chosen["allocation"] == "manual":
         return []  # published counts of filters
     shallow = ["model.depth=8"] if model in ("resnet_20", "resnet_56", "resnet_110") else []

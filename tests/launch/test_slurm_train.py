@@ -17,6 +17,7 @@ import pytest
 from command import only_run
 from conftest import ROOT
 from forked_ranks import harness_on_ranks
+from kinds_of_data import write_all
 from slowed import SLOW
 from slurm_cluster import Slurm, wait_until
 from slurm_sweeps import HARNESS, RUN
@@ -188,6 +189,29 @@ def test_a_killed_job_that_is_submitted_again_goes_on_with_its_smaller_model(
     assert measured == [(0, "dense"), (1, "finetuned")]
     assert again.records == records_of(tmp_path / "undisturbed", 2, *CUT)
     assert {"compact", "export"} <= {file.name for file in again.run.iterdir()}
+
+
+def test_killed_jobs_on_data_of_every_kind_go_on_to_the_same_records(slurm, tmp_path) -> None:
+    kinds = write_all(tmp_path / "data")
+    options: Any = {"slurm": slurm, "nodes": 1}
+    killed = {
+        kind: submitted(folder=tmp_path / kind, slow=True, overrides=words, **options)
+        for kind, words in kinds.items()
+    }
+    for job in killed.values():
+        with job.in_its_middle():
+            for process in slurm.processes(job.id):
+                os.kill(process, signal.SIGKILL)
+            assert job.ends() == "FAILED", job.output
+
+    again = {
+        kind: submitted(folder=tmp_path / kind, overrides=words, **options)
+        for kind, words in kinds.items()
+    }
+    for kind, job in again.items():
+        assert job.ends() == "COMPLETED", job.output
+        assert job.events == ["resumed"], kind
+        assert job.records == records_of(tmp_path / "undisturbed" / kind, 1, *kinds[kind]), kind
 
 
 def test_a_cancelled_job_stays_cancelled(slurm, tmp_path) -> None:

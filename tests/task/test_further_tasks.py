@@ -1,5 +1,6 @@
 """Losses and gradients of tasks equal torch's, and their measures those of other libraries."""
 
+import math
 from typing import Any
 
 import pytest
@@ -107,6 +108,18 @@ def test_regression_measures_are_those_of_scikit_learn() -> None:
     assert found["r2"] == pytest.approx(sk.r2_score(given, outputs))
     assert found["R2Score"] == pytest.approx(float(tr.R2Score()(outputs, given)))
     assert found["MeanAbsoluteError"] == pytest.approx(found["mae"])
+
+
+def test_r2_is_unknown_of_equal_labels_and_exact_for_labels_far_from_0() -> None:
+    task, outputs = Regression(), torch.linspace(0, 1, 30, dtype=torch.float64)[:, None]
+
+    def r2(labels: torch.Tensor) -> float:
+        sums = task.measure(outputs, labels)
+        return task.results(sums, torch.tensor(30.0, dtype=torch.float64))["r2"]
+
+    assert math.isnan(r2(torch.full_like(outputs, 0.1)))
+    far = 1e4 + torch.linspace(0, 1, 30, dtype=torch.float64)[:, None] ** 2
+    assert r2(far) == pytest.approx(sk.r2_score(far, outputs), rel=1e-6)
 
 
 def test_segmentation_measures_are_those_of_other_libraries_without_ignored_pixels() -> None:
