@@ -28,8 +28,9 @@ def write_all(home: Path) -> dict[str, tuple[str, ...]]:
     rows = np.random.default_rng(0).normal(size=(90, 6)).astype(np.float32)
     np.savez(home / "rows.npz", inputs=rows, labels=(rows.sum(1) > 0).astype(int))
     streamed = ("workers=1", "hold_data=false")
+    slow = "retraining.augmentation._target_=slowed.Pausing"
     size = ("data.size=8", "data.crop=1")
-    return {
+    kinds = {
         "pictures": (
             "data=image_folder", f"data.root={home}/pictures", *size, *streamed,
             "data.transforms=[RandomHorizontalFlip, {RandomCrop: {size: 8, padding: 2}}]",
@@ -38,3 +39,5 @@ def write_all(home: Path) -> dict[str, tuple[str, ...]]:
         "arrays": ("data=tensors", f"data.root={home}/rows.npz"),
         "own": ("data=python", "data.target=kinds_of_data:points", *streamed),
     }  # fmt: skip
+    # Longer than all of them take to start.
+    return {kind: (slow, "retraining.epochs=300", *words) for kind, words in kinds.items()}

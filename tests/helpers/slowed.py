@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import dataclass
+from typing import ClassVar
 
 import parts
 from torch import Tensor
@@ -14,6 +15,21 @@ STEP_S = 0.3
 @dataclass(frozen=True)
 class Shifting(parts.Shifting):
     def apply(self, inputs: Tensor, draws: Tensor) -> Tensor:
-        if SLOW in os.environ and os.path.exists(os.environ[SLOW]):
-            time.sleep(STEP_S)
+        wait()
         return super().apply(inputs, draws)
+
+
+@dataclass(frozen=True)
+class Pausing:
+    """Leaves inputs of any shape as they are."""
+
+    draws: ClassVar[int] = 1
+
+    def apply(self, inputs: Tensor, draws: Tensor) -> Tensor:
+        wait()
+        return inputs
+
+
+def wait() -> None:
+    if SLOW in os.environ and os.path.exists(os.environ[SLOW]):
+        time.sleep(STEP_S)

@@ -24,6 +24,7 @@ from harness.system.atomic_files import read_json, write_json
 from harness.system.deletion import Mark, delete
 from harness.system.names import check_line
 from harness.system.signals import SIGNALS, Stopped, is_rank_zero, stop_on_signals
+from harness.task.shared.measures import Measure
 
 if TYPE_CHECKING:
     import submitit
@@ -221,7 +222,8 @@ def _read_result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
     log = str(job.paths.stderr)
     try:
         with job.paths.result_pickle.open("rb") as file:
-            status, outcome = restricted_load(file, {(Outcome.__module__, Outcome.__name__)})
+            known = {(kind.__module__, kind.__name__) for kind in (Outcome, Measure)}
+            status, outcome = restricted_load(file, known)
         if status == "success" and isinstance(outcome, Outcome):
             return outcome
         raise UncompletedJobError(str(outcome))
