@@ -130,7 +130,8 @@ def shortened(preset: str) -> list[str]:
     words = ["rehearse=false", "retraining.epochs=1", "weights=null"]
     words += [f"training.epochs={int(uses_dense(config))}"]
     if chosen["data"] == "image_folder":
-        words += ["data.size=32", "calibration.samples=8"]
+        size = 224 if chosen["model"] == "timm" else 32
+        words += [f"data.size={size}", "calibration.samples=8"]
     else:
         words += ["data.verify=false", "data.validation=0.3"]
         few = "per_class=2" if config["calibration"]["per_class"] else "samples=30"

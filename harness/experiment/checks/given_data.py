@@ -99,8 +99,9 @@ def _outputs(model: nn.Module, inputs: Inputs) -> Any:
             return call_model(model, clone_inputs(inputs))  # a model may write into its inputs
     except (RuntimeError, IndexError) as error:
         frames = traceback.extract_tb(error.__traceback__)
+        ours = (__file__, call_model.__code__.co_filename)
         own = [
-            f for f in frames if f.filename != __file__ and "torch" not in Path(f.filename).parts
+            f for f in frames if f.filename not in ours and "torch" not in Path(f.filename).parts
         ]
         place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
         raise ValueError(
