@@ -121,7 +121,7 @@ def test_the_end_of_loading_ends_the_workers() -> None:
     with loading(2, False):
         train = splits().train
         read(train)
-        workers = train.pool._loader._iterator._workers
+        workers = train.pool._processes.loader._iterator._workers
         assert [worker.is_alive() for worker in workers] == [True, True]
     assert not any(worker.is_alive() for worker in workers)
 
