@@ -58,7 +58,9 @@ def test_a_mean_over_flattened_positions_is_refused() -> None:
 @cases("inputs, labels", (4, 2), (4, 6), (4, 0), (0, 3), ids=lambda count: str(count))
 def test_labels_that_do_not_divide_among_the_samples_are_refused(inputs, labels) -> None:
     data = [(torch.ones(inputs, 2), torch.zeros(labels, dtype=torch.int64))]
-    with pytest.raises(ValueError, match=rf"\({labels},\) are {labels} for {inputs} inputs.*label"):
+    with pytest.raises(
+        ValueError, match=rf"\({labels},\) are {labels} for {inputs} samples.*label"
+    ):
         harness.score(nn.Linear(2, 3), "magnitude", batches=data)
 
 

@@ -143,6 +143,7 @@ def write_csv(survey: Survey, out: Path) -> list[Path]:
 def table_title(measure: Measure) -> str:
     """Returns what a table of the measure shows.
 
+    >>> from harness.task.shared.measures import MSE
     >>> table_title(TOP1), table_title(MSE)
     ('top-1 accuracy in %', 'MSE (lower is better)')
     """
@@ -155,6 +156,7 @@ def table_title(measure: Measure) -> str:
 def named(table: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """Returns a table whose columns name the primary measure.
 
+    >>> from harness.task.shared.measures import MSE
     >>> [*named(pd.DataFrame(columns=["top1_fraction_mean", "change_points_low"]), MSE)]
     ['mse_mean', 'change_low']
     """

@@ -22,7 +22,7 @@ class Job:
 
 def test_a_jobs_result_is_read_as_data(tmp_path) -> None:
     file = tmp_path / "result.pkl"
-    found = Outcome("finished", "x", top1=0.5)
+    found = Outcome("finished", "x", test=0.5)
     for content, state in (
         (("success", found), "finished"),
         (("error", "Traceback\nValueError: no"), "failed"),

@@ -17,6 +17,7 @@ from harness.report.page.charts import Spec
 from harness.report.page.legend import legend
 from harness.report.page.run_details import run_rows
 from harness.report.read.survey import Ranks, Section
+from harness.system.json_schema import parse_json
 from harness.task.shared.measures import TOP1, Measure
 
 INTERVAL = "; its bars reach from the first to the third quartile of a pass, over all seeds"
@@ -103,7 +104,7 @@ def _titled(spec: Spec, measure: Measure) -> Spec:
     if measure == TOP1:
         return spec
     text = json.dumps(spec).replace('"Top-1, %"', json.dumps(measure.axis))
-    renamed: Spec = json.loads(text.replace('"Against dense, points"', json.dumps(measure.change)))
+    renamed: Spec = parse_json(text.replace('"Against dense, points"', json.dumps(measure.change)))
     return renamed
 
 
