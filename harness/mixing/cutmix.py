@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 
 from harness.mixing.shared.beta import beta_quantile
-from harness.mixing.shared.inputs import check_images
 from harness.vocabulary.checks import check_declared
+from harness.vocabulary.given.images import check_images
 
 CUTMIX_ALPHA = "a number in (0, 10]; write e.g. 1.0, with which all areas are equally likely"
 
@@ -34,7 +34,7 @@ class Cutmix:
         check_declared(self)
 
     def mix(self, inputs: Tensor, partners: Tensor, draws: Sequence[float]) -> tuple[Tensor, float]:
-        height, width = check_images(inputs, "cutmix")
+        height, width = check_images(inputs, "mixing=cutmix", "choose mixing=mixup, or none")
         side = 0.5 * math.sqrt(1 - beta_quantile(draws[0], self.alpha))  # half of it
         left, right = _span(draws[1], side, width)
         top, bottom = _span(draws[2], side, height)

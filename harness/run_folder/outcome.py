@@ -50,6 +50,10 @@ class Outcome:
         object.__setattr__(self, "measure", Measure(*self.measure))  # a list, if it was JSON
 
 
+# The classes of a pickled outcome, as (module, name).
+PICKLED = {(kind.__module__, kind.__name__) for kind in (Outcome, Measure)}
+
+
 def results_of(config: Config) -> tuple[str, ...]:
     """Returns the names of the files that a finished run of this config has.
 

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from harness.task.base import IGNORED
 from harness.task.shared.classes import check_classes, check_scores_of_classes, explain_classes
-from harness.task.shared.torch_metrics import METRICS, MetricInputs, check_metrics
-from harness.vocabulary.checks import check_declared
+from harness.task.shared.torch_metrics import MetricInputs
+from harness.task.shared.with_metrics import WithIgnoredLabels
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(WithIgnoredLabels):
     """Computes cross-entropy over classes; outputs (samples, classes), labels (samples,).
 
     Label smoothing acts on the training loss only; the measured loss is plain cross-entropy.
@@ -27,14 +27,6 @@ class Classification:
     """
 
     label_smoothing: Annotated[float, "a number in [0, 1); 0 turns it off"] = 0.0
-    metrics: Annotated[tuple[str, ...], METRICS] = ()
-
-    def __post_init__(self) -> None:
-        check_declared(self)
-        check_metrics(self.metrics)
-
-    def label_mask(self, labels: Tensor) -> Tensor:
-        return labels != IGNORED
 
     def check_labels(self, labels: Tensor, classes: int, source: str) -> None:
         """Checks that labels are one class per sample, of two classes or more.

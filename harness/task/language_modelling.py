@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from harness.task.base import IGNORED
 from harness.task.shared.classes import check_classes, check_scores_of_classes, explain_classes
-from harness.task.shared.torch_metrics import METRICS, MetricInputs, check_metrics
-from harness.vocabulary.checks import check_declared
+from harness.task.shared.torch_metrics import MetricInputs
+from harness.task.shared.with_metrics import WithIgnoredLabels
 
 
 @dataclass(frozen=True)
-class LanguageModelling:
+class LanguageModelling(WithIgnoredLabels):
     """Predicts the next token: outputs (samples, positions, classes).
 
     Labels are (samples, positions).
@@ -34,15 +34,6 @@ class LanguageModelling:
     """
 
     has_perplexity: ClassVar[bool] = True
-
-    metrics: Annotated[tuple[str, ...], METRICS] = ()
-
-    def __post_init__(self) -> None:
-        check_declared(self)
-        check_metrics(self.metrics)
-
-    def label_mask(self, labels: Tensor) -> Tensor:
-        return labels != IGNORED
 
     def check_labels(self, labels: Tensor, classes: int, source: str) -> None:
         """Checks that labels are tokens.

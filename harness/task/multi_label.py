@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -9,12 +9,12 @@ from torch import Tensor
 from harness.task.base import IGNORED
 from harness.task.shared.classes import check_scores_of_classes
 from harness.task.shared.measures import F1_MACRO, Measure
-from harness.task.shared.torch_metrics import METRICS, MetricInputs, check_metrics
-from harness.vocabulary.checks import check_declared
+from harness.task.shared.torch_metrics import MetricInputs
+from harness.task.shared.with_metrics import WithIgnoredLabels
 
 
 @dataclass(frozen=True)
-class MultiLabel:
+class MultiLabel(WithIgnoredLabels):
     """Predicts of each label whether it applies: outputs and labels (samples, labels).
 
     Loss: the mean over a sample's labels of the binary cross-entropy of sigmoid(outputs), summed
@@ -33,15 +33,6 @@ class MultiLabel:
 
     primary: ClassVar[Measure] = F1_MACRO
     has_class_scores: ClassVar[bool] = False
-
-    metrics: Annotated[tuple[str, ...], METRICS] = ()
-
-    def __post_init__(self) -> None:
-        check_declared(self)
-        check_metrics(self.metrics)
-
-    def label_mask(self, labels: Tensor) -> Tensor:
-        return labels != IGNORED
 
     def check_labels(self, labels: Tensor, classes: int, source: str) -> None:
         """Checks that labels are real numbers, 1 or 0, a column for each of the data's labels.

@@ -7,15 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.task.shared.measures import MSE, Measure
-from harness.task.shared.torch_metrics import METRICS, MetricInputs, check_metrics
-from harness.vocabulary.checks import check_declared
+from harness.task.shared.torch_metrics import MetricInputs
+from harness.task.shared.with_metrics import WithMetrics
 from harness.vocabulary.given.batches import kind_of
 
 ROUNDING = 1e-13  # of sums in float64
 
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(WithMetrics):
     """Predicts real numbers: outputs and labels (samples, targets), or (samples,) for one target.
 
     Loss: the mean over a sample's targets of an error of output - label, summed over samples.
@@ -38,11 +38,6 @@ class Regression:
 
     error: Literal["squared", "absolute", "huber"] = "squared"
     delta: Annotated[float, "a number above 0"] = 1.0
-    metrics: Annotated[tuple[str, ...], METRICS] = ()
-
-    def __post_init__(self) -> None:
-        check_declared(self)
-        check_metrics(self.metrics)
 
     def check_labels(self, labels: Tensor, classes: int, source: str) -> None:
         """Checks that labels are real numbers, one per target.

@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -9,13 +9,13 @@ from torch import Tensor
 from harness.task.base import IGNORED
 from harness.task.shared.classes import check_classes, explain_classes
 from harness.task.shared.measures import MIOU, Measure
-from harness.task.shared.torch_metrics import METRICS, MetricInputs, check_metrics
-from harness.vocabulary.checks import check_declared
+from harness.task.shared.torch_metrics import MetricInputs
+from harness.task.shared.with_metrics import WithIgnoredLabels
 from harness.vocabulary.given.batches import kind_of
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class Segmentation(WithIgnoredLabels):
     """Predicts a class for each pixel: outputs (samples, classes, h, w), labels (samples, h, w).
 
     Loss: the mean over a sample's pixels of the cross-entropy, summed over samples. A pixel
@@ -34,15 +34,6 @@ class Segmentation:
 
     primary: ClassVar[Measure] = MIOU
     has_class_scores: ClassVar[bool] = False
-
-    metrics: Annotated[tuple[str, ...], METRICS] = ()
-
-    def __post_init__(self) -> None:
-        check_declared(self)
-        check_metrics(self.metrics)
-
-    def label_mask(self, labels: Tensor) -> Tensor:
-        return labels != IGNORED
 
     def check_labels(self, labels: Tensor, classes: int, source: str) -> None:
         """Checks that labels are a class per pixel.

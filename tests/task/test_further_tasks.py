@@ -40,11 +40,11 @@ LABELS = {
 }
 LABELS["segmentation"][0, 0] = LABELS["language_modelling"][1, 2:] = -100
 TASKS: dict[str, Any] = {
-    "multi_label": MultiLabel(("MultilabelAUROC", "MultilabelF1Score")),
+    "multi_label": MultiLabel(metrics=("MultilabelAUROC", "MultilabelF1Score")),
     "regression": Regression(metrics=("R2Score", "MeanAbsoluteError")),
-    "segmentation": Segmentation(("MulticlassJaccardIndex",)),
+    "segmentation": Segmentation(metrics=("MulticlassJaccardIndex",)),
     "classification": Classification(metrics=("MulticlassF1Score", "MulticlassAUROC")),
-    "language_modelling": LanguageModelling(("MulticlassF1Score",)),
+    "language_modelling": LanguageModelling(metrics=("MulticlassF1Score",)),
 }
 KEPT = LABELS["segmentation"] != -100
 

@@ -10,6 +10,7 @@ import torch
 from conftest import cases
 from forked_ranks import on_ranks
 from handlers import as_before
+from kept_states import Kept
 from small_training import blobs, mlp, trainer
 from torch.optim import SGD
 
@@ -30,21 +31,6 @@ def fixture_handlers_of_loaders() -> Iterator[None]:
     """Restores the handler by which torch notices that a worker has died."""
     with as_before():
         yield
-
-
-class Kept:
-    """Keeps the state of a training after each step, as a saver of checkpoints does."""
-
-    def __init__(self) -> None:
-        self.states: dict[tuple[int, int], Any] = {}
-
-    def begin(self, optimizer: object) -> None: ...
-
-    def is_due(self, step: int) -> bool:
-        return True
-
-    def save(self, epoch: int, step: int, state: Any) -> None:
-        self.states[epoch, step] = copy.deepcopy(state())
 
 
 def noisy(inputs: torch.Tensor) -> torch.Tensor:

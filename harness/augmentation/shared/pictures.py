@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from harness.vocabulary.given.images import check_images
+
 
 def check_pictures(inputs: Tensor, augmentation: str) -> tuple[int, int]:
     """Returns height and width of pictures (samples, channels, height, width).
@@ -9,13 +11,7 @@ def check_pictures(inputs: Tensor, augmentation: str) -> tuple[int, int]:
     Raises:
         ValueError: the inputs have another shape.
     """
-    if inputs.dim() != 4:
-        raise ValueError(
-            f"{augmentation} needs images (samples, channels, height, width), got inputs of shape "
-            f"{tuple(inputs.shape)}; choose image data, or no augmentation"
-        )
-    height, width = inputs.shape[2:]
-    return height, width
+    return check_images(inputs, augmentation, "choose image data, or no augmentation")
 
 
 def check_largest(key: str, value: int, largest: int, shape: tuple[int, int]) -> None:

@@ -19,12 +19,11 @@ from harness.launch.backends.base import Backend, try_execute_line
 from harness.launch.backends.rank_env import export_torchrun_env
 from harness.launch.backends.slurm_options import SlurmOptions
 from harness.launch.run_spec import RunSpec
-from harness.run_folder.outcome import Outcome
+from harness.run_folder.outcome import PICKLED, Outcome
 from harness.system.atomic_files import read_json, write_json
 from harness.system.deletion import Mark, delete
 from harness.system.names import check_line
 from harness.system.signals import SIGNALS, Stopped, is_rank_zero, stop_on_signals
-from harness.task.shared.measures import Measure
 
 if TYPE_CHECKING:
     import submitit
@@ -222,8 +221,7 @@ def _read_result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
     log = str(job.paths.stderr)
     try:
         with job.paths.result_pickle.open("rb") as file:
-            known = {(kind.__module__, kind.__name__) for kind in (Outcome, Measure)}
-            status, outcome = restricted_load(file, known)
+            status, outcome = restricted_load(file, PICKLED)
         if status == "success" and isinstance(outcome, Outcome):
             return outcome
         raise UncompletedJobError(str(outcome))

@@ -14,18 +14,3 @@ def check_real(inputs: Tensor, mixing: str) -> None:
             f"mixing={mixing} needs inputs of real numbers, got {inputs.dtype}; leave mixing out "
             "for this data"
         )
-
-
-def check_images(inputs: Tensor, mixing: str) -> tuple[int, int]:
-    """Returns height and width of images (samples, channels, height, width).
-
-    Raises:
-        ValueError: the inputs have another shape.
-    """
-    if inputs.dim() != 4:
-        raise ValueError(
-            f"mixing={mixing} needs images (samples, channels, height, width), got inputs of shape "
-            f"{tuple(inputs.shape)}; choose mixing=mixup, or none"
-        )
-    height, width = inputs.shape[2:]
-    return height, width
